@@ -1,0 +1,72 @@
+"""samlet makes Segment Anything Models small, and proves it.
+
+>>> sam = samlet.load("mobile_sam")
+>>> predictor = samlet.Predictor(sam)
+>>> predictor.set_image("photo.jpg")
+>>> answer = predictor.predict(points=[[500, 375]])
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from samlet.checkpoints import save
+    from samlet.errors import CheckpointError, InputError, SamletError
+    from samlet.evaluation import cost, evaluate
+    from samlet.inference import Prediction, Predictor
+    from samlet.models import Sam, SamConfig, TinyViTConfig, ViTConfig
+    from samlet.slimming import SlimConfig, slim
+    from samlet.zoo import load
+
+_HOMES = {
+    "CheckpointError": "errors",
+    "InputError": "errors",
+    "Prediction": "inference",
+    "Predictor": "inference",
+    "Sam": "models",
+    "SamConfig": "models",
+    "SamletError": "errors",
+    "SlimConfig": "slimming",
+    "TinyViTConfig": "models",
+    "ViTConfig": "models",
+    "cost": "evaluation",
+    "evaluate": "evaluation",
+    "load": "zoo",
+    "save": "checkpoints",
+    "slim": "slimming",
+}
+
+__all__ = [
+    "CheckpointError",
+    "InputError",
+    "Prediction",
+    "Predictor",
+    "Sam",
+    "SamConfig",
+    "SamletError",
+    "SlimConfig",
+    "TinyViTConfig",
+    "ViTConfig",
+    "cost",
+    "evaluate",
+    "load",
+    "save",
+    "slim",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that the command line answers `--help` without waiting for torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'samlet' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"samlet.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,87 @@
+"""Checkpoints: one module for each published format, both ways, and the native folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import save_file
+
+from samlet.checkpoints import hugging_face, native, segment_anything, tiny
+from samlet.checkpoints.reading import read_json, read_tensors, shorten
+from samlet.checkpoints.writing import new_file
+from samlet.errors import CheckpointError, InputError
+from samlet.models import Sam
+
+__all__ = ["FORMATS", "Format", "load_checkpoint", "save"]
+
+Format = Literal["native", "segment-anything", "mobile-sam", "hugging-face"]
+FORMATS: tuple[Format, ...] = ("native", "segment-anything", "mobile-sam", "hugging-face")
+
+
+def load_checkpoint(path: str | Path) -> Sam:
+    """Load a model from a folder or a file in any format that samlet knows, told apart by content.
+
+    Args:
+        path: native folder, `SamModel` folder, or a segment-anything, MobileSAM or TinySAM state dict
+            (`.pth`, `.pt` or `.safetensors`).
+
+    Raises:
+        InputError: there is nothing at `path`.
+        CheckpointError: what is there cannot be read; the message says what was found and what was expected.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise CheckpointError(f"{path} has no config.json; expected a samlet model folder or a SamModel folder")
+        is_native = "model_type" not in read_json(path / "config.json")
+        return native.read(path) if is_native else hugging_face.read(path)
+    tensors = read_tensors(path)
+    for module in (segment_anything, tiny):
+        if module.matches(tensors):
+            return module.read(tensors, path)
+    raise CheckpointError(
+        f"{path} holds {len(tensors)} tensors ({shorten(tensors)}) of no architecture that samlet knows; "
+        "expected a segment-anything, MobileSAM or TinySAM state dict"
+    )
+
+
+def save(
+    sam: Sam,
+    path: str | Path,
+    *,
+    format: Format = "native",
+    provenance: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a model.
+
+    Args:
+        sam: the model.
+        path: a new folder (`native`, `hugging-face`) or file (`segment-anything`, `mobile-sam`; `.pth`, `.pt` or
+            `.safetensors`).
+        format: one of `FORMATS`.
+        provenance: for the native format: what the model comes from.
+        overwrite: replace an earlier file, or an earlier model folder.
+
+    Raises:
+        InputError: something is there already, or the format cannot hold the model.
+    """
+    path = Path(path)
+    if format == "native":
+        native.write(sam, path, provenance, overwrite)
+    elif format == "hugging-face":
+        hugging_face.write(sam, path, overwrite)
+    elif format in FORMATS:
+        tensors = segment_anything.write(sam) if format == "segment-anything" else tiny.write(sam)
+        if path.is_dir() or (path.exists() and not overwrite):
+            raise InputError(f"{path} exists; nothing was written. Name a new file, or pass overwrite=True")
+        with new_file(path) as temporary:
+            if path.suffix == ".safetensors":
+                save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata={"format": "pt"})
+            else:
+                torch.save(tensors, temporary)
+    else:
+        raise InputError(f"format {format!r} is unknown; expected one of {', '.join(FORMATS)}")

@@ -1,0 +1,53 @@
+"""Storing weights as int8 with one scale for each output channel. Storage only: a loaded model computes in float32."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from samlet.checkpoints.reading import StateDict
+
+_SCALE = ".int8_scale"
+_MIN_ELEMENTS = 1024
+_KEEP_FLOAT = ("pe_layer.", "attention_biases", "rel_pos_", "pos_embed")
+
+
+def _channel_shape(value: Tensor) -> tuple[int, ...]:
+    return (-1, *[1] * (value.ndim - 1))
+
+
+def _encode_tensor(value: Tensor) -> tuple[Tensor, Tensor]:
+    """Per-channel symmetric rounding; of several clipping points each channel takes the one of least squared error."""
+    flat = value.flatten(1).float()
+    limit = flat.abs().amax(dim=1).clamp(min=1e-12) / 127
+    best, best_error = limit, torch.full_like(limit, torch.inf)
+    for factor in torch.linspace(0.8, 1.0, 21):
+        scale = limit * factor
+        rounded = (flat / scale[:, None]).round().clamp(-127, 127) * scale[:, None]
+        error = (rounded - flat).square().sum(dim=1)
+        best = torch.where(error < best_error, scale, best)
+        best_error = torch.minimum(error, best_error)
+    return (flat / best[:, None]).round().clamp(-127, 127).to(torch.int8).view_as(value), best
+
+
+def encode(tensors: StateDict) -> StateDict:
+    """Matrices and convolutions as int8 with scales; position tables and everything small as they are."""
+    encoded: StateDict = {}
+    for name, value in tensors.items():
+        if value.ndim < 2 or value.numel() < _MIN_ELEMENTS or any(part in name for part in _KEEP_FLOAT):
+            encoded[name] = value.float()
+        else:
+            encoded[name], encoded[name + _SCALE] = _encode_tensor(value)
+    return encoded
+
+
+def decode(tensors: StateDict) -> StateDict:
+    """Undo `encode`, up to rounding."""
+    decoded: StateDict = {}
+    for name, value in tensors.items():
+        if name.endswith(_SCALE):
+            continue
+        if value.dtype == torch.int8:
+            value = value.float() * tensors[name + _SCALE].view(_channel_shape(value))
+        decoded[name] = value.float()
+    return decoded

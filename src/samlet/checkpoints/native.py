@@ -1,0 +1,78 @@
+"""samlet's own format: a folder of `config.json`, `model.safetensors` and `provenance.json`.
+
+`config.json` may say that matrices are stored as int8 with one scale for each output channel (see `int8`).
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from samlet import __version__
+from samlet.checkpoints import int8
+from samlet.checkpoints.reading import fill, read_json, read_tensors
+from samlet.checkpoints.writing import check_output, new_folder, write_json
+from samlet.errors import CheckpointError, InputError
+from samlet.models import Sam, SamConfig
+
+FORMAT = "samlet"
+VERSION = 1
+
+
+def read(folder: Path) -> Sam:
+    """Load a native folder.
+
+    Raises:
+        CheckpointError: a file is missing or does not fit the others.
+    """
+    content = read_json(folder / "config.json")
+    if content.get("format") != FORMAT:
+        raise CheckpointError(f"{folder / 'config.json'} has format {content.get('format')!r}; expected {FORMAT!r}")
+    if content.get("version") != VERSION:
+        raise CheckpointError(
+            f"{folder} has format version {content.get('version')!r}; this samlet reads {VERSION}. Update samlet"
+        )
+    try:
+        config = SamConfig.from_dict(content["model"])
+    except (InputError, KeyError) as error:
+        raise CheckpointError(f"{folder / 'config.json'}: {error}") from error
+    tensors = read_tensors(folder / "model.safetensors")
+    if content.get("weights") == "int8":
+        tensors = int8.decode(tensors)
+    sam = Sam(config)
+    fill(sam, tensors, folder / "model.safetensors")
+    return sam.eval()
+
+
+def write(sam: Sam, folder: Path, provenance: Mapping[str, Any] | None = None, overwrite: bool = False) -> None:
+    """Write a native folder.
+
+    Args:
+        sam: the model.
+        folder: new or empty folder.
+        provenance: what the model comes from: parents, recipe, data, seed, figures.
+        overwrite: replace an earlier model in `folder`.
+
+    Raises:
+        InputError: the folder holds something else.
+    """
+    check_output(folder, marker="config.json", overwrite=overwrite)
+    with new_folder(folder) as temporary:
+        write_into(sam, temporary, provenance)
+
+
+def write_into(sam: Sam, folder: Path, provenance: Mapping[str, Any] | None = None, weights: str = "float32") -> None:
+    """Write the three files into an existing folder; `weights` may be `int8`."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in sam.state_dict().items()}
+    if weights == "int8":
+        tensors = int8.encode(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    content = {"format": FORMAT, "version": VERSION, "weights": weights, "model": sam.config.to_dict()}
+    write_json(folder / "config.json", content)
+    versions = {"samlet": __version__, "torch": torch.__version__, "python": platform.python_version()}
+    write_json(folder / "provenance.json", {**(provenance or {}), "versions": versions})

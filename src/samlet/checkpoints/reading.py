@@ -1,0 +1,145 @@
+"""Reading tensors from files of strangers: nothing is ever unpickled freely."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from samlet.errors import CheckpointError, InputError
+
+StateDict = dict[str, Tensor]
+
+_NESTED = ("model", "state_dict", "model_state_dict")
+_SHOWN = 4
+
+
+def read_tensors(path: Path) -> StateDict:
+    """The named tensors of a `.safetensors`, `.pth` or `.pt` file, told apart by content, not by name.
+
+    Raises:
+        CheckpointError: the file is missing, empty, truncated, a web page, or holds more than tensors.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is not a file; expected a checkpoint (.safetensors, .pth or .pt)")
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(512)
+    if not head:
+        raise CheckpointError(f"{path} is empty; expected a checkpoint. Download or copy it again")
+    if head.lstrip()[:1] == b"<":
+        start = head.lstrip()[:40].decode("utf-8", "replace").replace("\n", " ")
+        raise CheckpointError(
+            f"{path} is a web page (it starts with {start!r}); expected a checkpoint. "
+            "The download was probably redirected to a login or error page; download it again"
+        )
+    if head[:4] == b"PK\x03\x04" or head[:1] == b"\x80":
+        return _read_torch(path, size)
+    if head[8:9] == b"{" or path.suffix == ".safetensors":
+        return _read_safetensors(path, size)
+    raise CheckpointError(
+        f"{path} starts with {head[:8]!r}; expected a safetensors file or a PyTorch checkpoint (.pth, .pt)"
+    )
+
+
+def _read_safetensors(path: Path, size: int) -> StateDict:
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError, OSError) as error:
+        raise CheckpointError(
+            f"{path} ({size} bytes) is not a complete safetensors file: {error}. Download or copy it again"
+        ) from error
+
+
+def _read_torch(path: Path, size: int) -> StateDict:
+    with path.open("rb") as file:
+        if file.read(4) == b"PK\x03\x04" and not zipfile.is_zipfile(path):
+            raise CheckpointError(
+                f"{path} ({size} bytes) is a truncated PyTorch checkpoint: its table of contents is missing. "
+                "Download or copy it again"
+            )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        found = str(error).split("GLOBAL ")[-1].split(" was not")[0] if "GLOBAL " in str(error) else "other objects"
+        raise CheckpointError(
+            f"{path} holds {found}, not only tensors; expected a state dict. "
+            "Nothing of it was run; ask its author for a state dict or a safetensors file"
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{path} ({size} bytes) is not a complete PyTorch checkpoint: {reason}. Download or copy it again"
+        ) from error
+    return _find_state_dict(path, content)
+
+
+def _find_state_dict(path: Path, content: Any) -> StateDict:
+    for key in _NESTED:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not content:
+        raise CheckpointError(f"{path} holds {type(content).__name__}; expected a state dict (names to tensors)")
+    wrong = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
+    if wrong:
+        raise CheckpointError(f"{path} holds entries that are no tensors ({shorten(wrong)}); expected a state dict")
+    return {str(key).removeprefix("module."): value for key, value in content.items()}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        CheckpointError: the file is missing or no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}; expected a JSON file") from error
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds a JSON {type(content).__name__}; expected an object")
+    return content
+
+
+def fill(module: nn.Module, tensors: StateDict, path: Path) -> None:
+    """Load tensors into a module; names and shapes must match exactly.
+
+    Raises:
+        CheckpointError: missing, surplus or misshapen entries, named.
+    """
+    expected = module.state_dict()
+    problems = []
+    if missing := sorted(expected.keys() - tensors.keys()):
+        problems.append(f"{len(missing)} missing ({shorten(missing)})")
+    if surplus := sorted(tensors.keys() - expected.keys()):
+        problems.append(f"{len(surplus)} surplus ({shorten(surplus)})")
+    misshapen = [
+        f"{name} is {tuple(tensors[name].shape)}, expected {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in tensors and tensors[name].shape != value.shape
+    ]
+    if misshapen:
+        problems.append(f"{len(misshapen)} of another shape ({shorten(misshapen)})")
+    if problems:
+        raise CheckpointError(
+            f"{path} does not hold the weights expected: {'; '.join(problems)}. "
+            "The file is of another architecture or another version"
+        )
+    module.load_state_dict({name: tensors[name].to(expected[name].dtype) for name in expected})
+
+
+def shorten(names: Iterable[str]) -> str:
+    """The first few names, and how many more."""
+    names = list(names)
+    more = f", … {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

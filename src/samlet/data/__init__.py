@@ -1,0 +1,1 @@
+"""Images, masks, prompts and the datasets that hold them."""

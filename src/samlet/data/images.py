@@ -1,0 +1,69 @@
+"""Reading photographs as 8-bit RGB."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from samlet.errors import InputError
+
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+
+RGBImage = NDArray[np.uint8]
+"""(H, W, 3) red, green, blue in 0…255."""
+
+
+def read_image(path: str | Path, upright: bool = True) -> RGBImage:
+    """Read one photograph.
+
+    Greyscale becomes grey RGB, transparency is dropped, 16-bit values are scaled to 8 bits.
+
+    Args:
+        path: an image file.
+        upright: turn the picture as its EXIF orientation says. Annotations of datasets are on the stored pixels, so
+            datasets read with False.
+
+    Raises:
+        InputError: no such file, no image, or a damaged one.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} is not a file; expected an image")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                image.load()
+                return _to_rgb(ImageOps.exif_transpose(image) if upright else image)
+    except UnidentifiedImageError as error:
+        raise InputError(f"{path} is not an image that can be read; expected JPEG, PNG, WebP, BMP or TIFF") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path} is a damaged or oversized image: {error}; save it again or leave it out") from error
+
+
+def _to_rgb(image: Image.Image) -> RGBImage:
+    if image.mode.startswith("I"):  # 16 or 32 bits of grey
+        values = np.asarray(image).astype(np.float64)
+        values = values / 257 if values.max(initial=0) > 255 else values
+        return np.repeat(values.clip(0, 255).round().astype(np.uint8)[..., None], 3, axis=2)
+    return np.array(image.convert("RGB"))
+
+
+def find_images(folder: str | Path) -> list[Path]:
+    """All image files in a folder and its subfolders, in the order of their names.
+
+    Raises:
+        InputError: no such folder, or no image in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; expected a folder of images")
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
+    if not found:
+        kinds = ", ".join(sorted(EXTENSIONS))
+        raise InputError(f"{folder} holds no images; expected files that end in {kinds}")
+    return found

@@ -1,0 +1,62 @@
+"""Binary masks: run-length code, box, interior point, overlap."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+from scipy import ndimage
+
+Mask = NDArray[np.bool_]
+"""(H, W) bool."""
+
+RLE = dict[str, Any]
+"""COCO's compressed run-length code: `size` (height, width) and `counts`, a string."""
+
+
+def encode_rle(mask: Mask) -> RLE:
+    """Compressed COCO RLE of an (H, W) mask; `counts` is text, so the result is JSON."""
+    code = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {"size": [int(n) for n in code["size"]], "counts": code["counts"].decode("ascii")}
+
+
+def decode_rle(rle: RLE) -> Mask:
+    """(H, W) mask of a COCO RLE, compressed or not."""
+    if isinstance(rle["counts"], list):
+        rle = coco_mask.frPyObjects(rle, *rle["size"])
+    return coco_mask.decode(rle).astype(bool)
+
+
+def rle_from_segmentation(segmentation: Any, height: int, width: int) -> RLE:
+    """RLE of a COCO `segmentation`: polygons, uncompressed or compressed RLE."""
+    if isinstance(segmentation, list):
+        merged = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
+    elif isinstance(segmentation["counts"], list):
+        merged = coco_mask.frPyObjects(segmentation, height, width)
+    else:
+        return {"size": list(segmentation["size"]), "counts": segmentation["counts"]}
+    return {"size": [int(n) for n in merged["size"]], "counts": merged["counts"].decode("ascii")}
+
+
+def bounding_box(mask: Mask) -> tuple[int, int, int, int]:
+    """x, y, width, height of the smallest box around a mask, pixels; all 0 for an empty mask."""
+    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return 0, 0, 0, 0
+    return int(cols[0]), int(rows[0]), int(cols[-1] - cols[0] + 1), int(rows[-1] - rows[0] + 1)
+
+
+def interior_point(mask: Mask) -> tuple[int, int]:
+    """x, y of the pixel furthest from everything outside a mask, the image's border included; of several the first."""
+    x, y, width, height = bounding_box(mask)
+    inside = np.pad(mask[y : y + height, x : x + width], 1)
+    row, col = np.unravel_index(ndimage.distance_transform_edt(inside).argmax(), inside.shape)
+    return x + int(col) - 1, y + int(row) - 1
+
+
+def mask_iou(a: Mask, b: Mask) -> float:
+    """Intersection over union of two (H, W) masks; 1 where both are empty."""
+    union = np.count_nonzero(a | b)
+    return np.count_nonzero(a & b) / union if union else 1.0

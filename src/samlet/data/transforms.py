@@ -1,0 +1,70 @@
+"""From an image to the encoder's input, and coordinates with it (segment-anything's ResizeLongestSide)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from samlet.data.images import RGBImage
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How an image lies in the encoder's square input: at the top left, padded at the right and bottom.
+
+    Attributes:
+        height: of the original image, pixels.
+        width: of the original image, pixels.
+        image_size: side of the encoder's input, pixels.
+    """
+
+    height: int
+    width: int
+    image_size: int
+
+    @property
+    def resized(self) -> tuple[int, int]:
+        """Height and width of the image inside the input: the longest side fills it."""
+        scale = self.image_size / max(self.height, self.width)
+        return max(1, int(self.height * scale + 0.5)), max(1, int(self.width * scale + 0.5))
+
+    def to_input(self, coords: Tensor) -> Tensor:
+        """(..., 2) x, y in pixels of the original image to pixels of the encoder's input."""
+        height, width = self.resized
+        return coords * torch.tensor(
+            [width / self.width, height / self.height], dtype=coords.dtype, device=coords.device
+        )
+
+    def upscale(self, low_res: Tensor) -> Tensor:
+        """Low-res logits (N, M, h, w) to logits (N, M, height, width) on the original image."""
+        height, width = self.resized
+        size = (self.image_size, self.image_size)
+        logits = F.interpolate(low_res.float(), size, mode="bilinear", align_corners=False)[..., :height, :width]
+        if (height, width) == (self.height, self.width):
+            return logits
+        return F.interpolate(logits, (self.height, self.width), mode="bilinear", align_corners=False)
+
+
+def preprocess(image: RGBImage, image_size: int, mean: Tensor, std: Tensor) -> tuple[Tensor, Frame]:
+    """Resize so that the longest side is `image_size`, normalise, pad.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        image_size: side of the result, pixels.
+        mean: (3, 1, 1) of RGB in 0…255.
+        std: (3, 1, 1).
+
+    Returns:
+        (3, image_size, image_size) float32 and the frame that leads back.
+    """
+    frame = Frame(image.shape[0], image.shape[1], image_size)
+    height, width = frame.resized
+    if (height, width) != image.shape[:2]:
+        image = np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+    pixels = torch.from_numpy(image).to(mean.device).permute(2, 0, 1).float()
+    return F.pad((pixels - mean) / std, (0, image_size - width, 0, image_size - height)), frame

@@ -1,0 +1,212 @@
+"""Masks for prompts on photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+from torch import Tensor
+
+from samlet.data.images import RGBImage, read_image
+from samlet.data.transforms import Frame, preprocess
+from samlet.errors import InputError
+from samlet.inference.prompts import Prompts, make_prompts
+from samlet.models import Sam
+
+_PROMPT_BATCH = 8  # prompts decoded together: larger batches fall out of a CPU's cache
+_STABILITY_OFFSET = 1.0
+
+AnyImage = RGBImage | Image.Image | str | Path
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Answers to P prompts on one image, M masks each.
+
+    Attributes:
+        masks: (P, M, H, W) bool on the original image.
+        iou: (P, M) predicted IoU.
+        stability: (P, M) stability score: IoU of the masks at logits above 1 and above -1.
+        low_res: (P, M, h, w) logits, usable as `masks` of a next call.
+    """
+
+    masks: NDArray[np.bool_]
+    iou: NDArray[np.float32]
+    stability: NDArray[np.float32]
+    low_res: NDArray[np.float32]
+
+    def best(self) -> Prediction:
+        """The mask of highest predicted IoU of each prompt, M = 1."""
+        pick = self.iou.argmax(axis=1)[:, None]
+        far = pick[..., None, None]
+        return Prediction(
+            np.take_along_axis(self.masks, far, 1),
+            np.take_along_axis(self.iou, pick, 1),
+            np.take_along_axis(self.stability, pick, 1),
+            np.take_along_axis(self.low_res, far, 1),
+        )
+
+
+class Predictor:
+    """Encode an image once, then ask for masks as often as you like.
+
+    Args:
+        sam: the model.
+        image_size: side that images are resized to, pixels, a multiple of 16; the model's own if None. Smaller is
+            faster and coarser.
+
+    Example:
+        >>> predictor = Predictor(samlet.load("mobile_sam"))
+        >>> predictor.set_image("photo.jpg")
+        >>> answer = predictor.predict(points=[[500, 375]])
+        >>> answer.best().masks.shape
+        (1, 1, 1200, 1800)
+    """
+
+    def __init__(self, sam: Sam, image_size: int | None = None) -> None:
+        self.sam = sam.eval()
+        self.image_size = check_image_size(sam, image_size)
+        self._embeddings: list[Tensor] = []
+        self._frames: list[Frame] = []
+        self._many = False
+
+    @torch.inference_mode()
+    def set_image(self, image: AnyImage | Sequence[AnyImage]) -> None:
+        """Encode one image, or several at once.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, a PIL image or a path; or a list of them.
+
+        Raises:
+            InputError: something that is no image.
+        """
+        self._many = isinstance(image, list | tuple)
+        images = list(image) if isinstance(image, list | tuple) else [image]
+        self._embeddings, self._frames = [], []
+        for entry in images:
+            pixels, frame = preprocess(_as_rgb(entry), self.image_size, self.sam.pixel_mean, self.sam.pixel_std)
+            self._embeddings.append(self.sam.encode(pixels[None].to(self.sam.dtype)))
+            self._frames.append(frame)
+
+    @property
+    def embedding(self) -> Tensor:
+        """Image embeddings (N, C, h, w) of the images set."""
+        self._check_set()
+        return torch.cat(self._embeddings)
+
+    @overload
+    def predict(
+        self,
+        points: Any = None,
+        labels: Any = None,
+        boxes: ArrayLike | None = None,
+        masks: Any = None,
+        multimask: bool = True,
+    ) -> Prediction: ...
+
+    @overload
+    def predict(
+        self, points: Any = None, labels: Any = None, boxes: Any = None, masks: Any = None, multimask: bool = True
+    ) -> Prediction | list[Prediction]: ...
+
+    @torch.inference_mode()
+    def predict(
+        self, points: Any = None, labels: Any = None, boxes: Any = None, masks: Any = None, multimask: bool = True
+    ) -> Prediction | list[Prediction]:
+        """Masks for prompts.
+
+        After `set_image` with a list, every argument is a list with one entry an image, and so is the answer.
+
+        Args:
+            points: (K, 2) x, y in pixels of the original image for one prompt; (P, K, 2) for P prompts; or a list of P
+                arrays of differing lengths.
+            labels: 1 foreground, 0 background, shaped as `points` without the last axis; all foreground if None.
+            boxes: (4,) or (P, 4) x0, y0, x1, y1.
+            masks: low-res logits (P, h, w) of an earlier answer.
+            multimask: True for the three masks of an ambiguous prompt, False for the single-mask output.
+
+        Raises:
+            InputError: no image is set, coordinates lie outside it, or shapes do not fit.
+        """
+        self._check_set()
+        if not self._many:
+            return self._predict_one(0, points, labels, boxes, masks, multimask)
+        count = len(self._frames)
+        given = {"points": points, "labels": labels, "boxes": boxes, "masks": masks}
+        for name, value in given.items():
+            if value is not None and len(value) != count:
+                raise InputError(f"{name} has {len(value)} entries for {count} images; expected one for each image")
+        return [
+            self._predict_one(i, *(None if v is None else v[i] for v in given.values()), multimask)
+            for i in range(count)
+        ]
+
+    def _check_set(self) -> None:
+        if not self._frames:
+            raise InputError("no image is set; call set_image before predict")
+
+    def _predict_one(self, i: int, points: Any, labels: Any, boxes: Any, masks: Any, multimask: bool) -> Prediction:
+        embedding, frame = self._embeddings[i], self._frames[i]
+        low_res_size = (4 * embedding.shape[2], 4 * embedding.shape[3])
+        prompts = make_prompts(frame, low_res_size, points, labels, boxes, masks)
+        low_res, iou = decode(self.sam, embedding, prompts)
+        wanted = slice(1, None) if multimask else slice(0, 1)
+        low_res, iou = low_res[:, wanted], iou[:, wanted]
+        threshold = self.sam.config.mask_threshold
+        answers, stability = [], []
+        for part in low_res.split(1):
+            logits = frame.upscale(part)
+            answers.append((logits > threshold).cpu().numpy())
+            inner = (logits > threshold + _STABILITY_OFFSET).sum((-2, -1))
+            outer = (logits > threshold - _STABILITY_OFFSET).sum((-2, -1))
+            stability.append((inner / outer.clamp(min=1)).float().cpu().numpy())
+        return Prediction(
+            np.concatenate(answers), iou.float().cpu().numpy(), np.concatenate(stability), low_res.float().cpu().numpy()
+        )
+
+
+def decode(sam: Sam, embedding: Tensor, prompts: Prompts) -> tuple[Tensor, Tensor]:
+    """All outputs of the decoder for prompts on one image, a few prompts at a time.
+
+    Returns:
+        Low-res logits (P, M, h, w) and predicted IoU (P, M); output 0 is the single mask, the others the multimask.
+    """
+    outputs = []
+    for start in range(0, prompts.count, _PROMPT_BATCH):
+        part = prompts.part(start, start + _PROMPT_BATCH)
+        moved = {
+            name: None if value is None else value.to(sam.device, sam.dtype if value.is_floating_point() else None)
+            for name, value in part.items()
+        }
+        outputs.append(sam.decode(embedding, **moved))
+    return torch.cat([o.low_res for o in outputs]), torch.cat([o.iou for o in outputs])
+
+
+def check_image_size(sam: Sam, image_size: int | None) -> int:
+    """The side of the encoder's input; the model's own for None.
+
+    Raises:
+        InputError: the patch grid does not allow the size.
+    """
+    size = sam.image_size if image_size is None else image_size
+    stride = sam.config.encoder.stride
+    if size < stride or size % stride:
+        raise InputError(f"image size {size} is not allowed; expected a multiple of {stride}, such as 512 or 1024")
+    return size
+
+
+def _as_rgb(image: AnyImage) -> RGBImage:
+    if isinstance(image, str | Path):
+        return read_image(image)
+    if isinstance(image, Image.Image):
+        return np.array(image.convert("RGB"))
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
+        return image
+    found = f"{image.dtype} array of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+    raise InputError(f"the image is a {found}; expected (H, W, 3) uint8 RGB, a PIL image or a path")

@@ -1,0 +1,133 @@
+"""What a person types as prompts, checked and batched for the decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from samlet.data.transforms import Frame
+from samlet.errors import InputError
+from samlet.models.prompt_encoder import PADDING
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """P prompts on one image, in pixels of the encoder's input; see `Sam.decode` for the shapes."""
+
+    points: Tensor | None
+    labels: Tensor | None
+    boxes: Tensor | None
+    masks: Tensor | None
+    count: int
+
+    def part(self, start: int, stop: int) -> dict[str, Tensor | None]:
+        """Arguments of `Sam.decode` for some of the prompts."""
+        values = {"points": self.points, "labels": self.labels, "boxes": self.boxes, "masks": self.masks}
+        return {name: None if value is None else value[start:stop] for name, value in values.items()}
+
+
+def make_prompts(
+    frame: Frame,
+    low_res_size: tuple[int, int],
+    points: Any = None,
+    labels: Any = None,
+    boxes: ArrayLike | None = None,
+    masks: Any = None,
+) -> Prompts:
+    """Check and batch prompts in pixels of the original image.
+
+    Args:
+        frame: the image's place in the encoder's input.
+        low_res_size: height and width of mask prompts.
+        points: (K, 2) for one prompt, (P, K, 2) for P, or a list of P arrays (K_i, 2) of differing lengths.
+        labels: 1 foreground or 0 background in the shape of `points` less its last axis; all 1 if None.
+        boxes: (4,) or (P, 4) x0, y0, x1, y1.
+        masks: low-res logits (P, h, w), or (P, 1, h, w), or (h, w).
+
+    Raises:
+        InputError: shapes that do not fit, or coordinates outside the image.
+    """
+    counts: dict[str, int] = {}
+    point_batch = label_batch = box_batch = mask_batch = None
+    if points is not None:
+        point_list, label_list = _point_lists(points, labels)
+        counts["points"] = len(point_list)
+        longest = max(len(p) for p in point_list)
+        point_array = np.zeros((len(point_list), longest, 2), np.float32)
+        label_array = np.full((len(point_list), longest), PADDING, np.int64)
+        for row, (p, label) in enumerate(zip(point_list, label_list, strict=True)):
+            point_array[row, : len(p)], label_array[row, : len(p)] = p, label
+            _check_inside(p, frame)
+        point_batch = frame.to_input(torch.from_numpy(point_array))
+        label_batch = torch.from_numpy(label_array)
+    elif labels is not None:
+        raise InputError("labels were given without points; expected one label for each point")
+    if boxes is not None:
+        box_array = np.atleast_2d(np.asarray(boxes, np.float32))
+        if box_array.ndim != 2 or box_array.shape[1] != 4:
+            raise InputError(f"boxes have shape {box_array.shape}; expected (P, 4): x0, y0, x1, y1")
+        _check_boxes(box_array, frame)
+        counts["boxes"] = len(box_array)
+        box_batch = frame.to_input(torch.from_numpy(box_array).view(-1, 2, 2)).view(-1, 4)
+    if masks is not None:
+        mask_batch = torch.as_tensor(masks, dtype=torch.float32)
+        mask_batch = mask_batch[None] if mask_batch.ndim == 2 else mask_batch
+        mask_batch = mask_batch[:, None] if mask_batch.ndim == 3 else mask_batch
+        if mask_batch.ndim != 4 or mask_batch.shape[1:] != (1, *low_res_size):
+            expected = f"(P, 1, {low_res_size[0]}, {low_res_size[1]})"
+            raise InputError(f"masks have shape {tuple(mask_batch.shape)}; expected low-res logits {expected}")
+        counts["masks"] = len(mask_batch)
+    if not counts:
+        raise InputError("no prompt was given; expected points, boxes or masks")
+    if len(set(counts.values())) > 1:
+        given = ", ".join(f"{count} {name}" for name, count in counts.items())
+        raise InputError(f"{given} were given together; expected as many of each, one for each prompt")
+    return Prompts(point_batch, label_batch, box_batch, mask_batch, next(iter(counts.values())))
+
+
+def _point_lists(points: Any, labels: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    is_ragged = isinstance(points, Sequence) and len({np.shape(p) for p in points}) > 1
+    if is_ragged:
+        point_list = [np.asarray(p, np.float32) for p in points]
+    else:
+        array = np.asarray(points, np.float32)
+        point_list = list(array[None] if array.ndim == 2 else array)
+    for p in point_list:
+        if p.ndim != 2 or p.shape[-1] != 2 or not len(p):
+            raise InputError(f"a prompt's points have shape {p.shape}; expected (K, 2): x before y, at least one")
+    if labels is None:
+        return point_list, [np.ones(len(p), np.int64) for p in point_list]
+    label_list = [np.asarray(entry) for entry in (labels if is_ragged or np.ndim(labels) == 2 else [labels])]
+    if [entry.shape for entry in label_list] != [(len(p),) for p in point_list]:
+        raise InputError("labels do not match points; expected one label for each point")
+    wrong = sorted({float(v) for entry in label_list for v in entry.ravel()} - {0.0, 1.0})
+    if wrong:
+        raise InputError(f"label {wrong[0]:g} is unknown; expected 1 (foreground) or 0 (background)")
+    return point_list, [entry.astype(np.int64) for entry in label_list]
+
+
+def _check_inside(points: np.ndarray, frame: Frame) -> None:
+    inside = (points >= 0).all(axis=1) & (points < [frame.width, frame.height]).all(axis=1)
+    if not inside.all():
+        x, y = points[~inside][0]
+        raise InputError(
+            f"point {x:g},{y:g} lies outside the image, which is {frame.width} wide and {frame.height} high; "
+            "expected x before y, in pixels of the original image"
+        )
+
+
+def _check_boxes(boxes: np.ndarray, frame: Frame) -> None:
+    x0, y0, x1, y1 = boxes.T
+    fits = (x0 >= 0) & (y0 >= 0) & (x1 <= frame.width) & (y1 <= frame.height) & (x0 < x1) & (y0 < y1)
+    if not fits.all():
+        shown = ",".join(f"{v:g}" for v in boxes[~fits][0])
+        raise InputError(
+            f"box {shown} is empty or reaches outside the image, which is {frame.width} wide and {frame.height} high; "
+            "expected x0,y0,x1,y1 with x0 < x1 and y0 < y1"
+        )

@@ -1,0 +1,121 @@
+"""Channel groups: which parameter rows and columns must be cut together.
+
+An encoder declares its groups; importance, selection and surgery are written once, over them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One dimension of one parameter that a group's channels run along.
+
+    Attributes:
+        parameter: name in the encoder's `named_parameters`.
+        dim: the dimension.
+        offset: index of channel 0 of the first copy.
+        copies: how often the group's channels appear along the dimension (once for each head, say).
+        step: distance between the copies.
+    """
+
+    parameter: str
+    dim: int
+    offset: int = 0
+    copies: int = 1
+    step: int = 0
+
+    def index(self, channels: Tensor) -> Tensor:
+        """Positions along the dimension of the given channels, (copies, channels)."""
+        starts = self.offset + self.step * torch.arange(self.copies)
+        return starts[:, None] + channels[None, :]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelGroup:
+    """Channels that are cut together.
+
+    Attributes:
+        name: unique in its encoder.
+        kind: `embedding` for a residual stream, `bottleneck` for the inside of a block.
+        family: bottleneck groups of one family are ranked together in a global selection.
+        size: number of channels.
+        divisor: the number of channels kept is a multiple of this.
+        members: every place that the channels appear in.
+        config_path: where the size stands in the encoder's config, a field name and then indices.
+    """
+
+    name: str
+    kind: Literal["embedding", "bottleneck"]
+    family: str
+    size: int
+    divisor: int
+    members: tuple[Member, ...]
+    config_path: tuple[str | int, ...]
+
+
+def rows_and_bias(layer: str, **where: int) -> list[Member]:
+    """Members of a layer whose output channels are the group's."""
+    return [Member(parameter=f"{layer}.{p}", dim=0, **where) for p in ("weight", "bias")]
+
+
+def columns(layer: str, **where: int) -> list[Member]:
+    """Members of a layer whose input channels are the group's."""
+    return [Member(parameter=f"{layer}.weight", dim=1, **where)]
+
+
+def norm(layer: str) -> list[Member]:
+    """Members of a normalisation over the group's channels."""
+    return rows_and_bias(layer)
+
+
+def attention_groups(
+    block: str, heads: int, qk_dim: int, v_dim: int, divisor: int, paths: Sequence[tuple[str | int, ...]], packed: bool
+) -> list[ChannelGroup]:
+    """The two groups of an attention: query/key channels and value channels, each tied across the heads.
+
+    Args:
+        block: name of the attention module, with `qkv` and `proj` inside.
+        heads: number of heads.
+        qk_dim: query and key channels of a head.
+        v_dim: value channels of a head.
+        divisor: kept channels of a head are a multiple of this.
+        paths: config paths of `qk_dim` and of `v_dim`.
+        packed: rows of `qkv` are (head, [q, k, v]) if true, ([q, k, v], head) if not.
+    """
+    if packed:
+        step = 2 * qk_dim + v_dim
+        q, k, v = ({"offset": o, "copies": heads, "step": step} for o in (0, qk_dim, 2 * qk_dim))
+    else:
+        q = {"offset": 0, "copies": heads, "step": qk_dim}
+        k = {"offset": heads * qk_dim, "copies": heads, "step": qk_dim}
+        v = {"offset": 2 * heads * qk_dim, "copies": heads, "step": v_dim}
+    return [
+        ChannelGroup(
+            name=f"{block}.qk",
+            kind="bottleneck",
+            family="attention",
+            size=qk_dim,
+            divisor=divisor,
+            members=(*rows_and_bias(f"{block}.qkv", **q), *rows_and_bias(f"{block}.qkv", **k)),
+            config_path=tuple(paths[0]),
+        ),
+        ChannelGroup(
+            name=f"{block}.v",
+            kind="bottleneck",
+            family="attention",
+            size=v_dim,
+            divisor=divisor,
+            members=(
+                *rows_and_bias(f"{block}.qkv", **v),
+                *columns(f"{block}.proj", copies=heads, step=v_dim),
+            ),
+            config_path=tuple(paths[1]),
+        ),
+    ]

@@ -1,0 +1,91 @@
+"""Layers that several parts of a SAM share."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class LayerNorm2d(nn.Module):
+    """Layer norm over the channels of (N, C, H, W), as ViTDet's neck uses it."""
+
+    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        normalised = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, self.eps)
+        return normalised.permute(0, 3, 1, 2)
+
+
+class Neck(nn.Sequential):
+    """(N, C, h, w) features to the (N, out, h, w) image embedding."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, 1, bias=False),
+            LayerNorm2d(out_channels),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
+            LayerNorm2d(out_channels),
+        )
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU between them: SAM's heads."""
+
+    def __init__(self, in_dim: int, hidden_dim: int, out_dim: int, depth: int) -> None:
+        super().__init__()
+        widths = [in_dim, *[hidden_dim] * (depth - 1), out_dim]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers[:-1]:
+            x = F.relu(layer(x))
+        return self.layers[-1](x)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:
+    """Scaled dot-product attention whose value width may differ from that of query and key.
+
+    Fused kernels want one width, and zero channels change no dot product, so the narrower side is padded.
+
+    Args:
+        q: queries (..., L, D).
+        k: keys (..., S, D).
+        v: values (..., S, E).
+        scale: factor of the dot products.
+        bias: added to the scaled dot products, broadcastable to (..., L, S).
+
+    Returns:
+        (..., L, E).
+    """
+    missing = q.shape[-1] - v.shape[-1]
+    if missing > 0:
+        v_padded = F.pad(v, (0, missing))
+    else:
+        q, k, v_padded = F.pad(q, (0, -missing)), F.pad(k, (0, -missing)), v
+    if bias is not None and bias.ndim < q.ndim:  # the fused kernels take a bias of as many axes as the queries
+        bias = bias.expand(1, *bias.shape)
+    out = F.scaled_dot_product_attention(q, k, v_padded, attn_mask=bias, scale=scale)
+    return out[..., : v.shape[-1]]
+
+
+def window_partition(x: Tensor, size: int) -> tuple[Tensor, tuple[int, int]]:
+    """Cut (B, H, W, C) into (B · windows, size, size, C), zero-padded at the right and bottom; also the padded size."""
+    batch, height, width, channels = x.shape
+    padded_h, padded_w = -(-height // size) * size, -(-width // size) * size
+    x = F.pad(x, (0, 0, 0, padded_w - width, 0, padded_h - height))
+    x = x.view(batch, padded_h // size, size, padded_w // size, size, channels)
+    return x.transpose(2, 3).reshape(-1, size, size, channels), (padded_h, padded_w)
+
+
+def window_unpartition(windows: Tensor, padded: tuple[int, int], original: tuple[int, int]) -> Tensor:
+    """Undo `window_partition`: (B · windows, size, size, C) to (B, H, W, C)."""
+    size, channels = windows.shape[1], windows.shape[-1]
+    padded_h, padded_w = padded
+    x = windows.reshape(-1, padded_h // size, padded_w // size, size, size, channels)
+    x = x.transpose(2, 3).reshape(-1, padded_h, padded_w, channels)
+    return x[:, : original[0], : original[1]]

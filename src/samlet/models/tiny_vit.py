@@ -1,0 +1,303 @@
+"""The TinyViT image encoder of MobileSAM and TinySAM (Wu et al., "TinyViT", ECCV 2022), batch norms folded.
+
+Everything stays channels-last: tokens (B, H, W, C) and convolution inputs (B, C, H, W) are views of one memory layout.
+
+Shape legend: B images (or windows), H, W token grid, L tokens of a window, C channels, N heads, D head channels.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from samlet.models.config import TinyViTConfig
+from samlet.models.groups import ChannelGroup, attention_groups, columns, norm, rows_and_bias
+from samlet.models.layers import Neck, attend, window_partition, window_unpartition
+from samlet.models.strips import conv_rows, gelu_, in_chunks, strip_size
+
+
+def _channels_first(x_BHWC: Tensor) -> Tensor:
+    return x_BHWC.permute(0, 3, 1, 2)
+
+
+def _channels_last(x_BCHW: Tensor) -> Tensor:
+    return x_BCHW.permute(0, 2, 3, 1)
+
+
+def _depthwise(channels: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(channels, channels, 3, stride=stride, padding=1, groups=channels)
+
+
+class Stem(nn.Module):
+    """(B, 3, H, W) to (B, dim, H / 4, W / 4)."""
+
+    def __init__(self, hidden_dim: int, dim: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, hidden_dim, 3, stride=2, padding=1)
+        self.conv2 = nn.Conv2d(hidden_dim, dim, 3, stride=2, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        image = image.contiguous(memory_format=torch.channels_last)
+        if torch.is_grad_enabled():
+            return self.conv2(F.gelu(self.conv1(image)))
+        batch, _, height, width = image.shape
+        middle, rows = height // 2, height // 4
+        out = _empty(batch, self.conv2.out_channels, rows, width // 4, image)
+        step = strip_size(rows, batch * self.conv1.out_channels * width)  # two rows inside for each row outside
+        for start in range(0, rows, step):
+            stop = min(start + step, rows)
+            first, last = max(2 * start - 2, 0), min(2 * stop, middle)
+            hidden = gelu_(conv_rows(self.conv1, image, 0, height, first, last))
+            out[:, :, start:stop] = conv_rows(self.conv2, hidden, first, middle, start, stop)
+        return out
+
+
+class InvertedBottleneck(nn.Module):
+    """1×1 up, 3×3 depthwise, 1×1 down, GELU between them: (B, C, H, W) to (B, out_dim, H / stride, W / stride).
+
+    With a residual it is the MBConv of stage 0, without the merging of patches between stages.
+    """
+
+    def __init__(self, dim: int, hidden_dim: int, out_dim: int, stride: int, residual: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(dim, hidden_dim, 1)
+        self.conv2 = _depthwise(hidden_dim, stride)
+        self.conv3 = nn.Conv2d(hidden_dim, out_dim, 1)
+        self.residual = residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            y = self.conv3(F.gelu(self.conv2(F.gelu(self.conv1(x)))))
+            return F.gelu(x + y) if self.residual else y
+        batch, _, height, width = x.shape
+        stride, hidden_dim = self.conv2.stride[0], self.conv1.out_channels
+        rows = -(-height // stride)
+        out = _empty(batch, self.conv3.out_channels, rows, -(-width // stride), x)
+        step = strip_size(rows, batch * hidden_dim * width * stride)
+        for start in range(0, rows, step):
+            stop = min(start + step, rows)
+            first, last = max(stride * (start - 1), 0), min(stride * (stop - 1) + 2, height)
+            hidden = gelu_(self.conv1(x[:, :, first:last]))
+            y = self.conv3(gelu_(conv_rows(self.conv2, hidden, first, height, start, stop)))
+            out[:, :, start:stop] = gelu_(y.add_(x[:, :, start:stop])) if self.residual else y
+        return out
+
+
+def _empty(batch: int, channels: int, height: int, width: int, like: Tensor) -> Tensor:
+    return torch.empty(
+        (batch, channels, height, width), dtype=like.dtype, device=like.device, memory_format=torch.channels_last
+    )
+
+
+class WindowAttention(nn.Module):
+    """Attention inside windows of `size`² tokens with one learned bias for each head and offset.
+
+    The rows of `qkv` are packed by head: (head, [q, k, v]).
+    """
+
+    offsets: Tensor
+
+    def __init__(self, dim: int, heads: int, qk_dim: int, v_dim: int, scale_dim: int, size: int) -> None:
+        super().__init__()
+        self.heads, self.qk_dim, self.v_dim = heads, qk_dim, v_dim
+        self.scale = scale_dim**-0.5
+        self.norm = nn.LayerNorm(dim)
+        self.qkv = nn.Linear(dim, heads * (2 * qk_dim + v_dim))
+        self.proj = nn.Linear(heads * v_dim, dim)
+        self.attention_biases = nn.Parameter(torch.zeros(heads, size * size))
+        row, col = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+        row, col = row.flatten(), col.flatten()
+        distance = (row[:, None] - row).abs() * size + (col[:, None] - col).abs()
+        self.register_buffer("offsets", distance, persistent=False)
+
+    def forward(self, x_BLC: Tensor) -> Tensor:
+        return in_chunks(self._attend, x_BLC, x_BLC.shape[1] * self.qkv.out_features)
+
+    def _attend(self, x_BLC: Tensor) -> Tensor:
+        qkv = self.qkv(self.norm(x_BLC)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        q, k, v = qkv.split([self.qk_dim, self.qk_dim, self.v_dim], dim=-1)
+        out = attend(q, k, v, self.scale, bias=self.attention_biases[:, self.offsets])
+        return self.proj(out.transpose(1, 2).flatten(2))
+
+
+class TinyViTMLP(nn.Module):
+    """Pre-norm MLP with GELU."""
+
+    def __init__(self, dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.fc1 = nn.Linear(dim, hidden_dim)
+        self.fc2 = nn.Linear(hidden_dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return in_chunks(self._on_tokens, x.flatten(0, 2), self.fc1.out_features).view_as(x)
+
+    def _on_tokens(self, x: Tensor) -> Tensor:
+        return self.fc2(gelu_(self.fc1(self.norm(x))))
+
+
+class TinyViTBlock(nn.Module):
+    """Windowed attention, depthwise convolution, MLP. (B, C, H, W) channels-last to the same."""
+
+    def __init__(self, config: TinyViTConfig, stage: int, index: int) -> None:
+        super().__init__()
+        dim, at = config.embed_dims[stage], stage - 1
+        self.window_size = config.window_sizes[at]
+        self.attn = WindowAttention(
+            dim,
+            config.num_heads[at][index],
+            config.qk_dims[at][index],
+            config.v_dims[at][index],
+            config.scale_dim,
+            self.window_size,
+        )
+        self.local_conv = _depthwise(dim)
+        self.mlp = TinyViTMLP(dim, config.mlp_dims[at][index])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x_BHWC = _channels_last(x)
+        windows, padded = window_partition(x_BHWC, self.window_size)
+        attended = self.attn(windows.flatten(1, 2)).view_as(windows)
+        x_BHWC = x_BHWC + window_unpartition(attended, padded, (x.shape[2], x.shape[3]))
+        x_BHWC = _channels_last(self.local_conv(_channels_first(x_BHWC)))
+        return _channels_first(x_BHWC + self.mlp(x_BHWC))
+
+
+class Stage(nn.Module):
+    """Blocks, then the merging that leads to the next stage, if any."""
+
+    def __init__(self, blocks: list[nn.Module], downsample: nn.Module | None) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return x if self.downsample is None else self.downsample(x)
+
+
+class TinyViTEncoder(nn.Module):
+    """(B, 3, H, W) normalised image to (B, out_channels, H / 16, W / 16) image embedding; H, W multiples of 16."""
+
+    def __init__(self, config: TinyViTConfig) -> None:
+        super().__init__()
+        self.config = config
+        dims = config.embed_dims
+        self.patch_embed = Stem(config.stem_dim, dims[0])
+        self.layers = nn.ModuleList()
+        for stage in range(4):
+            blocks: list[nn.Module]
+            if stage == 0:
+                blocks = [InvertedBottleneck(dims[0], hidden, dims[0], 1, residual=True) for hidden in config.mbconv_dims]
+            else:
+                blocks = [TinyViTBlock(config, stage, i) for i in range(len(config.num_heads[stage - 1]))]
+            merging = None
+            if stage < 3:
+                merging = InvertedBottleneck(
+                    dims[stage], config.merge_dims[stage], dims[stage + 1], config.merge_strides[stage], residual=False
+                )
+            self.layers.append(Stage(blocks, merging))
+        self.neck = Neck(dims[3], config.out_channels)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.patch_embed(image)
+        for stage in self.layers:
+            x = stage(x)
+        return self.neck(x)
+
+    def _block_names(self) -> list[tuple[int, int, str]]:
+        return [
+            (stage, i, f"layers.{stage}.blocks.{i}")
+            for stage in range(4)
+            for i in range(len(self.config.mbconv_dims if stage == 0 else self.config.num_heads[stage - 1]))
+        ]
+
+    def bottleneck_features(self) -> list[str]:
+        """Modules whose outputs are SlimSAM's H, the inside of every block: q, k, v; MLP hidden; MBConv hidden."""
+        names = []
+        for stage, _, block in self._block_names():
+            names += [f"{block}.conv2"] if stage == 0 else [f"{block}.attn.qkv", f"{block}.mlp.fc1"]
+        return names
+
+    def embedding_features(self) -> list[str]:
+        """Modules whose outputs are SlimSAM's E: the output of every block."""
+        return [block for _, _, block in self._block_names()]
+
+    def channel_groups(self) -> list[ChannelGroup]:
+        """One embedding group a stage; stem, MBConv, merging, query/key, value and MLP groups inside."""
+        config = self.config
+        streams = [rows_and_bias("patch_embed.conv2"), [], [], columns("neck.0")]
+        bottlenecks = [
+            ChannelGroup(
+                name="patch_embed.stem",
+                kind="bottleneck",
+                family="convolution",
+                size=config.stem_dim,
+                divisor=8,
+                members=(*rows_and_bias("patch_embed.conv1"), *columns("patch_embed.conv2")),
+                config_path=("stem_dim",),
+            )
+        ]
+        for stage, i, block in self._block_names():
+            stream = streams[stage]
+            if stage == 0:
+                stream += columns(f"{block}.conv1") + rows_and_bias(f"{block}.conv3")
+                bottlenecks.append(_inverted_bottleneck(block, config.mbconv_dims[i], ("mbconv_dims", i)))
+                continue
+            at = stage - 1
+            stream += norm(f"{block}.attn.norm") + columns(f"{block}.attn.qkv") + rows_and_bias(f"{block}.attn.proj")
+            stream += rows_and_bias(f"{block}.local_conv")
+            stream += norm(f"{block}.mlp.norm") + columns(f"{block}.mlp.fc1") + rows_and_bias(f"{block}.mlp.fc2")
+            bottlenecks += attention_groups(
+                f"{block}.attn",
+                config.num_heads[at][i],
+                config.qk_dims[at][i],
+                config.v_dims[at][i],
+                4,
+                [("qk_dims", at, i), ("v_dims", at, i)],
+                packed=True,
+            )
+            bottlenecks.append(
+                ChannelGroup(
+                    name=f"{block}.mlp",
+                    kind="bottleneck",
+                    family="mlp",
+                    size=config.mlp_dims[at][i],
+                    divisor=8,
+                    members=(*rows_and_bias(f"{block}.mlp.fc1"), *columns(f"{block}.mlp.fc2")),
+                    config_path=("mlp_dims", at, i),
+                )
+            )
+        for stage in range(3):
+            merging = f"layers.{stage}.downsample"
+            streams[stage] += columns(f"{merging}.conv1")
+            streams[stage + 1] += rows_and_bias(f"{merging}.conv3")
+            bottlenecks.append(_inverted_bottleneck(merging, config.merge_dims[stage], ("merge_dims", stage)))
+        embeddings = [
+            ChannelGroup(
+                name=f"embedding.{stage}",
+                kind="embedding",
+                family="embedding",
+                size=config.embed_dims[stage],
+                divisor=8,
+                members=tuple(members),
+                config_path=("embed_dims", stage),
+            )
+            for stage, members in enumerate(streams)
+        ]
+        return embeddings + bottlenecks
+
+
+def _inverted_bottleneck(block: str, size: int, config_path: tuple[str | int, ...]) -> ChannelGroup:
+    return ChannelGroup(
+        name=f"{block}.hidden",
+        kind="bottleneck",
+        family="convolution",
+        size=size,
+        divisor=8,
+        members=(*rows_and_bias(f"{block}.conv1"), *rows_and_bias(f"{block}.conv2"), *columns(f"{block}.conv3")),
+        config_path=config_path,
+    )

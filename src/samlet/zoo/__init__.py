@@ -1,0 +1,53 @@
+"""The zoo: names of published models, where their weights are, and loading by name or path."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from samlet.checkpoints import load_checkpoint
+from samlet.models import Sam
+from samlet.zoo import hub
+from samlet.zoo.registry import ENTRIES, Entry, find
+
+__all__ = ["ENTRIES", "Entry", "find", "is_available", "load", "locate"]
+
+
+def embedded_folder(entry: Entry) -> Path:
+    """Folder inside the package of an embedded entry."""
+    return Path(str(files("samlet") / "assets" / entry.name))
+
+
+def is_available(entry: Entry) -> bool:
+    """Whether the weights are on this disk."""
+    return entry.embedded or hub.cached(entry) is not None
+
+
+def locate(model: str | Path) -> Path:
+    """Where a model is on this disk; a zoo name is downloaded on first use.
+
+    Raises:
+        InputError: neither a zoo name nor anything on this disk.
+    """
+    path = Path(model)
+    if path.exists():
+        return path
+    entry = find(str(model))
+    if entry.embedded:
+        return embedded_folder(entry)
+    file = hub.download(entry)
+    return file.parent if len(entry.files) > 1 else file
+
+
+def load(model: str | Path) -> Sam:
+    """Load a model, ready for inference.
+
+    Args:
+        model: a zoo name (`samlet models` lists them), a model folder, or a checkpoint file in any format that samlet
+            knows.
+
+    Raises:
+        InputError: an unknown name, or a file that cannot be read; the message says why.
+        SamletError: a download failed.
+    """
+    return load_checkpoint(locate(model))
