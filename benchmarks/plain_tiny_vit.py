@@ -5,6 +5,8 @@ Batch norms apart, explicit softmax attention, channels first, under the paramet
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -38,6 +40,8 @@ class PlainMerging(nn.Module):
 
 
 class PlainAttention(nn.Module):
+    index: Tensor
+
     def __init__(self, dim: int, heads: int, window: int) -> None:
         super().__init__()
         self.heads = heads
@@ -120,8 +124,8 @@ class PlainTinyViT(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         dims, depths, heads, windows = (64, 128, 160, 320), (2, 2, 6, 2), (2, 4, 5, 10), (7, 7, 14, 7)
-        self.patch_embed = nn.Module()
-        self.patch_embed.seq = nn.Sequential(ConvNorm(3, 32, 3, 2), nn.GELU(), ConvNorm(32, 64, 3, 2))
+        stem = nn.Sequential(ConvNorm(3, 32, 3, 2), nn.GELU(), ConvNorm(32, 64, 3, 2))
+        self.patch_embed = nn.Sequential(OrderedDict(seq=stem))
         self.layers = nn.ModuleList()
         for i in range(4):
             merging = PlainMerging(dims[i], dims[i + 1], 1 if i == 2 else 2) if i < 3 else None
@@ -136,7 +140,7 @@ class PlainTinyViT(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        x = self.patch_embed.seq(image)
+        x = self.patch_embed(image)
         for stage in self.layers:
             x = stage(x)
         return self.neck(x)

@@ -97,7 +97,8 @@ def read(folder: Path) -> Sam:
     encoder = infer_vit_config(tensors, path)
     if heads is not None and set(encoder.num_heads) != {heads}:
         raise CheckpointError(
-            f"{folder} says {heads} attention heads, but its weights have {encoder.num_heads[0]}; expected them to agree"
+            f"{folder} says {heads} attention heads, but its weights have {encoder.num_heads[0]}; "
+            "expected them to agree"
         )
     sam = Sam(
         SamConfig(
@@ -171,4 +172,5 @@ def write(sam: Sam, folder: Path, overwrite: bool = False) -> None:
     }
     with new_folder(folder) as temporary:
         save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
+        (temporary / "model.safetensors").chmod(0o644)  # safetensors writes for the owner only
         write_json(temporary / "config.json", config)

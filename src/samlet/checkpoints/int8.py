@@ -1,4 +1,8 @@
-"""Storing weights as int8 with one scale for each output channel. Storage only: a loaded model computes in float32."""
+"""Storing weights as int8 with one scale for each output channel. Storage only: a loaded model computes in float32.
+
+Layers that are small and tender stay float16: the stem, depthwise convolutions (nine weights a channel), and the
+decoder's attention between tokens and image.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,8 @@ from samlet.checkpoints.reading import StateDict
 
 _SCALE = ".int8_scale"
 _MIN_ELEMENTS = 1024
-_KEEP_FLOAT = ("pe_layer.", "attention_biases", "rel_pos_", "pos_embed")
+_FLOAT32 = ("pe_layer.", "attention_biases", "rel_pos_", "pos_embed")
+_FLOAT16 = ("patch_embed.", ".conv2.", ".local_conv.", ".cross_attn_", ".final_attn_")
 
 
 def _channel_shape(value: Tensor) -> tuple[int, ...]:
@@ -31,11 +36,13 @@ def _encode_tensor(value: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def encode(tensors: StateDict) -> StateDict:
-    """Matrices and convolutions as int8 with scales; position tables and everything small as they are."""
+    """Matrices and convolutions as int8 with scales, tender ones as float16; tables and vectors as they are."""
     encoded: StateDict = {}
     for name, value in tensors.items():
-        if value.ndim < 2 or value.numel() < _MIN_ELEMENTS or any(part in name for part in _KEEP_FLOAT):
+        if value.ndim < 2 or value.numel() < _MIN_ELEMENTS or any(part in name for part in _FLOAT32):
             encoded[name] = value.float()
+        elif any(part in name for part in _FLOAT16):
+            encoded[name] = value.half()
         else:
             encoded[name], encoded[name + _SCALE] = _encode_tensor(value)
     return encoded

@@ -72,6 +72,7 @@ def write_into(sam: Sam, folder: Path, provenance: Mapping[str, Any] | None = No
     if weights == "int8":
         tensors = int8.encode(tensors)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)  # safetensors writes for the owner only
     content = {"format": FORMAT, "version": VERSION, "weights": weights, "model": sam.config.to_dict()}
     write_json(folder / "config.json", content)
     versions = {"samlet": __version__, "torch": torch.__version__, "python": platform.python_version()}

@@ -72,9 +72,8 @@ def _infer_config(tensors: StateDict, path: Path) -> TinyViTConfig:
             inner = [tensors[f"{_PREFIX}{b}.attn.proj.weight"].shape[1] for b in names]
             heads.append(tuple(b.shape[0] for b in biases))
             v.append(tuple(i // b.shape[0] for i, b in zip(inner, biases, strict=True)))
-            qk.append(
-                tuple((rows(f"{n}.attn.qkv") - i) // (2 * b.shape[0]) for n, i, b in zip(names, inner, biases, strict=True))
-            )
+            qkv = [rows(f"{name}.attn.qkv") for name in names]
+            qk.append(tuple((r - i) // (2 * b.shape[0]) for r, i, b in zip(qkv, inner, biases, strict=True)))
             mlp.append(tuple(rows(f"{n}.mlp.fc1") for n in names))
             windows.append(math.isqrt(biases[0].shape[1]))
         return TinyViTConfig(

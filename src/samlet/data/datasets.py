@@ -44,7 +44,6 @@ class Dataset:
     Attributes:
         path: what the user named.
         kind: `sa1b`, `coco` or `images`.
-        size: number of photographs.
     """
 
     path: Path
@@ -53,6 +52,7 @@ class Dataset:
 
     @property
     def size(self) -> int:
+        """Number of photographs."""
         return len(self._entries)
 
     @property

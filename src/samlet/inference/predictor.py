@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import numpy as np
 import torch
@@ -87,7 +87,7 @@ class Predictor:
             InputError: something that is no image.
         """
         self._many = isinstance(image, list | tuple)
-        images = list(image) if isinstance(image, list | tuple) else [image]
+        images = cast("list[AnyImage]", list(image) if isinstance(image, list | tuple) else [image])
         self._embeddings, self._frames = [], []
         for entry in images:
             pixels, frame = preprocess(_as_rgb(entry), self.image_size, self.sam.pixel_mean, self.sam.pixel_std)
@@ -143,7 +143,7 @@ class Predictor:
             if value is not None and len(value) != count:
                 raise InputError(f"{name} has {len(value)} entries for {count} images; expected one for each image")
         return [
-            self._predict_one(i, *(None if v is None else v[i] for v in given.values()), multimask)
+            self._predict_one(i, multimask=multimask, **{k: None if v is None else v[i] for k, v in given.items()})
             for i in range(count)
         ]
 

@@ -64,9 +64,7 @@ class ViTConfig:
             "ViTConfig",
             **{f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "global_blocks"},
         )
-        _check_lengths(
-            "ViTConfig", self.depth, qk_dims=self.qk_dims, v_dims=self.v_dims, mlp_dims=self.mlp_dims
-        )
+        _check_lengths("ViTConfig", self.depth, qk_dims=self.qk_dims, v_dims=self.v_dims, mlp_dims=self.mlp_dims)
         if any(not 0 <= block < self.depth for block in self.global_blocks):
             raise InputError(f"ViTConfig.global_blocks is {self.global_blocks}; expected indices below {self.depth}")
         if self.image_size % self.patch_size:
@@ -241,7 +239,7 @@ class SamConfig:
                 mask_threshold=float(values["mask_threshold"]),
             )
         except (KeyError, TypeError) as error:
-            raise InputError(f"model config cannot be read: {error}; expected the keys that samlet.save writes") from error
+            raise InputError(f"model config cannot be read: {error}; expected what samlet.save writes") from error
 
 
 def _tuples(value: Any) -> Any:

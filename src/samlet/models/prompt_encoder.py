@@ -6,6 +6,7 @@ Shape legend: P prompts, K points a prompt, T prompt tokens, C embedding channel
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -94,17 +95,20 @@ class PromptEncoder(nn.Module):
                 labels = F.pad(labels, (0, 1), value=NOT_A_POINT)
             encoded = self.pe_layer((points + 0.5) / scale)
             encoded = torch.where((labels >= 0)[..., None], encoded, torch.zeros_like(encoded))
-            table = torch.cat([self.not_a_point_embed.weight, self.point_embeddings[0].weight, self.point_embeddings[1].weight])
+            table = torch.cat([self.not_a_point_embed.weight, *self._embeddings(0, 2)])
             parts.append(encoded + table[labels.clamp(min=NOT_A_POINT) + 1])
             valid.append(labels != PADDING)
         if boxes is not None:
             corners = self.pe_layer((boxes.unflatten(-1, (2, 2)) + 0.5) / scale)
-            parts.append(corners + torch.cat([self.point_embeddings[2].weight, self.point_embeddings[3].weight]))
+            parts.append(corners + torch.cat(self._embeddings(2, 4)))
             valid.append(torch.ones(corners.shape[:2], dtype=torch.bool, device=corners.device))
         if not parts:
             return torch.zeros(1, 0, self.channels, dtype=matrix.dtype, device=matrix.device), None
         mask = torch.cat(valid, dim=1)
         return torch.cat(parts, dim=1), None if bool(mask.all()) else mask
+
+    def _embeddings(self, start: int, stop: int) -> list[Tensor]:
+        return [cast(nn.Embedding, self.point_embeddings[i]).weight for i in range(start, stop)]
 
     def dense(self, masks: Tensor | None) -> Tensor:
         """Dense embeddings of (P, 1, 4h, 4w) mask logits, (P, C, h, w); (1, C, 1, 1) where there are none."""

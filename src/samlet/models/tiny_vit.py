@@ -190,7 +190,7 @@ class TinyViTEncoder(nn.Module):
         for stage in range(4):
             blocks: list[nn.Module]
             if stage == 0:
-                blocks = [InvertedBottleneck(dims[0], hidden, dims[0], 1, residual=True) for hidden in config.mbconv_dims]
+                blocks = [InvertedBottleneck(dims[0], h, dims[0], 1, residual=True) for h in config.mbconv_dims]
             else:
                 blocks = [TinyViTBlock(config, stage, i) for i in range(len(config.num_heads[stage - 1]))]
             merging = None
@@ -200,7 +200,7 @@ class TinyViTEncoder(nn.Module):
                 )
             self.layers.append(Stage(blocks, merging))
         self.neck = Neck(dims[3], config.out_channels)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, image: Tensor) -> Tensor:
         x = self.patch_embed(image)

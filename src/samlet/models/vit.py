@@ -39,9 +39,7 @@ def relative_positions(size: int, table: Tensor) -> Tensor:
 class ViTAttention(nn.Module):
     """Multi-head attention with decomposed relative positions over a (B, H, W, C) grid."""
 
-    def __init__(
-        self, dim: int, heads: int, qk_dim: int, v_dim: int, scale_dim: int, grid: tuple[int, int]
-    ) -> None:
+    def __init__(self, dim: int, heads: int, qk_dim: int, v_dim: int, scale_dim: int, grid: tuple[int, int]) -> None:
         super().__init__()
         self.heads, self.qk_dim, self.v_dim = heads, qk_dim, v_dim
         self.scale = scale_dim**-0.5
@@ -52,7 +50,8 @@ class ViTAttention(nn.Module):
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         batch, height, width, _ = x_BHWC.shape
-        parts = self.qkv(x_BHWC).flatten(1, 2).split([self.heads * d for d in (self.qk_dim, self.qk_dim, self.v_dim)], -1)
+        widths = [self.heads * dim for dim in (self.qk_dim, self.qk_dim, self.v_dim)]
+        parts = self.qkv(x_BHWC).flatten(1, 2).split(widths, dim=-1)
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)  # (B, N, L, D)
 
         q_grid = q.unflatten(2, (height, width))
@@ -66,9 +65,7 @@ class ViTAttention(nn.Module):
         """For inference: the bias of a few query rows at a time, never the whole map."""
         pieces = [
             attend(q_part, k, v, self.scale, bias=(h_part[..., :, None] + w_part[..., None, :]).flatten(-2))
-            for q_part, h_part, w_part in zip(
-                *(t.split(_QUERY_CHUNK, dim=2) for t in (q, rel_h, rel_w)), strict=True
-            )
+            for q_part, h_part, w_part in zip(*(t.split(_QUERY_CHUNK, dim=2) for t in (q, rel_h, rel_w)), strict=True)
         ]
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2)
 

@@ -6,9 +6,7 @@ import hashlib
 import re
 from pathlib import Path
 
-import httpx2
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from samlet.errors import SamletError
 from samlet.zoo.registry import Entry
@@ -19,7 +17,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 def cached(entry: Entry) -> Path | None:
     """Where the downloaded weights of an entry are, or None. Needs no network."""
     paths = [try_to_load_from_cache(entry.repository, name) for name in entry.files]
-    return Path(paths[-1]) if paths and all(isinstance(p, str) for p in paths) else None
+    found = [Path(path) for path in paths if isinstance(path, str)]
+    return found[-1] if len(found) == len(paths) else None
 
 
 def download(entry: Entry) -> Path:
@@ -36,7 +35,7 @@ def download(entry: Entry) -> Path:
         return path
     try:
         path = [Path(hf_hub_download(entry.repository, name)) for name in entry.files][-1]
-    except (HfHubHTTPError, LocalEntryNotFoundError, httpx2.HTTPError, OSError) as error:
+    except Exception as error:  # whatever the client and its transport raise, the download failed
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise SamletError(
             f"the weights of {entry.name} could not be downloaded from {entry.source}: {reason}. "

@@ -123,9 +123,7 @@ def cost(sam: Sam, image_size: int | None = None, measure: bool = True) -> Cost:
         InputError: an image size that the patch grid does not allow.
     """
     size = check_image_size(sam, image_size)
-    with torch.device("meta"):
-        shadow = Sam(sam.config).requires_grad_(False)
-    encoder = count_macs(shadow, lambda: shadow.encode(torch.empty(1, 3, size, size, device="meta")))
+    encoder = count_encoder_macs(sam, size)
     grid = size // sam.config.encoder.stride
     embedding = torch.zeros(1, sam.config.encoder.out_channels, grid, grid, device=sam.device, dtype=sam.dtype)
     point = torch.full((1, 1, 2), size / 2, device=sam.device, dtype=sam.dtype)
@@ -146,6 +144,14 @@ def cost(sam: Sam, image_size: int | None = None, measure: bool = True) -> Cost:
         encoder=PartCost(parameters=in_encoder, latency_s=encoder_s, **asdict(encoder)),
         decoder=PartCost(parameters=parameters - in_encoder, latency_s=decoder_s, **asdict(decoder)),
     )
+
+
+def count_encoder_macs(sam: Sam, image_size: int | None = None) -> Macs:
+    """Multiply-accumulates of the encoder for one image; needs no weights and computes nothing."""
+    size = check_image_size(sam, image_size)
+    with torch.device("meta"):
+        shadow = Sam(sam.config).requires_grad_(False)
+    return count_macs(shadow, lambda: shadow.encode(torch.empty(1, 3, size, size, device="meta")))
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -1,0 +1,7 @@
+"""`python -m samlet` is `samlet`."""
+
+import sys
+
+from samlet.cli import main
+
+sys.exit(main())

@@ -1,0 +1,32 @@
+"""The command line: parse, call one public function, print."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from samlet.cli.commands import build_parser
+from samlet.errors import InputError, SamletError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code: 0 done, 1 failed, 2 the user's mistake."""
+    options = build_parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except InputError as error:
+        return _complain(error, 2)
+    except SamletError as error:
+        return _complain(error, 1)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except KeyboardInterrupt:
+        print("samlet: stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _complain(error: Exception, code: int) -> int:
+    print("samlet: " + " ".join(str(error).split()), file=sys.stderr)
+    return code

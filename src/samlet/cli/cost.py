@@ -1,0 +1,50 @@
+"""`samlet cost`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from samlet.cli.common import columns, giga, load_on, mega, set_up, show
+from samlet.evaluation.costs import PartCost, cost, peak_memory
+from samlet.models import Sam
+from samlet.zoo import ENTRIES, locate
+
+
+def run(options: argparse.Namespace) -> None:
+    """Count and measure one model."""
+    device = set_up(options)
+    entry = ENTRIES.get(options.model)
+    if options.no_measure and entry is not None and not Path(options.model).exists():
+        sam, path = Sam(entry.sam_config()).eval(), None
+    else:
+        path = locate(options.model)
+        sam = load_on(options.model, device)
+    found = cost(sam, options.image_size, measure=not options.no_measure)
+    content = dataclasses.asdict(found)
+    content["file_bytes"] = None if path is None else _size(path)
+    memory = None if options.no_measure or path is None else peak_memory(path, found.image_size, options.threads)
+    content["peak_memory_bytes"] = memory
+
+    def row(name: str, part: PartCost) -> tuple[str, ...]:
+        seconds = "" if part.latency_s is None else f"{part.latency_s:.3f} s"
+        return name, mega(part.parameters), giga(part.macs_modules), giga(part.macs_total), seconds
+
+    rows = [
+        (f"at {found.image_size} px", "PARAMETERS", "MACS (MODULES)", "MACS (TOTAL)", "LATENCY"),
+        row("encoder", found.encoder),
+        row("decoder, one prompt", found.decoder),
+        ("whole, as in print", mega(found.parameters), giga(found.macs_modules), giga(found.macs_total), ""),
+    ]
+    text = columns(rows)
+    if path is not None:
+        text += f"\nfile {content['file_bytes'] / 1e6:.1f} MB"
+    if memory is not None:
+        text += f", peak memory {memory / 1e6:.0f} MB"
+    show(options, content, text)
+
+
+def _size(path: Path) -> int:
+    """Bytes of the weights of a file or model folder."""
+    return (path / "model.safetensors" if path.is_dir() else path).stat().st_size

@@ -1,0 +1,83 @@
+"""`samlet segment`."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import numpy as np
+
+from samlet.checkpoints.writing import check_output, new_folder, write_json
+from samlet.cli.common import columns, load_on, set_up, show
+from samlet.data.images import read_image
+from samlet.data.masks import bounding_box, encode_rle
+from samlet.errors import InputError
+from samlet.inference import Prediction, Predictor
+from samlet.inference.overlay import draw_masks, draw_prompts
+
+
+def _numbers(text: str, option: str, form: str, counts: tuple[int, ...]) -> list[float]:
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) not in counts:
+        raise InputError(f"{option} {text} cannot be read; expected {form}, numbers in pixels of the image")
+    return values
+
+
+def run(options: argparse.Namespace) -> None:
+    """Segment one image into a new folder."""
+    clicks = [_numbers(text, "--point", "X,Y or X,Y,0 or X,Y,1", (2, 3)) for text in options.point]
+    boxes = [_numbers(text, "--box", "X0,Y0,X1,Y1", (4,)) for text in options.box]
+    if not clicks and not boxes:
+        raise InputError("no prompt was given; expected --point X,Y or --box X0,Y0,X1,Y1")
+    if clicks and len(boxes) > 1:
+        raise InputError(
+            f"{len(clicks)} points and {len(boxes)} boxes were given together; points refine exactly one box, so give "
+            "one box, or the points alone"
+        )
+    check_output(options.out, marker="masks.json", overwrite=options.overwrite)
+    image = read_image(options.image)
+    device = set_up(options)
+    start = time.perf_counter()
+    predictor = Predictor(load_on(options.model, device), options.image_size)
+    predictor.set_image(image)
+    points = np.array([click[:2] for click in clicks], np.float32) if clicks else None
+    labels = np.array([click[2] if len(click) > 2 else 1 for click in clicks]) if clicks else None
+    # As the published graphs do: one click or one box is ambiguous, so three masks are looked at; more say enough.
+    ambiguous = not clicks or (len(clicks) == 1 and not boxes)
+    answer = predictor.predict(
+        points=points, labels=labels, boxes=boxes or None, multimask=ambiguous or options.multimask
+    )
+    if not options.multimask:
+        answer = answer.best()
+    masks = _records(answer, clicks)
+    seconds = time.perf_counter() - start
+    shown = [mask for prompt in answer.masks for mask in prompt]
+    picture = draw_prompts(draw_masks(image, shown), points, labels, np.array(boxes) if boxes else None)
+    content = {"masks": masks, "seconds": seconds, "decoder_prompts": len(answer.masks)}
+    with new_folder(options.out) as folder:
+        write_json(folder / "masks.json", content)
+        picture.save(folder / "overlay.png")
+    rows = [("MASK", "AREA", "BOX (x, y, w, h)", "PREDICTED IOU", "STABILITY")]
+    for i, mask in enumerate(masks):
+        box = ", ".join(str(v) for v in mask["bbox"])
+        rows.append((str(i), str(mask["area"]), box, f"{mask['predicted_iou']:.3f}", f"{mask['stability_score']:.3f}"))
+    show(options, content, f"{columns(rows)}\n{options.out}: masks.json, overlay.png; {seconds:.2f} s")
+
+
+def _records(answer: Prediction, clicks: list[list[float]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "segmentation": encode_rle(mask),
+            "area": int(mask.sum()),
+            "bbox": list(bounding_box(mask)),
+            "predicted_iou": float(answer.iou[p, m]),
+            "stability_score": float(answer.stability[p, m]),
+            "point_coords": [click[:2] for click in clicks],
+        }
+        for p, prompt in enumerate(answer.masks)
+        for m, mask in enumerate(prompt)
+    ]

@@ -1,0 +1,6 @@
+"""SlimSAM: pruning the image encoder and aligning it with its teacher, without labels."""
+
+from samlet.slimming.config import SlimConfig
+from samlet.slimming.procedure import SlimRun, run, slim
+
+__all__ = ["SlimConfig", "SlimRun", "run", "slim"]

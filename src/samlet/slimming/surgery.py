@@ -1,0 +1,71 @@
+"""Cutting channels: from an encoder and the channels that stay to a smaller, ordinary encoder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from samlet.errors import InputError
+from samlet.models import EncoderConfig, ImageEncoder, Sam, build_encoder
+
+
+def cut_encoder(encoder: ImageEncoder, kept: Mapping[str, Tensor]) -> ImageEncoder:
+    """A new encoder with only the channels that stay.
+
+    Args:
+        encoder: the encoder; it is left as it is.
+        kept: sorted channel indices by group name; groups that are not named stay whole.
+
+    Raises:
+        InputError: an unknown group, or indices that it does not have.
+    """
+    groups = {group.name: group for group in encoder.channel_groups()}
+    parameters = dict(encoder.named_parameters())
+    masks: dict[tuple[str, int], Tensor] = {}
+    config = encoder.config
+    for name, channels in kept.items():
+        if name not in groups:
+            raise InputError(f"{name!r} is no channel group of this encoder; expected one of {', '.join(groups)}")
+        group = groups[name]
+        if not len(channels) or int(channels.min()) < 0 or int(channels.max()) >= group.size:
+            raise InputError(f"group {name} has channels 0 to {group.size - 1}; expected at least one of those to keep")
+        stays = torch.zeros(group.size, dtype=torch.bool)
+        stays[channels] = True
+        cut = (~stays).nonzero().flatten()
+        for member in group.members:
+            key = (member.parameter, member.dim)
+            mask = masks.setdefault(key, torch.ones(parameters[member.parameter].shape[member.dim], dtype=torch.bool))
+            mask[member.index(cut).flatten()] = False
+        config = _with_width(config, group.config_path, int(stays.sum()))
+    smaller = build_encoder(config)
+    state = dict(encoder.state_dict())
+    for (name, dim), mask in masks.items():
+        state[name] = state[name].index_select(dim, mask.nonzero().flatten().to(state[name].device))
+    smaller.load_state_dict(state)
+    like = next(encoder.parameters())
+    return smaller.to(like.device, like.dtype).train(encoder.training)
+
+
+def with_encoder(sam: Sam, encoder: ImageEncoder) -> Sam:
+    """A model with another encoder and a copy of the same prompt encoder and mask decoder."""
+    model = Sam(dataclasses.replace(sam.config, encoder=encoder.config))
+    model.prompt_encoder.load_state_dict(sam.prompt_encoder.state_dict())
+    model.mask_decoder.load_state_dict(sam.mask_decoder.state_dict())
+    model.image_encoder = encoder
+    return model.to(sam.device, sam.dtype).eval()
+
+
+def _with_width(config: EncoderConfig, path: tuple[str | int, ...], width: int) -> EncoderConfig:
+    field = str(path[0])
+    return dataclasses.replace(config, **{field: _replaced(getattr(config, field), path[1:], width)})
+
+
+def _replaced(value: Any, path: tuple[str | int, ...], width: int) -> Any:
+    if not path:
+        return width
+    index = int(path[0])
+    return (*value[:index], _replaced(value[index], path[1:], width), *value[index + 1 :])
