@@ -32,7 +32,7 @@ _RENAMES = (
     ("mask_downscaling.3.", "mask_embed.conv2."),
     ("mask_downscaling.4.", "mask_embed.layer_norm2."),
     ("mask_downscaling.6.", "mask_embed.conv3."),
-    ("point_embeddings.", "point_embed."),
+    ("prompt_encoder.point_embeddings.", "prompt_encoder.point_embed."),
     ("output_upscaling.0.", "upscale_conv1."),
     ("output_upscaling.1.", "upscale_layer_norm."),
     ("output_upscaling.3.", "upscale_conv2."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ StateDict = dict[str, Tensor]
 
 _NESTED = ("model", "state_dict", "model_state_dict")
 _SHOWN = 4
+_REFUSED = re.compile(r"(?:GLOBAL|type|class) ([\w.]+)")
 
 
 def read_tensors(path: Path) -> StateDict:
@@ -41,10 +43,10 @@ def read_tensors(path: Path) -> StateDict:
             f"{path} is a web page (it starts with {start!r}); expected a checkpoint. "
             "The download was probably redirected to a login or error page; download it again"
         )
+    if head[8:9] == b"{" or path.suffix == ".safetensors":  # first: the length before it may look like a pickle
+        return _read_safetensors(path, size)
     if head[:4] == b"PK\x03\x04" or head[:1] == b"\x80":
         return _read_torch(path, size)
-    if head[8:9] == b"{" or path.suffix == ".safetensors":
-        return _read_safetensors(path, size)
     raise CheckpointError(
         f"{path} starts with {head[:8]!r}; expected a safetensors file or a PyTorch checkpoint (.pth, .pt)"
     )
@@ -69,7 +71,8 @@ def _read_torch(path: Path, size: int) -> StateDict:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        found = str(error).split("GLOBAL ")[-1].split(" was not")[0] if "GLOBAL " in str(error) else "other objects"
+        named = _REFUSED.search(str(error))
+        found = named.group(1) if named else "other objects"
         raise CheckpointError(
             f"{path} holds {found}, not only tensors; expected a state dict. "
             "Nothing of it was run; ask its author for a state dict or a safetensors file"

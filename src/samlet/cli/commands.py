@@ -124,7 +124,7 @@ def _add_cost(commands: Any) -> None:
         "cost",
         "parameters, MACs, latency and memory of a model",
         "Say what a model costs. Multiply-accumulates (MACs) are counted by both conventions in print: `modules`\n"
-        "counts linear layers and convolutions (SlimSAM's figures), `total` the products of attention too (TinySAM's).\n"
+        "counts linear layers, convolutions (SlimSAM's figures), `total` the products of attention too (TinySAM's).\n"
         "Both papers' figures are of the whole model with one prompt. Latency is measured here, as a median after a\n"
         "warm-up; peak memory in a fresh process.",
     )

@@ -22,7 +22,7 @@ def cached(entry: Entry) -> Path | None:
 
 
 def download(entry: Entry) -> Path:
-    """Fetch the files of an entry unless they are in the cache; an interrupted download continues.
+    """Fetch the files of an entry unless they are in the cache; after a broken connection the client continues.
 
     Returns:
         Path of the last file.
@@ -36,7 +36,7 @@ def download(entry: Entry) -> Path:
     try:
         path = [Path(hf_hub_download(entry.repository, name)) for name in entry.files][-1]
     except Exception as error:  # whatever the client and its transport raise, the download failed
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = str(error).strip().splitlines()[0].rstrip(" .") if str(error).strip() else type(error).__name__
         raise SamletError(
             f"the weights of {entry.name} could not be downloaded from {entry.source}: {reason}. "
             f"Where there is no network, fetch {' and '.join(entry.files)} of {entry.source} on another machine, copy "
@@ -52,13 +52,15 @@ def check(path: Path) -> None:
     Raises:
         SamletError: the file is damaged.
     """
-    blob = path.resolve()
+    # One link only: the blob that has the hash for its name may itself link into the store that repositories share.
+    blob = path.parent / path.readlink() if path.is_symlink() else path
     if not _SHA256.fullmatch(blob.name):  # small files are stored under another kind of hash
         return
     with blob.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != blob.name:
-        blob.unlink()
+        blob.resolve().unlink()
+        blob.unlink(missing_ok=True)
         raise SamletError(
             f"{path.name} arrived damaged: its SHA-256 is {found}, expected {blob.name}. It was removed; try again"
         )

@@ -1,0 +1,37 @@
+# make demo   a fresh machine: creates .venv, installs samlet, slims the bundled SAM on the bundled photographs
+# make test   a fresh machine: the same with the test extra, then linters, types and tests
+# make bench  the benchmarks at full size; their JSON goes to benchmarks/results
+
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO_STEPS ?= 160
+
+.PHONY: demo test bench clean
+
+.venv/demo-installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+.venv/test-installed: .venv/demo-installed
+	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	touch $@
+
+demo: .venv/demo-installed
+	$(BIN)/samlet slim --teacher mobile_sam --images examples/photos --ratio 0.5 --steps $(DEMO_STEPS) \
+		--image-size 512 --out demo --overwrite
+	@echo
+	@echo "demo/comparison.png shows the teacher's masks, the raw pruned ones and the aligned ones side by side."
+
+test: .venv/test-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+bench: .venv/test-installed
+	$(BIN)/python benchmarks/encoder_speed.py
+	$(BIN)/python benchmarks/slimming.py
+
+clean:
+	rm -rf .venv demo

@@ -1,0 +1,128 @@
+"""Every format both ways."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import samlet
+from samlet.models import Sam, SamConfig, TinyViTConfig, ViTConfig
+from samlet.slimming.surgery import cut_encoder, with_encoder
+from tests.conftest import make_tiny, randomise
+
+
+def plain_vit() -> Sam:
+    config = ViTConfig.uniform(embed_dim=32, depth=2, num_heads=2, global_blocks=(1,), image_size=512)
+    sam = Sam(SamConfig(encoder=config))
+    randomise(sam)
+    return sam.eval()
+
+
+def plain_tiny() -> Sam:
+    sam = Sam(SamConfig(encoder=TinyViTConfig(embed_dims=(16, 32, 32, 64), num_heads=((1,) * 2, (1,) * 6, (2,) * 2))))
+    randomise(sam)
+    return sam.eval()
+
+
+def same(a: Sam, b: Sam) -> bool:
+    ours, theirs = a.state_dict(), b.state_dict()
+    return a.config == b.config and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_native_round_trip(small_sam, tmp_path):
+    samlet.save(small_sam, tmp_path / "m", provenance={"teacher": "none"})
+    assert same(samlet.load(tmp_path / "m"), small_sam)
+    assert {p.name for p in (tmp_path / "m").iterdir()} == {"config.json", "model.safetensors", "provenance.json"}
+    provenance = json.loads((tmp_path / "m" / "provenance.json").read_text())
+    assert provenance["teacher"] == "none"
+    assert provenance["versions"]["samlet"] == samlet.__version__
+
+
+@pytest.mark.parametrize("name", ["m.pth", "m.safetensors"])
+def test_segment_anything_round_trip(tmp_path, name):
+    sam = plain_vit()
+    samlet.save(sam, tmp_path / name, format="segment-anything")
+    assert same(samlet.load(tmp_path / name), sam)
+
+
+@pytest.mark.parametrize("make", [plain_tiny, make_tiny])
+def test_mobile_sam_round_trip(tmp_path, make):
+    sam = make()
+    if make is make_tiny:  # pruned widths, but the widest head is the original one
+        assert max(max(stage) for stage in sam.config.encoder.qk_dims) != sam.config.encoder.scale_dim
+        with pytest.raises(samlet.InputError, match="attention scale"):
+            samlet.save(sam, tmp_path / "m.pt", format="mobile-sam")
+        return
+    samlet.save(sam, tmp_path / "m.pt", format="mobile-sam")
+    again = samlet.load(tmp_path / "m.pt")
+    image = torch.randn(1, 3, 128, 128)
+    with torch.no_grad():
+        assert torch.allclose(again.encode(image), sam.encode(image), atol=1e-5)
+    published = torch.load(tmp_path / "m.pt", weights_only=True)
+    assert published["image_encoder.patch_embed.seq.0.bn.running_var"].shape == (32,)
+
+
+def test_hugging_face_round_trip(tmp_path):
+    sam = plain_vit()
+    samlet.save(sam, tmp_path / "hf", format="hugging-face")
+    assert same(samlet.load(tmp_path / "hf"), sam)
+
+
+def test_shared_weights_are_read(shared):
+    sam = samlet.load(shared / "weights" / "mobile_sam.safetensors")
+    assert sam.config.encoder == TinyViTConfig()
+
+
+def test_irregular_widths_reload_bit_equal_in_a_fresh_process(small_sam, tmp_path):
+    kept = {g.name: torch.arange(g.divisor) for g in small_sam.image_encoder.channel_groups()}
+    cut = with_encoder(small_sam, cut_encoder(small_sam.image_encoder, kept))
+    samlet.save(cut, tmp_path / "cut")
+    image = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        torch.save([image, cut.encode(image)], tmp_path / "expected.pt")
+    code = (
+        "import sys, torch, samlet\n"
+        "torch.set_num_threads(2)\n"
+        "image, expected = torch.load(sys.argv[2], weights_only=True)\n"
+        "with torch.no_grad():\n"
+        "    assert torch.equal(samlet.load(sys.argv[1]).encode(image), expected)\n"
+    )
+    paths = [str(tmp_path / "cut"), str(tmp_path / "expected.pt")]
+    subprocess.run([sys.executable, "-c", code, *paths], check=True, env=dict(os.environ))
+
+
+@pytest.mark.parametrize("target", ["segment-anything", "hugging-face"])
+def test_formats_that_cannot_hold_a_model_say_so(small_sam, tmp_path, target):
+    with pytest.raises(samlet.InputError, match="native format|ViT family only"):
+        samlet.save(small_sam, tmp_path / "m.pth", format=target)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_overwritten_unasked(small_sam, tmp_path):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "thesis.tex").write_text("years of work")
+    for overwrite in (False, True):
+        with pytest.raises(samlet.InputError, match=r"thesis\.tex"):
+            samlet.save(small_sam, tmp_path / "m", overwrite=overwrite)
+    assert [p.name for p in (tmp_path / "m").iterdir()] == ["thesis.tex"]
+    samlet.save(small_sam, tmp_path / "n")
+    with pytest.raises(samlet.InputError, match="--overwrite"):
+        samlet.save(small_sam, tmp_path / "n")
+    samlet.save(small_sam, tmp_path / "n", overwrite=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m", "n"]
+
+
+def test_a_failed_write_leaves_nothing(small_sam, tmp_path, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("samlet.checkpoints.native.save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        samlet.save(small_sam, tmp_path / "m")
+    assert list(Path(tmp_path).iterdir()) == []

@@ -1,0 +1,99 @@
+"""Fixtures: the small models that most tests use, and what lies outside the repository, if it does."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from samlet.models import Sam, SamConfig, TinyViTConfig, ViTConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+PHOTOS = ROOT / "examples" / "photos"
+_SHARED = Path(os.environ.get("SAMLET_SHARED", ROOT.parent / "shared"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of weights, vectors and data that belongs to the project but is not shipped."""
+    if not _SHARED.is_dir():
+        pytest.skip(f"{_SHARED.name}/ with oracle vectors and data is not beside the repository")
+    return _SHARED
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _two_threads() -> None:
+    torch.set_num_threads(2)
+
+
+def randomise(module: torch.nn.Module, seed: int = 0) -> None:
+    """Random weights everywhere, position tables and biases too, of a size that lets every term show."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            if parameter.ndim == 1 and name.endswith("weight"):
+                parameter.copy_(1 + 0.1 * noise)
+            elif parameter.ndim == 1 or "pos" in name or "bias" in name or "token" in name or "embed." in name:
+                parameter.copy_(0.2 * noise)
+            else:
+                parameter.copy_(noise / parameter[0].numel() ** 0.5)
+
+
+def make_vit(seed: int = 0) -> Sam:
+    """A small ViT SAM: 3 blocks, windows that need padding, one global block, irregular widths."""
+    config = ViTConfig(
+        image_size=128,
+        embed_dim=48,
+        num_heads=(3, 2, 3),
+        qk_dims=(16, 10, 12),
+        v_dims=(16, 14, 8),
+        mlp_dims=(96, 72, 120),
+        scale_dim=16,
+        window_size=3,
+        global_blocks=(1,),
+    )
+    sam = Sam(SamConfig(encoder=config))
+    randomise(sam, seed)
+    return sam.eval()
+
+
+def make_tiny(seed: int = 0) -> Sam:
+    """A small TinyViT SAM with irregular widths."""
+    config = TinyViTConfig(
+        image_size=128,
+        stem_dim=16,
+        embed_dims=(16, 24, 32, 40),
+        mbconv_dims=(32, 24),
+        merge_dims=(24, 32, 48),
+        num_heads=((2,), (2, 3), (2,)),
+        qk_dims=((8,), (8, 12), (8,)),
+        v_dims=((8,), (12, 8), (16,)),
+        mlp_dims=((48,), (64, 40), (80,)),
+        scale_dim=8,
+    )
+    sam = Sam(SamConfig(encoder=config))
+    randomise(sam, seed)
+    return sam.eval()
+
+
+@pytest.fixture(params=["vit", "tiny_vit"])
+def small_sam(request: pytest.FixtureRequest) -> Sam:
+    """Each family once."""
+    return make_vit() if request.param == "vit" else make_tiny()
+
+
+@pytest.fixture
+def photo_folder(tmp_path: Path) -> Path:
+    """Six small noisy pictures."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(6):
+        coarse = rng.integers(0, 255, (6, 8, 3), np.uint8)
+        Image.fromarray(coarse).resize((96, 72), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+    return folder
