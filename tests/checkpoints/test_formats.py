@@ -99,7 +99,7 @@ def test_irregular_widths_reload_bit_equal_in_a_fresh_process(small_sam, tmp_pat
 
 @pytest.mark.parametrize("target", ["segment-anything", "hugging-face"])
 def test_formats_that_cannot_hold_a_model_say_so(small_sam, tmp_path, target):
-    with pytest.raises(samlet.InputError, match="native format|ViT family only"):
+    with pytest.raises(samlet.InputError, match=r"native format|ViT family only"):
         samlet.save(small_sam, tmp_path / "m.pth", format=target)
     assert list(tmp_path.iterdir()) == []
 

@@ -67,7 +67,9 @@ PROMPTS = {
 def test_masks_and_iou(models, embeddings, name):
     ours, theirs, _ = models
     prompt = dict(PROMPTS[name])
-    mask = torch.randn(1, 1, 256, 256, generator=torch.Generator().manual_seed(2)) if prompt.pop("masks", None) else None
+    mask = (
+        torch.randn(1, 1, 256, 256, generator=torch.Generator().manual_seed(2)) if prompt.pop("masks", None) else None
+    )
     tensors = {key: torch.tensor(value) for key, value in prompt.items()}
     with torch.no_grad():
         answer = ours.decode(embeddings[0], **tensors, masks=mask)

@@ -1,84 +1,126 @@
-"""Downloading by zoo name, with the real hub client against a local server that answers as the hub does."""
+"""Downloading by zoo name, from a local server that answers as the hub does.
+
+A large file is redirected to another host, which says nothing of its SHA-256; a small one to another path, which is
+the first to say anything of it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import socket
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+import torch
 
 import samlet
 from samlet import zoo
-from samlet.zoo import hub
+from samlet.cli import main
+from samlet.zoo import download, hub, transport
 
 TINYSAM = "/xinghaochen/tinysam/resolve/main/tinysam.pth"
 VIT_B = "/facebook/sam-vit-base/resolve/main/"
-LOCATE = "import sys; from samlet import zoo; print(zoo.locate(sys.argv[1]))"
-COMPARE = """
-import sys, torch, samlet
-one, two = (samlet.load(name) for name in sys.argv[1:])
-ours, theirs = one.state_dict(), two.state_dict()
-same = one.config == two.config and ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
-print("equal" if same else "different")
-"""
-# The command line, with the pauses between the client's retries added up instead of waited for.
-IMPATIENT = """
-import sys, time
-from samlet.cli import main
-pauses = []
-time.sleep = pauses.append
-code = main(sys.argv[1:])
-print(sum(pauses))
-sys.exit(code)
-"""
+CONTENT = bytes(range(256)) * 4096
+OTHER = bytes(reversed(CONTENT))
+REMEDY = (
+    "Where there is no network, fetch tinysam.pth of huggingface.co/xinghaochen/tinysam on another machine, "
+    "copy the file or folder here and pass its path instead of the name"
+)
+
+
+class Get(NamedTuple):
+    """One request for bytes, after the redirect."""
+
+    name: str
+    range: str | None
+    token: str | None
 
 
 class Handler(BaseHTTPRequestHandler):
     server: Hub
 
     def do_GET(self) -> None:
-        content, asked = self.server.files.get(self.path), self.headers.get("Range")
+        is_hub = not self.path.startswith("/bytes")
+        if is_hub:
+            self.server.tokens.append(self.headers["Authorization"])
+        path = self.path.removeprefix("/bytes")
+        content = self.server.files.get(path)
         if content is None:
-            self.send_error(404)
+            self.send_error(self.server.refusal)
+        elif is_hub:
+            self.redirect(path, content)
+        else:
+            self.serve(path, content)
+
+    def redirect(self, path: str, content: bytes) -> None:
+        if path.endswith(".json"):
+            self.answer(307, {"Location": f"/bytes{path}", "Content-Length": 0})
             return
-        kind = "sha1" if self.path.endswith(".json") else "sha256"  # small files have git's hash
-        etag = f'"{hashlib.new(kind, content).hexdigest()}"'
-        start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked else 0
-        headers = {"ETag": etag, "X-Linked-ETag": etag, "X-Linked-Size": len(content), "X-Repo-Commit": "c" * 40}
-        headers |= {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if asked else {}
-        self.send_response(206 if asked else 200)
-        for name, value in (headers | {"Content-Length": len(content) - start}).items():
+        described = {"X-Linked-ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Linked-Size": len(content)}
+        port = self.server.server_port
+        self.answer(302, described | {"Location": f"http://localhost:{port}/bytes{path}", "Content-Length": 0})
+
+    def serve(self, path: str, content: bytes) -> None:
+        asked = self.headers.get("Range")
+        self.server.gets.append(Get(Path(path).name, asked, self.headers["Authorization"]))
+        start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and self.server.ranges else 0
+        if start >= len(content):
+            self.send_error(416)
+            return
+        etag = hashlib.sha1(content).hexdigest()
+        headers = {"ETag": f'W/"{etag}"', "Content-Length": len(content) - start}
+        headers |= {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if start else {}
+        self.answer(206 if start else 200, headers)
+        end = start + self.server.cuts.pop(0) if self.server.cuts else len(content)
+        self.wfile.write((flip(content) if self.server.damage else content)[start:end])
+        if end < len(content):
+            self.server.proceed.wait(10)
+
+    def answer(self, status: int, headers: dict[str, object]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
             self.send_header(name, str(value))
         self.end_headers()
-        if self.command == "GET":
-            self.server.gets.append((self.path, asked))
-            end = len(content) // 2 if self.server.cut else len(content)
-            self.server.cut = False
-            self.wfile.write((flip(content) if self.server.damage else content)[start:end])
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
 
     def log_message(self, *_: object) -> None:
         pass
 
 
 class Hub(ThreadingHTTPServer):
-    """A hub of a few files: `damage` flips a bit of every body, `cut` ends the next body halfway."""
+    """A hub of a few files.
 
-    def __init__(self, files: dict[str, bytes]) -> None:
+    `cuts` are the bytes after which the next bodies end, once `proceed` is set; `damage` flips a bit of every body;
+    without `ranges` all bodies begin at the beginning; `refusal` is the status for what is not there.
+    """
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.files, self.damage, self.cut = files, False, False
-        self.gets: list[tuple[str, str | None]] = []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        self.files = {TINYSAM: CONTENT, VIT_B + "config.json": b"{}", VIT_B + "model.safetensors": b"weights"}
+        self.cuts: list[int] = []
+        self.damage, self.ranges, self.refusal, self.proceed = False, True, 404, threading.Event()
+        self.proceed.set()
+        self.gets: list[Get] = []
+        self.tokens: list[str | None] = []
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+
+    @property
+    def ranges_asked(self) -> list[str | None]:
+        return [get.range for get in self.gets]
+
+    def stop(self) -> None:
+        self.proceed.set()
+        self.shutdown()
+        self.server_close()
 
 
 def flip(content: bytes) -> bytes:
@@ -86,109 +128,268 @@ def flip(content: bytes) -> bytes:
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    path = tmp_path_factory.mktemp("published") / "tinysam.pth"
-    samlet.save(samlet.load("mobile_sam"), path, format="mobile-sam")
-    return path.read_bytes()
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, a user without a token or proxy, and no pauses."""
+    monkeypatch.setenv("SAMLET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(download, "PAUSES", (0.0, 0.0, 0.0))
+    return tmp_path / "cache"
 
 
 @pytest.fixture
-def server(weights: bytes):
-    with Hub({TINYSAM: weights, VIT_B + "config.json": b"{}", VIT_B + "model.safetensors": b"weights"}) as running:
-        yield running
-        running.shutdown()
+def server(monkeypatch: pytest.MonkeyPatch):
+    running = Hub()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{running.server_port}/")
+    yield running
+    running.stop()
 
 
-def python(home: Path, port: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run Python as a user whose hub is on that port and whose cache is `home`."""
-    env = {
-        key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGINGFACE", "TRANSFORMERS_"))
-    }
-    env |= {"HF_ENDPOINT": f"http://127.0.0.1:{port}", "HF_HOME": str(home), "NO_PROXY": "127.0.0.1"}
-    env |= {f"HF_HUB_DISABLE_{what}": "1" for what in ("XET", "TELEMETRY", "PROGRESS_BARS")}
-    return subprocess.run([sys.executable, *arguments], env=env, capture_output=True, text=True, timeout=120)
+@pytest.fixture
+def one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "PAUSES", ())
 
 
-def test_first_use_downloads_and_later_uses_need_no_network(server, tmp_path):
-    first = python(tmp_path, server.server_port, "-c", COMPARE, "tinysam", "mobile_sam")
-    assert first.stdout == "equal\n", first.stderr
-    assert server.gets == [(TINYSAM, None)]
-    server.shutdown()
-    server.server_close()
-    second = python(tmp_path, server.server_port, "-c", COMPARE, "tinysam", "mobile_sam")
-    assert second.stdout == "equal\n", second.stderr
-    listed = python(tmp_path, server.server_port, "-m", "samlet", "models", "--json")
-    available = {model["name"]: model["available"] for model in json.loads(listed.stdout)["models"]}
-    assert (available["mobile_sam"], available["tinysam"], available["sam_vit_b"]) == (True, True, False)
+def names(cache: Path) -> set[str]:
+    return {path.name for path in cache.rglob("*") if path.is_file()}
 
 
-def test_interrupted_download_continues(server, weights, tmp_path):
-    server.cut = True
-    answer = python(tmp_path, server.server_port, "-c", LOCATE, "tinysam")
-    if answer.returncode != 0:  # some versions of the client continue at once, others on the next call
-        answer = python(tmp_path, server.server_port, "-c", LOCATE, "tinysam")
-    assert answer.returncode == 0, answer.stderr
-    (_, whole), (_, rest) = server.gets
-    assert whole is None
-    assert 0 < int(rest.removeprefix("bytes=").removesuffix("-")) <= len(weights) // 2
-    assert Path(answer.stdout.strip()).read_bytes() == weights
+def interrupt(server: Hub, after: int) -> None:
+    """Download a beginning of the weights, in a call that then gives up."""
+    server.cuts = [after]
+    with pytest.raises(samlet.SamletError, match=f"ended after {after} of {len(CONTENT)} bytes"):
+        zoo.locate("tinysam")
+    server.gets.clear()
 
 
-def test_damaged_download_is_refused_and_removed(server, weights, tmp_path):
+def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line of a command that fails."""
+    capsys.readouterr()
+    assert main(arguments) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    (line,) = printed.err.splitlines()
+    return line
+
+
+def test_first_use_downloads_and_later_uses_need_no_network(server, cache, tmp_path, capsys):
+    original = samlet.load("mobile_sam")
+    samlet.save(original, tmp_path / "published.pth", format="mobile-sam")
+    server.files[TINYSAM] = (tmp_path / "published.pth").read_bytes()
+    for _ in range(2):
+        loaded = samlet.load("tinysam")
+        assert loaded.config == original.config
+        ours, theirs = loaded.state_dict(), original.state_dict()
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+        assert server.gets == [Get("tinysam.pth", None, None)]
+        server.stop()
+    assert [path.relative_to(cache) for path in cache.rglob("*.*")] == [Path("xinghaochen--tinysam/tinysam.pth")]
+    capsys.readouterr()
+    assert main(["models", "--json"]) == 0
+    listed = {model["name"]: model["available"] for model in json.loads(capsys.readouterr().out)["models"]}
+    assert (listed["mobile_sam"], listed["tinysam"], listed["sam_vit_b"]) == (True, True, False)
+
+
+def test_cache_folder_follows_the_environment(monkeypatch, tmp_path, cache):
+    assert hub.cache_folder() == cache
+    monkeypatch.delenv("SAMLET_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert hub.cache_folder() == tmp_path / "samlet"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert hub.cache_folder() == tmp_path / ".cache" / "samlet"
+
+
+@pytest.mark.usefixtures("one_attempt")
+def test_interrupted_download_continues_in_the_next_call(server, cache):
+    interrupt(server, after=1000)
+    assert names(cache) == {"tinysam.pth.part", "tinysam.pth.part.json", "tinysam.pth.lock"}
+    assert not zoo.is_available(zoo.find("tinysam"))
+    assert zoo.locate("tinysam").read_bytes() == CONTENT
+    assert server.ranges_asked == ["bytes=1000-"]
+    assert names(cache) == {"tinysam.pth"}
+
+
+def test_killed_download_continues_in_another_process(server, cache):
+    server.cuts = [len(CONTENT) // 2]
+    server.proceed.clear()
+    part, end = cache / "xinghaochen--tinysam" / "tinysam.pth.part", time.monotonic() + 30
+    with subprocess.Popen([sys.executable, "-c", "from samlet import zoo; zoo.locate('tinysam')"]) as process:
+        while not (part.exists() and part.stat().st_size) and time.monotonic() < end:
+            time.sleep(0.01)
+        process.kill()
+    size = part.stat().st_size
+    assert 0 < size <= len(CONTENT) // 2
+    assert zoo.locate("tinysam").read_bytes() == CONTENT
+    assert server.ranges_asked == [None, f"bytes={size}-"]
+
+
+def test_interruptions_are_bridged_within_a_call_while_bytes_arrive(server):
+    server.cuts = [1000, 500, 1]
+    assert zoo.locate("tinysam").read_bytes() == CONTENT
+    assert server.ranges_asked == [None, "bytes=1000-", "bytes=1500-", "bytes=1501-"]
+
+
+def test_a_call_gives_up_when_no_bytes_arrive(server):
+    server.cuts = [1000, 0, 1, 1]
+    with pytest.raises(samlet.SamletError, match="ended after 1000 of"):
+        zoo.locate("tinysam")
+    assert server.ranges_asked == [None, "bytes=1000-"]
+
+
+def test_a_call_gives_up_after_a_few_interruptions(server):
+    server.cuts = [1000, 1, 1, 1, 1]
+    with pytest.raises(samlet.SamletError, match="ended after 1003 of"):
+        zoo.locate("tinysam")
+    assert len(server.gets) == 4
+
+
+@pytest.mark.usefixtures("one_attempt")
+def test_silent_server_is_left_and_what_came_is_kept(server, monkeypatch):
+    monkeypatch.setattr(transport, "TIMEOUT", 0.3)
+    server.cuts = [1000]
+    server.proceed.clear()
+    start = time.monotonic()
+    with pytest.raises(samlet.SamletError, match="timed out"):
+        zoo.locate("tinysam")
+    assert time.monotonic() - start < 3
+    assert zoo.locate("tinysam").read_bytes() == CONTENT
+    assert server.ranges_asked == [None, "bytes=1000-"]
+
+
+@pytest.mark.usefixtures("one_attempt")
+@pytest.mark.parametrize("changed", [OTHER, OTHER[:1500], OTHER[:500]], ids=["as-long", "shorter", "tiny"])
+def test_changed_remote_file_starts_afresh(server, cache, changed):
+    interrupt(server, after=1000)
+    server.files[TINYSAM] = changed
+    assert zoo.locate("tinysam").read_bytes() == changed
+    assert server.ranges_asked == ["bytes=1000-", None]
+    assert names(cache) == {"tinysam.pth"}
+
+
+@pytest.mark.usefixtures("one_attempt")
+def test_part_of_unknown_origin_starts_afresh(server, cache):
+    interrupt(server, after=1000)
+    (sidecar,) = cache.rglob("*.part.json")
+    sidecar.write_text("{")
+    assert zoo.locate("tinysam").read_bytes() == CONTENT
+    assert server.ranges_asked == [None]
+
+
+@pytest.mark.usefixtures("one_attempt")
+def test_server_that_ignores_ranges_is_read_from_the_beginning(server):
+    server.ranges = False
+    interrupt(server, after=1000)
+    assert zoo.locate("tinysam").read_bytes() == CONTENT
+    assert server.ranges_asked == ["bytes=1000-"]
+
+
+@pytest.mark.usefixtures("one_attempt")
+def test_whole_part_is_only_checked(server, cache):
+    interrupt(server, after=1000)
+    (part,) = cache.rglob("*.part")
+    part.write_bytes(CONTENT)
+    assert zoo.locate("tinysam").read_bytes() == CONTENT
+    assert server.gets == []
+
+
+def test_damaged_download_is_refused_and_removed(server, cache, capsys):
     server.damage = True
-    refused = python(tmp_path, server.server_port, "-m", "samlet", "cost", "tinysam")
-    assert (refused.returncode, refused.stdout) == (1, "")
-    (line,) = refused.stderr.splitlines()
-    found, expected = (hashlib.sha256(content).hexdigest() for content in (flip(weights), weights))
-    assert line.startswith("samlet: tinysam.pth arrived damaged")
-    assert f"is {found}, expected {expected}" in line
-    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size >= len(weights)]
+    line = complaint(capsys, "cost", "tinysam")
+    found, expected = (hashlib.sha256(content).hexdigest() for content in (flip(CONTENT), CONTENT))
+    assert line.startswith(f"samlet: tinysam.pth arrived damaged: its SHA-256 is {found}, expected {expected}")
+    assert names(cache) == {"tinysam.pth.lock"}
     server.damage = False
-    good = python(tmp_path, server.server_port, "-c", LOCATE, "tinysam")
-    assert Path(good.stdout.strip()).read_bytes() == weights
+    assert zoo.locate("tinysam").read_bytes() == CONTENT
 
 
-def test_model_of_several_files_is_their_folder_and_never_a_part_of_it(server, tmp_path):
+def test_full_disk_keeps_what_arrived(server, cache):
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(CONTENT) // 2, limits[1]))
+    try:
+        with pytest.raises(samlet.SamletError, match=r"could not be written: File too large.*SAMLET_CACHE"):
+            zoo.locate("tinysam")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    (part,) = cache.rglob("*.part")
+    size = part.stat().st_size
+    assert size > 0
+    assert zoo.locate("tinysam").read_bytes() == CONTENT
+    assert server.ranges_asked == [None, f"bytes={size}-"]
+
+
+def test_two_downloads_at_once_are_one(server, capsys):
+    server.cuts = [1000]
+    server.proceed.clear()
+    found: list[Path] = []
+    threads = [threading.Thread(target=lambda: found.append(zoo.locate("tinysam"))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.3)
+    assert server.ranges_asked == [None]
+    server.proceed.set()
+    for thread in threads:
+        thread.join()
+    assert [path.read_bytes() for path in found] == [CONTENT, CONTENT]
+    assert server.ranges_asked == [None, "bytes=1000-"]
+    assert "waiting for another process that writes" in capsys.readouterr().err
+
+
+def test_model_of_several_files_is_their_folder_and_never_a_part_of_it(server):
     last = server.files.pop(VIT_B + "model.safetensors")
-    assert python(tmp_path, server.server_port, "-c", LOCATE, "sam_vit_b").returncode == 1
-    assert server.gets == [(VIT_B + "config.json", None)]
+    with pytest.raises(samlet.SamletError, match=r"fetch config\.json and model\.safetensors of"):
+        zoo.locate("sam_vit_b")
+    assert not zoo.is_available(zoo.find("sam_vit_b"))
     server.files[VIT_B + "model.safetensors"] = last
-    answer = python(tmp_path, server.server_port, "-c", LOCATE, "sam_vit_b")
-    assert answer.returncode == 0, answer.stderr
-    found = {path.name: path.read_bytes() for path in Path(answer.stdout.strip()).iterdir()}
-    assert found == {Path(path).name: body for path, body in server.files.items() if path.startswith(VIT_B)}
+    folder = zoo.locate("sam_vit_b")
+    assert [get.name for get in server.gets] == ["config.json", "model.safetensors"]
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".lock"} == {
+        "config.json": b"{}",
+        "model.safetensors": b"weights",
+    }
+    assert zoo.is_available(zoo.find("sam_vit_b"))
 
 
-def test_without_a_network_the_error_says_what_to_do(tmp_path):
+@pytest.mark.parametrize("token", ["hf_secret\n", "", None])
+def test_token_goes_to_the_endpoint_and_to_no_other_host(server, monkeypatch, token):
+    if token is not None:
+        monkeypatch.setenv("HF_TOKEN", token)
+    zoo.locate("sam_vit_b")
+    sent = "Bearer hf_secret" if token else None
+    assert server.tokens == [sent, sent]
+    assert server.gets == [Get("config.json", None, sent), Get("model.safetensors", None, None)]
+
+
+def test_without_a_network_the_error_comes_at_once_and_says_what_to_do(monkeypatch, capsys):
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))  # taken, but nobody listens
-        answer = python(tmp_path, silent.getsockname()[1], "-c", IMPATIENT, "cost", "tinysam")
-    assert answer.returncode == 1
-    assert "Traceback" not in answer.stderr
-    *retries, line = answer.stderr.splitlines()
-    assert not [retry for retry in retries if retry.startswith("samlet")]
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        start = time.monotonic()
+        line = complaint(capsys, "cost", "tinysam")
+        assert time.monotonic() - start < 2
     assert line.startswith("samlet: the weights of tinysam could not be downloaded from huggingface.co/xinghaochen/")
-    assert re.search(r"[^.]\. Where there is no network, fetch tinysam\.pth .* pass its path instead of the name", line)
-    assert float(answer.stdout) < 60
+    assert "Connection refused. " in line
+    assert line.endswith(REMEDY)
 
 
-def test_blob_in_the_shared_store_is_checked_by_its_sha256(tmp_path):
-    """Newer clients keep what came over Xet once for all repositories, under a hash that is no SHA-256."""
-    expected = hashlib.sha256(b"weights").hexdigest()
-    store, blob, path = (tmp_path / name for name in ("blobs/ee/" + "e" * 64, f"repo/blobs/{expected}", "repo/s/c/w"))
-    for file in (store, blob, path):
-        file.parent.mkdir(parents=True)
-    store.write_bytes(b"weights")
-    blob.symlink_to(f"../../blobs/ee/{store.name}")
-    path.symlink_to(f"../../blobs/{expected}")
-    hub.check(path)
-    assert path.read_bytes() == b"weights"
-    store.write_bytes(b"weight$")
-    with pytest.raises(samlet.SamletError, match=f"w arrived damaged.*expected {expected}"):
-        hub.check(path)
-    assert not store.exists()
-    assert not blob.is_symlink()
+@pytest.mark.parametrize(
+    ("status", "reason"), [(401, "Unauthorized; set HF_TOKEN"), (403, "Forbidden; set HF_TOKEN"), (404, "Not Found. ")]
+)
+def test_refusal_is_told_with_its_status(server, capsys, status, reason):
+    server.files.clear()
+    server.refusal = status
+    line = complaint(capsys, "cost", "tinysam")
+    assert f"{TINYSAM} was answered with {status} {reason}" in line
+    assert line.endswith(REMEDY)
+
+
+def test_endpoint_that_is_no_address_is_told(monkeypatch, capsys):
+    monkeypatch.setenv("HF_ENDPOINT", "nonsense")
+    assert "nonsense" + TINYSAM in complaint(capsys, "cost", "tinysam")
 
 
 def test_what_needs_no_download_is_found_as_it_is(tmp_path):

@@ -199,5 +199,8 @@ def _peak_memory_here(folder: Path, image_size: int, threads: int | None) -> int
     with torch.inference_mode():
         embedding = sam.encode(torch.zeros(1, 3, image_size, image_size))
         sam.decode(embedding, torch.full((1, 1, 2), image_size / 2), torch.ones(1, 1, dtype=torch.long))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    status = Path("/proc/self/status")
+    if status.is_file():  # Linux: its ru_maxrss remembers the process that this one was started from
+        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(peak.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_STRIP_ELEMENTS = 1 << 20  # hidden values that exist at once: 4 MB of float32
+_STRIP_ELEMENTS = 1 << 21  # hidden values that exist at once: 8 MB of float32
 
 
 def strip_size(total: int, elements_each: int) -> int:

@@ -21,7 +21,7 @@ from samlet.inference.overlay import draw_masks, draw_prompts
 from samlet.slimming.procedure import SlimRun
 
 _ROWS, _CELL = 4, 400
-_GRID = 4
+_GRID = 6
 _AREA = (0.01, 0.6)  # shares of the image that a mask worth showing covers
 
 
@@ -182,10 +182,11 @@ def comparison(run: SlimRun) -> Image.Image:
 
 
 def _telling_point(run: SlimRun, image: RGBImage) -> np.ndarray:
-    """The point of a grid, (1, 2), where the teacher is surest of a mask that is neither dust nor everything."""
+    """The point, (1, 2), of the middle of a grid where the teacher is surest of a mask neither dust nor everything."""
     predictor = Predictor(run.teacher, run.image_size)
     predictor.set_image(image)
-    points = grid_points(Frame(image.shape[0], image.shape[1], run.image_size), _GRID)
+    frame = Frame(image.shape[0], image.shape[1], run.image_size)
+    points = grid_points(frame, _GRID).reshape(_GRID, _GRID, 1, 2)[1:-1, 1:-1].reshape(-1, 1, 2)
     answer = predictor.predict(points=points, multimask=False)
     area = answer.masks[:, 0].mean(axis=(1, 2))
     fits = (area >= _AREA[0]) & (area <= _AREA[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from samlet.errors import SamletError
+
+_TERMINAL_INTERVAL_S, _LOG_INTERVAL_S = 0.5, 15.0
 
 LossFunction = Callable[[Tensor, float], Tensor]
 """(images (B, 3, H, W), progress in 0…1) to a scalar loss."""
@@ -71,7 +74,8 @@ def train(
     source: Iterator[Tensor] = iter(batches)
     losses: list[float] = []
     images, start = 0, time.perf_counter()
-    bar = tqdm(range(config.steps), desc=name, unit="step", disable=None)
+    every = _TERMINAL_INTERVAL_S if sys.stderr.isatty() else _LOG_INTERVAL_S
+    bar = tqdm(range(config.steps), desc=name, unit="step", mininterval=every, maxinterval=every)
     for step in bar:
         progress = step / config.steps
         for group in optimizer.param_groups:

@@ -10,7 +10,7 @@ from samlet.models import Sam
 from samlet.zoo import hub
 from samlet.zoo.registry import ENTRIES, Entry, find
 
-__all__ = ["ENTRIES", "Entry", "find", "is_available", "load", "locate"]
+__all__ = ["ENTRIES", "Entry", "embedded_folder", "find", "is_available", "load", "locate"]
 
 
 def embedded_folder(entry: Entry) -> Path:
@@ -28,6 +28,7 @@ def locate(model: str | Path) -> Path:
 
     Raises:
         InputError: neither a zoo name nor anything on this disk.
+        SamletError: a download failed.
     """
     path = Path(model)
     if path.exists():

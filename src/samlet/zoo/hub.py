@@ -1,66 +1,59 @@
-"""Downloading weights from the Hugging Face hub: progress, resume and cache are the hub client's, the checksum ours."""
+"""Weights from the Hugging Face hub: where they are there, where they are kept here."""
 
 from __future__ import annotations
 
-import hashlib
-import re
+import os
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download, try_to_load_from_cache
-
 from samlet.errors import SamletError
+from samlet.zoo.download import fetch
 from samlet.zoo.registry import Entry
+from samlet.zoo.transport import TransferError
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+def cache_folder() -> Path:
+    """Where downloads are kept: $SAMLET_CACHE, else `samlet` in the user's cache folder."""
+    chosen = os.environ.get("SAMLET_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "samlet"
 
 
 def cached(entry: Entry) -> Path | None:
-    """Where the downloaded weights of an entry are, or None. Needs no network."""
-    paths = [try_to_load_from_cache(entry.repository, name) for name in entry.files]
-    found = [Path(path) for path in paths if isinstance(path, str)]
-    return found[-1] if len(found) == len(paths) else None
+    """Where the last file of a downloaded entry is, or None if a file is missing. Needs no network."""
+    paths = _paths(entry)
+    return paths[-1] if all(path.is_file() for path in paths) else None
 
 
 def download(entry: Entry) -> Path:
-    """Fetch the files of an entry unless they are in the cache; after a broken connection the client continues.
+    """Fetch the files of an entry unless they are in the cache; what was interrupted continues.
+
+    The environment may set HF_ENDPOINT, a mirror of the hub, and HF_TOKEN, for what only some accounts may read.
 
     Returns:
         Path of the last file.
 
     Raises:
-        SamletError: the hub cannot be reached or does not have the file, or the file arrived damaged.
+        SamletError: the hub cannot be reached or refuses, or a file arrived damaged or cannot be written.
     """
-    path = cached(entry)
-    if path is not None:
-        return path
+    found = cached(entry)
+    if found is not None:
+        return found
+    endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+    token = os.environ.get("HF_TOKEN", "").strip() or None
+    paths = _paths(entry)
     try:
-        path = [Path(hf_hub_download(entry.repository, name)) for name in entry.files][-1]
-    except Exception as error:  # whatever the client and its transport raise, the download failed
-        reason = str(error).strip().splitlines()[0].rstrip(" .") if str(error).strip() else type(error).__name__
+        for path in paths:
+            fetch(f"{endpoint}/{entry.repository}/resolve/main/{path.name}", path, token)
+    except TransferError as error:
         raise SamletError(
-            f"the weights of {entry.name} could not be downloaded from {entry.source}: {reason}. "
+            f"the weights of {entry.name} could not be downloaded from {entry.source}: {error}. "
             f"Where there is no network, fetch {' and '.join(entry.files)} of {entry.source} on another machine, copy "
             "the file or folder here and pass its path instead of the name"
         ) from error
-    check(path)
-    return path
+    return paths[-1]
 
 
-def check(path: Path) -> None:
-    """Compare a cached file with the SHA-256 that the hub stores it under; remove it if it differs.
-
-    Raises:
-        SamletError: the file is damaged.
-    """
-    # One link only: the blob that has the hash for its name may itself link into the store that repositories share.
-    blob = path.parent / path.readlink() if path.is_symlink() else path
-    if not _SHA256.fullmatch(blob.name):  # small files are stored under another kind of hash
-        return
-    with blob.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != blob.name:
-        blob.resolve().unlink()
-        blob.unlink(missing_ok=True)
-        raise SamletError(
-            f"{path.name} arrived damaged: its SHA-256 is {found}, expected {blob.name}. It was removed; try again"
-        )
+def _paths(entry: Entry) -> list[Path]:
+    folder = cache_folder() / entry.repository.replace("/", "--")
+    return [folder / name for name in entry.files]

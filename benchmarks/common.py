@@ -1,0 +1,42 @@
+"""What the benchmarks share: where results go and what is written with every figure."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import samlet
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def shared_data() -> Path:
+    """The folder of data that is not shipped; $SAMLET_SHARED or `shared` beside the repository."""
+    return Path(os.environ.get("SAMLET_SHARED", ROOT.parent / "shared"))
+
+
+def machine() -> dict[str, Any]:
+    """The class of machine, no more."""
+    return {
+        "processor": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "device": "cpu",
+        "torch": torch.__version__.split("+")[0],
+        "python": platform.python_version(),
+        "samlet": samlet.__version__,
+    }
+
+
+def write(name: str, protocol: str, content: dict[str, Any], folder: Path = RESULTS) -> Path:
+    """Write one result with its protocol and machine."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps({"protocol": protocol, "machine": machine(), **content}, indent=2) + "\n")
+    print(path.name, json.dumps(content, indent=2))
+    return path

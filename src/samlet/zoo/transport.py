@@ -1,0 +1,118 @@
+"""Asking a server for a file, from some byte on, and reading what it says about the whole."""
+
+from __future__ import annotations
+
+import re
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from email.message import Message
+from http.client import HTTPException, HTTPResponse
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+
+from samlet import __version__
+from samlet.errors import SamletError
+
+TIMEOUT = 15.0  # seconds without an answer
+_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+
+
+class TransferError(SamletError):
+    """The server could not be reached, refused, or stopped before the end. What has arrived is kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remote:
+    """What a server says about a file.
+
+    Attributes:
+        etag: changes with the content; the SHA-256 of the content if it has 64 hexadecimal digits; "" if there is none.
+        size: bytes.
+    """
+
+    etag: str
+    size: int
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects, keeps the headers of the answers on the way, and keeps the token from other hosts."""
+
+    def __init__(self) -> None:
+        self.seen: list[Message] = []
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        self.seen.append(headers)
+        following = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if following is not None and urlsplit(newurl)[:2] != urlsplit(req.full_url)[:2]:
+            following.remove_header("Authorization")
+        return following
+
+
+def ask(url: str, token: str | None, start: int, known: Remote | None) -> tuple[HTTPResponse, Remote, int]:
+    """Ask for the bytes from `start` on if the file is still the known one, else for all.
+
+    Returns:
+        The answer, what it says about the file, and the position of its first byte: `start` or 0.
+
+    Raises:
+        TransferError: the server could not be reached or refused.
+    """
+    headers = {"User-Agent": f"samlet/{__version__}"}
+    headers |= {"Range": f"bytes={start}-"} if start else {}
+    headers |= {"Authorization": f"Bearer {token}"} if token else {}
+    redirects = _Redirects()
+    try:
+        request = urllib.request.Request(url, headers=headers)
+        response = urllib.request.build_opener(redirects).open(request, timeout=TIMEOUT)
+        remote = _describe([*redirects.seen, response.headers])
+    except HTTPError as error:
+        error.close()
+        if start and error.code == 416:  # the file is shorter now
+            return ask(url, token, 0, None)
+        hint = "; set HF_TOKEN to the token of an account that may read it" if error.code in (401, 403) else ""
+        raise TransferError(f"{url} was answered with {error.code} {error.reason}{hint}") from error
+    except (OSError, HTTPException, ValueError) as error:
+        reason = error.reason if isinstance(error, URLError) else error
+        raise TransferError(f"{url}: {str(reason) or type(reason).__name__}") from error
+    if not start or response.status != 206:
+        return response, remote, 0
+    found = _RANGE.match(response.headers.get("Content-Range", ""))
+    if remote != known or found is None or int(found[1]) != start:
+        response.close()
+        return ask(url, token, 0, None)
+    return response, remote, start
+
+
+def read(response: HTTPResponse) -> bytes:
+    """The next bytes of an answer; none at its end.
+
+    Raises:
+        TransferError: the connection broke.
+    """
+    try:
+        return response.read1(1 << 16)
+    except (OSError, HTTPException) as error:
+        raise TransferError(f"the connection broke: {error}; the next call continues there") from error
+
+
+def _describe(answers: Sequence[Message]) -> Remote:
+    """Read the headers of a chain of redirects.
+
+    The hub describes a large file in its own answer and redirects to a server with other ETags; a small file it
+    redirects to the answer that describes it. So the first that says something is right.
+    """
+
+    def first(name: str) -> str | None:
+        return next((answer[name] for answer in answers if answer[name]), None)
+
+    found = _RANGE.match(answers[-1].get("Content-Range", ""))
+    # The length of a redirect is its own, not the file's.
+    size = first("X-Linked-Size") or (found[2] if found else answers[-1]["Content-Length"])
+    if size is None:
+        raise ValueError("the server does not say how large the file is")
+    etag = first("X-Linked-ETag") or first("ETag") or ""
+    return Remote(etag=etag.removeprefix("W/").strip('"'), size=int(size))

@@ -1,0 +1,59 @@
+"""Costs: the published figures are the test."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from samlet.evaluation.costs import cost, count_encoder_macs, peak_memory
+from samlet.models import Sam, SamConfig, ViTConfig
+from samlet.zoo import embedded_folder, find
+
+# G of MACs: SlimSAM's table (modules), TinySAM's table (total); M of parameters: SlimSAM's table.
+PUBLISHED = {
+    "mobile_sam": (None, 42.0, 9.8),
+    "sam_vit_b": (372, 487, 93),
+    "sam_vit_l": (1315, 1491, 312),
+    "sam_vit_h": (2736, 2976, 641),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_figures_within_one_percent(name):
+    modules, total, parameters = PUBLISHED[name]
+    with torch.device("meta"):
+        sam = Sam(find(name).sam_config())
+    encoder = count_encoder_macs(sam)
+    decoder = cost(Sam(find("mobile_sam").sam_config()), measure=False).decoder  # the same in all four
+    if modules:
+        assert encoder.macs_modules + decoder.macs_modules == pytest.approx(modules * 1e9, rel=0.01)
+        assert encoder.macs_modules == pytest.approx(modules * 1e9, rel=0.01)
+    assert encoder.macs_total + decoder.macs_total == pytest.approx(total * 1e9, rel=0.01)
+    assert sum(p.numel() for p in sam.parameters()) == pytest.approx(parameters * 1e6, rel=0.01)
+
+
+def test_published_figure_of_slimsam_50():
+    """SlimSAM-50, uniform: 98 G by modules. SlimSAM-77 (23 G) is rounded too coarsely to test within 1 %."""
+    config = ViTConfig.uniform(
+        embed_dim=384, depth=12, num_heads=12, global_blocks=(2, 5, 8, 11), head_dim=32, mlp_dim=1536
+    )
+    found = cost(Sam(SamConfig(encoder=config)), measure=False)
+    assert found.macs_modules == pytest.approx(98e9, rel=0.01)
+
+
+def test_parts_sum_and_sizes_matter(small_sam):
+    whole = cost(small_sam, measure=True)
+    assert whole.parameters == whole.encoder.parameters + whole.decoder.parameters
+    assert whole.macs_total == whole.encoder.macs_total + whole.decoder.macs_total
+    assert whole.encoder.macs_total == whole.encoder.macs_computed > whole.encoder.macs_modules
+    assert whole.decoder.macs_computed < whole.decoder.macs_total
+    assert whole.encoder.latency_s > 0
+    assert cost(small_sam, 64, measure=False).encoder.macs_modules < 0.5 * whole.encoder.macs_modules
+    assert all(p.requires_grad for p in small_sam.parameters())
+
+
+def test_peak_memory_is_that_of_a_fresh_process():
+    ballast = torch.ones(200_000_000)
+    small = peak_memory(embedded_folder(find("mobile_sam")), 256, threads=2)
+    assert 100e6 < small < 800e6
+    assert len(ballast) == 200_000_000

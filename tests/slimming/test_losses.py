@@ -1,0 +1,74 @@
+"""The aligning losses and their schedules."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from samlet.slimming.losses import (
+    bottleneck_aligning,
+    bottleneck_alpha,
+    embedding_aligning,
+    embedding_alpha,
+    run_observed,
+)
+from tests.conftest import make_tiny, make_vit
+
+IMAGES = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(params=["vit", "tiny_vit"])
+def teacher(request):
+    return (make_vit if request.param == "vit" else make_tiny)().image_encoder.requires_grad_(False)
+
+
+def test_schedules_are_the_papers():
+    assert [bottleneck_alpha(epoch / 20) for epoch in (0, 9, 10, 19)] == [0.5, 0.5, 0, 0]
+    assert [embedding_alpha(epoch / 20) for epoch in range(12)] == [
+        pytest.approx((10 - n - 1) / 10) for n in range(10)
+    ] + [0, 0]
+
+
+def test_features_of_every_block_are_seen_whole(teacher):
+    names = teacher.bottleneck_features() + teacher.embedding_features()
+    embedding, features = run_observed(teacher, IMAGES, names)
+    assert set(features) == set(names)
+    assert not embedding.requires_grad
+    with torch.no_grad():
+        assert torch.allclose(teacher(IMAGES), embedding, atol=1e-5)
+    assert not any(module._forward_hooks for module in teacher.modules())
+
+
+def test_a_student_that_equals_its_teacher_has_no_loss(teacher):
+    student = copy.deepcopy(teacher)
+    for alpha in (0.0, 0.5, 0.9):
+        assert bottleneck_aligning(student, teacher, IMAGES, alpha) == 0
+        assert embedding_aligning(student, teacher, teacher, IMAGES, alpha) == 0
+
+
+def test_every_bottleneck_and_every_block_gets_a_gradient(teacher):
+    """The features of student and teacher are compared, in global attention too, not the student's with itself."""
+    student = copy.deepcopy(teacher).requires_grad_(True)
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.mul_(1.05)
+    bottleneck_aligning(student, teacher, IMAGES, 1.0).backward()
+    for name in teacher.bottleneck_features():
+        weight = student.get_submodule(name).weight
+        assert weight.grad is not None, name
+        assert weight.grad.abs().max() > 0, name
+    student.zero_grad(set_to_none=True)
+    embedding_aligning(student, teacher, teacher, IMAGES, 0.9).backward()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in student.parameters())
+    assert all(p.grad is None for p in teacher.parameters())
+
+
+def test_alpha_zero_reads_no_features(teacher):
+    student = copy.deepcopy(teacher).requires_grad_(True)
+    with torch.no_grad():
+        student.neck[0].weight.mul_(1.1)
+    plain = embedding_aligning(student, None, teacher, IMAGES, 0.0)  # type: ignore[arg-type]
+    assert plain > 0
+    assert plain == bottleneck_aligning(student, teacher, IMAGES, 0.0)

@@ -1,0 +1,38 @@
+"""The benchmarks run, at a token size."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+TOKENS = {
+    "encoder_speed": ["--image-size", "256", "--repeats", "1"],
+    "slimming": ["--steps", "2", "--image-size", "64", "--images", str(ROOT / "examples" / "photos"), "--limit", "1"],
+    "baseline": ["--limit", "1"],
+}
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_benchmark_runs_and_writes_its_protocol(name, tmp_path, request):
+    if name == "baseline":
+        request.getfixturevalue("shared")
+    script = ROOT / "benchmarks" / f"{name}.py"
+    command = [sys.executable, str(script), *TOKENS[name], "--out", str(tmp_path)]
+    subprocess.run(command, check=True, env=dict(os.environ), capture_output=True, timeout=300)
+    content = json.loads((tmp_path / f"{name}.json").read_text())
+    assert content["protocol"]
+    assert content["machine"]["threads"] == 2
+    assert len(content) > 2
+
+
+def test_committed_results_say_how_they_were_made():
+    results = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+    assert {p.stem for p in results} >= {"encoder_speed", "slimming", "baseline"}
+    for path in results:
+        assert {"protocol", "machine"} <= json.loads(path.read_text()).keys(), path.name
