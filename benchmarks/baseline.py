@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import RESULTS, shared_data, write
 
 import samlet
+from common import RESULTS, shared_data, write
 from samlet.data.datasets import open_dataset
 
 DATA = {"bsds500_val": "data/bsds500/val", "coco100_train": "data/coco100_train/instances.json"}
@@ -27,7 +27,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     shared = shared_data()
-    weights = {"float32": shared / "weights" / "mobile_sam.safetensors", "embedded int8": "mobile_sam"}
+    weights: dict[str, str | Path] = {
+        "float32": shared / "weights" / "mobile_sam.safetensors",
+        "embedded int8": "mobile_sam",
+    }
     results: dict[str, Any] = {}
     for kind, source in weights.items():
         sam = samlet.load(source)

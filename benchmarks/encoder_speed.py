@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import RESULTS, write
-from plain_tiny_vit import PlainTinyViT
 
 import samlet
+from common import RESULTS, write
+from plain_tiny_vit import PlainTinyViT
 from samlet.checkpoints import tiny
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import RESULTS, shared_data, write
 
 import samlet
+from common import RESULTS, shared_data, write
 from samlet.data.datasets import open_dataset
 from samlet.slimming import SlimConfig, report, run
 
