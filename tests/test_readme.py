@@ -42,3 +42,8 @@ def test_every_command_in_the_readme_parses():
 def test_files_that_the_readme_links_exist():
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_tables_are_those_of_the_committed_results():
+    script = [sys.executable, str(ROOT / "scripts" / "update_docs.py"), "--check"]
+    assert subprocess.run(script, check=False).returncode == 0, "run scripts/update_docs.py"
