@@ -1,6 +1,6 @@
 # make demo   a fresh machine: creates .venv, installs samlet, slims the bundled SAM on the bundled photographs
 # make test   a fresh machine: the same with the test extra, then linters, types and tests
-# make bench  the benchmarks at full size; their JSON goes to benchmarks/results
+# make bench  the benchmarks at full size, with data that is not shipped; their JSON goes to benchmarks/results
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -32,6 +32,8 @@ test: .venv/test-installed
 bench: .venv/test-installed
 	$(BIN)/python benchmarks/encoder_speed.py
 	$(BIN)/python benchmarks/slimming.py
+	$(BIN)/python benchmarks/baseline.py
+	$(BIN)/python scripts/update_docs.py
 
 clean:
 	rm -rf .venv demo

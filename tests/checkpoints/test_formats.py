@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import samlet
+from samlet.checkpoints.writing import MODEL_FILES, new_folder
 from samlet.models import Sam, SamConfig, TinyViTConfig, ViTConfig
 from samlet.slimming.surgery import cut_encoder, with_encoder
 from tests.conftest import make_tiny, randomise
@@ -107,10 +108,11 @@ def test_formats_that_cannot_hold_a_model_say_so(small_sam, tmp_path, target):
 def test_nothing_is_overwritten_unasked(small_sam, tmp_path):
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "thesis.tex").write_text("years of work")
+    (tmp_path / "m" / "config.json").write_text("{}")
     for overwrite in (False, True):
         with pytest.raises(samlet.InputError, match=r"thesis\.tex"):
             samlet.save(small_sam, tmp_path / "m", overwrite=overwrite)
-    assert [p.name for p in (tmp_path / "m").iterdir()] == ["thesis.tex"]
+    assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["config.json", "thesis.tex"]
     samlet.save(small_sam, tmp_path / "n")
     with pytest.raises(samlet.InputError, match="--overwrite"):
         samlet.save(small_sam, tmp_path / "n")
@@ -122,7 +124,31 @@ def test_a_failed_write_leaves_nothing(small_sam, tmp_path, monkeypatch):
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("samlet.checkpoints.native.save_file", full)
+    monkeypatch.setattr("samlet.checkpoints.writing.save_file", full)
     with pytest.raises(OSError, match="No space left"):
         samlet.save(small_sam, tmp_path / "m")
     assert list(Path(tmp_path).iterdir()) == []
+
+
+def test_links_and_empty_folders_can_be_written_to(small_sam, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    samlet.save(small_sam, tmp_path / "link")
+    assert same(samlet.load(tmp_path / "real"), small_sam)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "real"]
+    assert len(list((tmp_path / "real").iterdir())) == 3
+
+
+def test_a_folder_that_fills_up_meanwhile_is_left_alone(tmp_path):
+    out = tmp_path / "o"
+
+    def write_while_another_does():
+        with new_folder(out, MODEL_FILES) as folder:
+            (folder / "config.json").write_text("ours")
+            out.mkdir()
+            (out / "config.json").write_text("theirs")
+
+    with pytest.raises(samlet.InputError, match="meanwhile"):
+        write_while_another_does()
+    assert (out / "config.json").read_text() == "theirs"
+    assert [p.name for p in tmp_path.iterdir()] == ["o"]

@@ -77,6 +77,9 @@ def test_many_images_equal_each_alone():
     ("prompt", "expected"),
     [
         ({}, "no prompt"),
+        ({"points": []}, "points is empty"),
+        ({"boxes": np.zeros((0, 4))}, "boxes is empty"),
+        ({"boxes": "everything"}, "cannot be read as numbers"),
         ({"points": [[451, 10]]}, r"point 451,10 lies outside the image, which is 451 wide and 300 high"),
         ({"points": [[10, -1]]}, "outside the image"),
         ({"points": [[float("nan"), 1]]}, "outside the image"),
@@ -115,3 +118,13 @@ def test_overlays_tint_masks_and_nothing_else():
     assert (drawn[mask] != 90).any(axis=1).all()
     picture = draw_prompts(drawn, np.array([[50, 20]]), np.array([0]), np.array([[1, 1, 8, 8]]))
     assert picture.getpixel((50, 20))[0] > 200
+
+
+def test_arrays_images_and_paths_are_read_alike(predictor):
+    stored = np.array(Image.open(PHOTOS / "cat.jpg"))
+    expected = predictor.embedding
+    for same in (Image.open(PHOTOS / "cat.jpg"), stored, stored[:, :, ::-1].copy()[:, :, ::-1]):
+        predictor.set_image(same)
+        assert np.array_equal(predictor.embedding, expected)
+    small = samlet.Predictor(predictor.sam, image_size=64)
+    small.set_image(np.zeros((64, 64, 3), np.uint8)[:, ::-1, ::-1])  # no resize needed, negative strides

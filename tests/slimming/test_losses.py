@@ -44,8 +44,34 @@ def test_features_of_every_block_are_seen_whole(teacher):
 def test_a_student_that_equals_its_teacher_has_no_loss(teacher):
     student = copy.deepcopy(teacher)
     for alpha in (0.0, 0.5, 0.9):
-        assert bottleneck_aligning(student, teacher, IMAGES, alpha) == 0
-        assert embedding_aligning(student, teacher, teacher, IMAGES, alpha) == 0
+        for error in ("mse", "relative"):
+            assert bottleneck_aligning(student, teacher, IMAGES, alpha, error) == 0
+            assert embedding_aligning(student, teacher, teacher, IMAGES, alpha, error) == 0
+
+
+def test_the_papers_losses_by_hand(teacher):
+    """Eqs. 5 to 8 written out, with plain mean squared errors."""
+    student, middle = copy.deepcopy(teacher), copy.deepcopy(teacher)
+    with torch.no_grad():
+        for i, model in enumerate((student, middle)):
+            for parameter in model.parameters():
+                parameter.mul_(1.02 + 0.03 * i)
+
+    def outputs(model, names):
+        embedding, features = run_observed(model, IMAGES, names)
+        return embedding, [features[name] for name in names]
+
+    def mse(a, b):
+        return float((a - b).square().mean())
+
+    names = teacher.bottleneck_features()
+    (t0, h0), (t1, h1) = outputs(teacher, names), outputs(student, names)
+    expected = 0.3 * sum(map(mse, h0, h1)) / len(names) + 0.7 * mse(t0, t1)
+    assert float(bottleneck_aligning(student, teacher, IMAGES, 0.3, "mse")) == pytest.approx(expected, rel=1e-4)
+    names = teacher.embedding_features()
+    (t0, _), (t1, e1), (t2, e2) = (outputs(model, names) for model in (teacher, middle, student))
+    expected = 0.3 * (sum(map(mse, e1, e2)) / len(names) + mse(t1, t2)) + 0.7 * mse(t0, t2)
+    assert float(embedding_aligning(student, middle, teacher, IMAGES, 0.3, "mse")) == pytest.approx(expected, rel=1e-4)
 
 
 def test_every_bottleneck_and_every_block_gets_a_gradient(teacher):

@@ -120,6 +120,9 @@ def test_the_command_writes_everything_and_json(photo_folder, tmp_path):
     provenance = json.loads((out / "provenance.json").read_text())
     assert provenance["recipe"]["seed"] == 0
     assert len(provenance["losses"]["embedding aligning"]) == 1
+    assert len(provenance["data"]["sha256"]) == len(provenance["parents"][0]["weights_sha256"]) == 64
+    assert provenance["figures"]["agreement"] == found["agreement"]
+    assert str(tmp_path) not in (out / "provenance.json").read_text() + (out / "report.md").read_text()
     again = subprocess.run([*command, *options, "--out", str(out)], capture_output=True, text=True, check=False)
     assert again.returncode == 2
     assert "--overwrite" in again.stderr

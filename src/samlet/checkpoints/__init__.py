@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import save_file
 
 from samlet.checkpoints import hugging_face, native, segment_anything, tiny
 from samlet.checkpoints.reading import read_json, read_tensors, shorten
-from samlet.checkpoints.writing import new_file
+from samlet.checkpoints.writing import new_file, write_tensors
 from samlet.errors import CheckpointError, InputError
 from samlet.models import Sam
 
@@ -32,7 +31,7 @@ def load_checkpoint(path: str | Path) -> Sam:
         InputError: there is nothing at `path`.
         CheckpointError: what is there cannot be read; the message says what was found and what was expected.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise CheckpointError(f"{path} has no config.json; expected a samlet model folder or a SamModel folder")
@@ -69,7 +68,7 @@ def save(
     Raises:
         InputError: something is there already, or the format cannot hold the model.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if format == "native":
         native.write(sam, path, provenance, overwrite)
     elif format == "hugging-face":
@@ -80,7 +79,7 @@ def save(
             raise InputError(f"{path} exists; nothing was written. Name a new file, or pass overwrite=True")
         with new_file(path) as temporary:
             if path.suffix == ".safetensors":
-                save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata={"format": "pt"})
+                write_tensors(temporary, tensors)
             else:
                 torch.save(tensors, temporary)
     else:

@@ -6,11 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-
 from samlet.checkpoints.reading import StateDict, fill, read_json, read_tensors
 from samlet.checkpoints.segment_anything import check_plain, infer_vit_config
-from samlet.checkpoints.writing import check_output, new_folder, write_json
+from samlet.checkpoints.writing import MODEL_FILES, new_folder, write_json, write_tensors
 from samlet.errors import CheckpointError
 from samlet.models import DecoderConfig, Sam, SamConfig
 
@@ -165,12 +163,10 @@ def write(sam: Sam, folder: Path, overwrite: bool = False) -> None:
         InputError: `SamModel` cannot hold these widths, or the folder holds something else.
     """
     config = _their_config(sam)
-    check_output(folder, marker="config.json", overwrite=overwrite)
     tensors: StateDict = {
-        _to_theirs(name, sam.config.decoder.iou_head_depth): value.detach().cpu().contiguous()
+        _to_theirs(name, sam.config.decoder.iou_head_depth): value.detach().cpu()
         for name, value in sam.state_dict().items()
     }
-    with new_folder(folder) as temporary:
-        save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
-        (temporary / "model.safetensors").chmod(0o644)  # safetensors writes for the owner only
+    with new_folder(folder, MODEL_FILES, overwrite) as temporary:
+        write_tensors(temporary / "model.safetensors", tensors)
         write_json(temporary / "config.json", config)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from samlet.checkpoints.reading import StateDict
+from samlet.errors import CheckpointError
 
 _SCALE = ".int8_scale"
 _MIN_ELEMENTS = 1024
@@ -55,6 +56,8 @@ def decode(tensors: StateDict) -> StateDict:
         if name.endswith(_SCALE):
             continue
         if value.dtype == torch.int8:
+            if name + _SCALE not in tensors:
+                raise CheckpointError(f"{name} is int8 but has no scale; expected {name + _SCALE} beside it")
             value = value.float() * tensors[name + _SCALE].view(_channel_shape(value))
         decoded[name] = value.float()
     return decoded

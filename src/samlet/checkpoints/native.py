@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from samlet import __version__
 from samlet.checkpoints import int8
 from samlet.checkpoints.reading import fill, read_json, read_tensors
-from samlet.checkpoints.writing import check_output, new_folder, write_json
+from samlet.checkpoints.writing import MODEL_FILES, new_folder, write_json, write_tensors
 from samlet.errors import CheckpointError, InputError
 from samlet.models import Sam, SamConfig
 
@@ -61,8 +60,7 @@ def write(sam: Sam, folder: Path, provenance: Mapping[str, Any] | None = None, o
     Raises:
         InputError: the folder holds something else.
     """
-    check_output(folder, marker="config.json", overwrite=overwrite)
-    with new_folder(folder) as temporary:
+    with new_folder(folder, MODEL_FILES, overwrite) as temporary:
         write_into(sam, temporary, provenance)
 
 
@@ -71,9 +69,13 @@ def write_into(sam: Sam, folder: Path, provenance: Mapping[str, Any] | None = No
     tensors = {name: value.detach().cpu().contiguous() for name, value in sam.state_dict().items()}
     if weights == "int8":
         tensors = int8.encode(tensors)
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "model.safetensors").chmod(0o644)  # safetensors writes for the owner only
+    write_tensors(folder / "model.safetensors", tensors)
     content = {"format": FORMAT, "version": VERSION, "weights": weights, "model": sam.config.to_dict()}
     write_json(folder / "config.json", content)
+    write_provenance(folder, provenance or {})
+
+
+def write_provenance(folder: Path, provenance: Mapping[str, Any]) -> None:
+    """Write, or replace, what a model comes from; versions are added."""
     versions = {"samlet": __version__, "torch": torch.__version__, "python": platform.python_version()}
-    write_json(folder / "provenance.json", {**(provenance or {}), "versions": versions})
+    write_json(folder / "provenance.json", {**provenance, "versions": versions})

@@ -77,7 +77,7 @@ def _read_torch(path: Path, size: int) -> StateDict:
             f"{path} holds {found}, not only tensors; expected a state dict. "
             "Nothing of it was run; ask its author for a state dict or a safetensors file"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # the unpickler raises whatever a damaged byte leads it to
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
             f"{path} ({size} bytes) is not a complete PyTorch checkpoint: {reason}. Download or copy it again"

@@ -81,10 +81,11 @@ def check_plain(sam: Sam, target: str) -> ViTConfig:
         raise InputError(f"the model has a {config.kind} encoder; {target} holds the ViT family only")
     heads = config.num_heads[0]
     dims = set(config.qk_dims) | set(config.v_dims) | {config.scale_dim}
-    if set(config.num_heads) != {heads} or dims != {config.scale_dim} or heads * config.scale_dim != config.embed_dim:
+    plain = set(config.num_heads) == {heads} and dims == {config.scale_dim} and len(set(config.mlp_dims)) == 1
+    if not plain or heads * config.scale_dim != config.embed_dim:
         raise InputError(
-            f"the model's attention widths are pruned; {target} knows only num_heads · head width = embedding width. "
-            "Save it in the native format"
+            f"the model's widths are pruned; {target} knows only one MLP width and num_heads · head width = embedding "
+            "width. Save it in the native format"
         )
     return config
 

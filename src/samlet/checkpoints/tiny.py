@@ -18,6 +18,7 @@ from samlet.models import DecoderConfig, Sam, SamConfig, TinyViTConfig
 
 _PREFIX = "image_encoder."
 _EPS = 1e-5  # of torch's BatchNorm2d
+_CLASSES = 1000
 _BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
 _STEM = {"patch_embed.seq.0": "patch_embed.conv1", "patch_embed.seq.2": "patch_embed.conv2"}
 # The classifier that TinyViT was pre-trained with, and caches that can be computed: present in some files, never used.
@@ -140,4 +141,11 @@ def write(sam: Sam) -> StateDict:
         published[f"{layer}.bn.running_mean"] = torch.zeros_like(value)
         published[f"{layer}.bn.running_var"] = torch.full_like(value, 1 - _EPS)
         published[f"{layer}.bn.num_batches_tracked"] = torch.zeros((), dtype=torch.long)
+    width = config.embed_dims[-1]  # the published class has a classifier that nothing uses, and loads strictly
+    published[f"{_PREFIX}norm_head.weight"], published[f"{_PREFIX}norm_head.bias"] = (
+        torch.ones(width),
+        torch.zeros(width),
+    )
+    published[f"{_PREFIX}head.weight"] = torch.zeros(_CLASSES, width)
+    published[f"{_PREFIX}head.bias"] = torch.zeros(_CLASSES)
     return published

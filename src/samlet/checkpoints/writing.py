@@ -7,51 +7,80 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import save_file
+from torch import Tensor
+
 from samlet.errors import InputError
 
+MODEL_FILES = frozenset({"config.json", "model.safetensors", "provenance.json", "comparison.png", "report.md"})
+"""What a folder of our own making may hold: a model, native or for transformers, and a report."""
 
-def check_output(path: Path, marker: str | None = None, overwrite: bool = False) -> None:
+RESULT_FILES = frozenset({"masks.json", "overlay.png"})
+"""What a folder with the masks of one image holds."""
+
+
+def check_output(path: Path, ours: frozenset[str], overwrite: bool = False) -> Path:
     """Refuse an output folder that holds something.
 
     Args:
         path: the folder that will be written.
-        marker: name of a file that tells a folder of our own making, which `overwrite` may replace.
+        ours: names of the files that we write; a folder that holds nothing else may be replaced.
         overwrite: replace such a folder.
 
+    Returns:
+        The path, absolute, links followed.
+
     Raises:
-        InputError: the path is a file, or a folder that holds something else.
+        InputError: the path is a file, holds something else, or cannot be written.
     """
+    path = path.expanduser().resolve()
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file; expected a new folder to write to")
-    if not path.is_dir() or not any(path.iterdir()):
-        return
-    ours = marker is not None and (path / marker).is_file()
-    if ours and overwrite:
-        return
-    remedy = "Pass --overwrite to replace it, or name" if ours else "Name"
-    held = ", ".join(sorted(entry.name for entry in path.iterdir())[:3])
-    raise InputError(f"{path} already holds {held}; nothing was written. {remedy} a new folder")
+    held = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    replaceable = held <= ours and all((path / name).is_file() for name in held)
+    if held and not (replaceable and overwrite):
+        remedy = "Pass --overwrite to replace it, or name" if replaceable else "Name"
+        shown = ", ".join(sorted(held)[:3])
+        raise InputError(f"{path} already holds {shown}; nothing was written. {remedy} a new folder")
+    existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise InputError(f"{path} cannot be written: {existing} is not a folder that this user may write to")
+    return path
 
 
 @contextlib.contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside `path`, renamed to it when the block ends well and removed when it does not."""
+def new_folder(path: Path, ours: frozenset[str], overwrite: bool = False) -> Iterator[Path]:
+    """A temporary folder beside `path` that takes its place when the block ends well and is removed when it does not.
+
+    Files are renamed into `path` one by one, so that an empty mount point or a linked folder can be written to.
+
+    Args:
+        path: the folder to write.
+        ours: see `check_output`, which is asked again before anything is replaced.
+        overwrite: see `check_output`.
+    """
+    path = check_output(path, ours, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    parent = path if path.is_dir() else path.parent
+    temporary = Path(tempfile.mkdtemp(prefix=".samlet-", dir=parent))
     try:
         yield temporary
-        temporary.chmod(0o755)
-        if path.exists():
-            replaced = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
-            path.replace(replaced)
-            temporary.replace(path)
-            shutil.rmtree(replaced)
-        else:
-            temporary.replace(path)
+        if not path.exists():
+            temporary.chmod(0o755)
+            temporary.rename(path)
+            return
+        made = {entry.name for entry in temporary.iterdir()}
+        others = {entry.name for entry in path.iterdir()} - {temporary.name}
+        if others and not (overwrite and others <= ours):
+            raise InputError(f"{path} was filled by something else meanwhile; nothing was written. Name a new folder")
+        for name in sorted(made):
+            (temporary / name).replace(path / name)
+        for name in others - made:
+            (path / name).unlink()
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -66,6 +95,12 @@ def new_file(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file that everybody may read."""
+    save_file({name: value.contiguous() for name, value in tensors.items()}, path, metadata={"format": "pt"})
+    path.chmod(0o644)  # safetensors writes for the owner only
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -21,6 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 1
+    except OSError as error:
+        return _complain(SamletError(f"{error.filename or 'a file'}: {error.strerror or error}; nothing was lost"), 1)
     except KeyboardInterrupt:
         print("samlet: stopped", file=sys.stderr)
         return 130

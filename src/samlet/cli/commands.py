@@ -115,7 +115,7 @@ def _add_segment(commands: Any) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder for the results")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier result in DIR")
     _add_image_size(parser)
-    _add_machine(parser, seed=True)
+    _add_machine(parser)
 
 
 def _add_cost(commands: Any) -> None:
@@ -176,6 +176,13 @@ def _add_slim(commands: Any) -> None:
         default=64,
         metavar="N",
         help="photographs that importance is estimated on (SlimSAM: 1000); default %(default)s",
+    )
+    parser.add_argument(
+        "--loss",
+        choices=("relative", "mse"),
+        default="relative",
+        help="how features are compared: mse as in the paper, or relative, mse over the target's variance; "
+        "default %(default)s",
     )
     parser.add_argument("--no-augment", action="store_true", help="do not crop and mirror photographs at random")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier model in DIR")

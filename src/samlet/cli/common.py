@@ -21,6 +21,9 @@ def set_up(options: argparse.Namespace) -> torch.device:
     Raises:
         InputError: a thread count below 1, or a device that this machine does not have.
     """
+    seed = getattr(options, "seed", 0)
+    if not 0 <= seed < 2**32:
+        raise InputError(f"--seed is {seed}; expected a whole number from 0 to {2**32 - 1}")
     if options.threads is not None:
         if options.threads < 1:
             raise InputError(f"--threads is {options.threads}; expected at least 1")

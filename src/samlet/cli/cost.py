@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 from samlet.cli.common import columns, giga, load_on, mega, set_up, show
 from samlet.evaluation.costs import PartCost, cost, peak_memory
 from samlet.models import Sam
-from samlet.zoo import ENTRIES, locate
+from samlet.zoo import ENTRIES, load, locate
 
 
 def run(options: argparse.Namespace) -> None:
     """Count and measure one model."""
     device = set_up(options)
     entry = ENTRIES.get(options.model)
-    if options.no_measure and entry is not None and not Path(options.model).exists():
+    if options.no_measure and entry is not None:
         sam, path = Sam(entry.sam_config()).eval(), None
     else:
         path = locate(options.model)
@@ -24,7 +25,11 @@ def run(options: argparse.Namespace) -> None:
     found = cost(sam, options.image_size, measure=not options.no_measure)
     content = dataclasses.asdict(found)
     content["file_bytes"] = None if path is None else _size(path)
-    memory = None if options.no_measure or path is None else peak_memory(path, found.image_size, options.threads)
+    memory = (
+        None
+        if options.no_measure or path is None
+        else peak_memory(partial(load, path), found.image_size, options.threads)
+    )
     content["peak_memory_bytes"] = memory
 
     def row(name: str, part: PartCost) -> tuple[str, ...]:

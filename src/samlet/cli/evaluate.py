@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from samlet.cli.common import columns, load_on, note, set_up, show
-from samlet.data.datasets import open_dataset
+from samlet.data.datasets import open_dataset, plain_images
 from samlet.errors import InputError
 from samlet.evaluation.miou import RULES, evaluate
 
@@ -15,7 +15,10 @@ def run(options: argparse.Namespace) -> None:
     if options.limit is not None and options.limit < 1:
         raise InputError(f"--limit is {options.limit}; expected at least 1")
     device = set_up(options)
-    dataset = open_dataset(options.data, options.images)
+    annotated = options.reference is None or options.data.is_file()
+    dataset = open_dataset(options.data, options.images) if annotated else plain_images(options.data)
+    if dataset.without_masks:
+        note(f"samlet: {dataset.without_masks} photographs without annotations are left out")
     sam = load_on(options.model, device)
     reference = load_on(options.reference, device) if options.reference else None
     found = evaluate(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from samlet.checkpoints.writing import check_output, new_folder, write_json
+from samlet.checkpoints.writing import RESULT_FILES, check_output, new_folder, write_json
 from samlet.cli.common import columns, load_on, set_up, show
 from samlet.data.images import read_image
 from samlet.data.masks import bounding_box, encode_rle
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> None:
             f"{len(clicks)} points and {len(boxes)} boxes were given together; points refine exactly one box, so give "
             "one box, or the points alone"
         )
-    check_output(options.out, marker="masks.json", overwrite=options.overwrite)
+    check_output(options.out, RESULT_FILES, options.overwrite)
     image = read_image(options.image)
     device = set_up(options)
     start = time.perf_counter()
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> None:
     shown = [mask for prompt in answer.masks for mask in prompt]
     picture = draw_prompts(draw_masks(image, shown), points, labels, np.array(boxes) if boxes else None)
     content = {"masks": masks, "seconds": seconds, "decoder_prompts": len(answer.masks)}
-    with new_folder(options.out) as folder:
+    with new_folder(options.out, RESULT_FILES, options.overwrite) as folder:
         write_json(folder / "masks.json", content)
         picture.save(folder / "overlay.png")
     rows = [("MASK", "AREA", "BOX (x, y, w, h)", "PREDICTED IOU", "STABILITY")]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from samlet.checkpoints import native
-from samlet.checkpoints.writing import check_output, new_folder
+from samlet.checkpoints.writing import MODEL_FILES, check_output
 from samlet.cli.common import load_on, note, set_up, show
 from samlet.data.images import find_images
 from samlet.slimming import SlimConfig, report
@@ -24,17 +25,19 @@ def run(options: argparse.Namespace) -> None:
         batch_size=options.batch_size,
         scoring_images=options.scoring_images,
         augment=not options.no_augment,
+        loss=options.loss,
     )
-    check_output(options.out, marker="config.json", overwrite=options.overwrite)
+    out = check_output(options.out, MODEL_FILES, options.overwrite)
     paths = find_images(options.images)
     teacher = load_on(options.teacher, set_up(options))
     made = slim_run(teacher, paths, config)
+    origin = report.provenance(made, Path(options.teacher).name, options.images.resolve().name)
+    native.write(made.sam, out, origin, options.overwrite)  # first the model: whatever comes after, it is safe
     for reason in made.skipped.values():
         note(f"samlet: skipped: {reason}")
     note("samlet: measuring cost and agreement with the teacher")
     figures = report.measure(made)
-    with new_folder(options.out) as folder:
-        native.write_into(made.sam, folder, report.provenance(made, figures, options.teacher, options.images.name))
-        report.write(made, figures, folder)
+    native.write_provenance(out, {**origin, "figures": report.to_json(made, figures)})
+    report.write(made, figures, out)
     table = f"{report.table(figures)}\n\n{options.out}: the slimmed model, comparison.png, report.md"
     show(options, report.to_json(made, figures), table)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from samlet.data.images import EXTENSIONS, find_images
+from samlet.data.images import find_images
 from samlet.data.masks import RLE, bounding_box, decode_rle, interior_point, rle_from_segmentation
 from samlet.errors import InputError
 
@@ -44,11 +44,13 @@ class Dataset:
     Attributes:
         path: what the user named.
         kind: `sa1b`, `coco` or `images`.
+        without_masks: photographs beside them that have no annotations and are left out.
     """
 
     path: Path
     kind: str
     _entries: tuple[tuple[Path, Any], ...]
+    without_masks: int = 0
 
     @property
     def size(self) -> int:
@@ -63,15 +65,16 @@ class Dataset:
     def __iter__(self) -> Iterator[Sample]:
         for path, source in self._entries:
             if self.kind == "sa1b":
-                yield Sample(path, _sa1b_annotations(source))
+                yield Sample(path, _annotations(str(source), _read(source)["annotations"], None))
             elif self.kind == "coco":
-                yield Sample(path, _coco_annotations(*source))
+                entries, height, width = source
+                yield Sample(path, _annotations(f"{self.path} ({path.name})", entries, (height, width)))
             else:
                 yield Sample(path)
 
     def head(self, limit: int | None) -> Dataset:
         """The first `limit` photographs."""
-        return Dataset(self.path, self.kind, self._entries[:limit])
+        return Dataset(self.path, self.kind, self._entries[:limit], self.without_masks)
 
 
 def open_dataset(path: str | Path, images: str | Path | None = None) -> Dataset:
@@ -90,10 +93,23 @@ def open_dataset(path: str | Path, images: str | Path | None = None) -> Dataset:
     if path.is_file():
         raise InputError(f"{path} is a file; expected an SA-1B folder, a COCO JSON, or a folder of images")
     found = find_images(path)
-    pairs = tuple((p, p.with_suffix(".json")) for p in found if p.with_suffix(".json").is_file())
+    pairs = tuple((p, p.with_suffix(".json")) for p in found if _is_sidecar(p.with_suffix(".json")))
     if pairs:
-        return Dataset(path, "sa1b", pairs)
+        return Dataset(path, "sa1b", pairs, without_masks=len(found) - len(pairs))
     return Dataset(path, "images", tuple((p, None) for p in found))
+
+
+def plain_images(path: str | Path) -> Dataset:
+    """A folder of images, annotations or not."""
+    return Dataset(Path(path), "images", tuple((p, None) for p in find_images(path)))
+
+
+def _is_sidecar(path: Path) -> bool:
+    """Whether a file beside an image holds annotations."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return b'"annotations"' in file.read() if path.stat().st_size < 1 << 20 else True
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -106,23 +122,36 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _annotation(rle: RLE, point: Any = None) -> Annotation:
+def _annotation(rle: RLE, point: Any = None) -> Annotation | None:
+    """An annotation of a mask; None for an empty mask, which no prompt can point at."""
     mask = decode_rle(rle)
     x, y, width, height = bounding_box(mask)
-    if point is None:
+    if not width:
+        return None
+    if point is None or not (0 <= point[0] < mask.shape[1] and 0 <= point[1] < mask.shape[0]):
         point = interior_point(mask)
     return Annotation(rle, (float(point[0]), float(point[1])), (x, y, x + width, y + height))
 
 
-def _sa1b_annotations(path: Path) -> tuple[Annotation, ...]:
+def _annotations(name: str, entries: list[Any], size: tuple[int, int] | None) -> tuple[Annotation, ...]:
+    """Annotations of one image; `size` (height, width) where the entries do not bring their own."""
     found = []
-    for entry in _read(path)["annotations"]:
+    for number, entry in enumerate(entries):
         try:
-            height, width = entry["segmentation"]["size"]
-            rle = rle_from_segmentation(entry["segmentation"], height, width)
-            found.append(_annotation(rle, (entry.get("point_coords") or [None])[0]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path} has a damaged annotation: {error!r}; expected SA-1B's layout") from error
+            segmentation = entry["segmentation"]
+            if isinstance(segmentation, list):
+                segmentation = [polygon for polygon in segmentation if len(polygon) >= 6]
+                if not segmentation:
+                    continue
+            height, width = size or segmentation["size"]
+            rle = rle_from_segmentation(segmentation, height, width)
+            annotation = _annotation(rle, (entry.get("point_coords") or [None])[0])
+        except Exception as error:  # pycocotools raises bare ones
+            raise InputError(
+                f"{name}: annotation {number} is damaged: {error!r}; expected a polygon or an RLE"
+            ) from error
+        if annotation is not None:
+            found.append(annotation)
     return tuple(found)
 
 
@@ -131,22 +160,21 @@ def _open_coco(path: Path, images: Path) -> Dataset:
     if not images.is_dir():
         raise InputError(f"{images} is not a folder; name the folder of the images of {path.name} with --images")
     by_image: dict[Any, list[Any]] = defaultdict(list)
-    for entry in content["annotations"]:
-        if not entry.get("iscrowd"):
-            by_image[entry["image_id"]].append(entry["segmentation"])
     entries = []
-    for image in content.get("images", []):
-        if by_image[image["id"]]:
-            source = (by_image[image["id"]], image["height"], image["width"])
-            entries.append((images / image["file_name"], source))
+    try:
+        for entry in content["annotations"]:
+            if not entry.get("iscrowd"):
+                by_image[entry["image_id"]].append(entry)
+        for image in content["images"]:
+            if by_image[image["id"]]:
+                source = (by_image[image["id"]], image["height"], image["width"])
+                entries.append((images / image["file_name"], source))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is not COCO instances JSON: {error!r} is missing or misplaced") from error
     if not entries:
         raise InputError(f"{path} annotates no image; expected COCO instances")
-    if not entries[0][0].is_file():
-        kinds = "/".join(sorted(EXTENSIONS))
-        raise InputError(f"{entries[0][0]} is missing; expected the images ({kinds}) of {path.name} there")
+    if not any(image.is_file() for image, _ in entries):
+        raise InputError(
+            f"{entries[0][0]} and all other images of {path.name} are missing; name their folder (--images)"
+        )
     return Dataset(path, "coco", tuple(sorted(entries, key=lambda entry: entry[0])))
-
-
-def _coco_annotations(segmentations: list[Any], height: int, width: int) -> tuple[Annotation, ...]:
-    codes = (rle_from_segmentation(s, height, width) for s in segmentations)
-    return tuple(_annotation(rle) for rle in codes if decode_rle(rle).any())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +32,7 @@ def read_image(path: str | Path, upright: bool = True) -> RGBImage:
     Raises:
         InputError: no such file, no image, or a damaged one.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise InputError(f"{path} is not a file; expected an image")
     try:
@@ -38,19 +40,40 @@ def read_image(path: str | Path, upright: bool = True) -> RGBImage:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 image.load()
-                return _to_rgb(ImageOps.exif_transpose(image) if upright else image)
+                return to_rgb(image, upright)
     except UnidentifiedImageError as error:
         raise InputError(f"{path} is not an image that can be read; expected JPEG, PNG, WebP, BMP or TIFF") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{path} is a damaged or oversized image: {error}; save it again or leave it out") from error
 
 
-def _to_rgb(image: Image.Image) -> RGBImage:
+def to_rgb(image: Image.Image, upright: bool = True) -> RGBImage:
+    """A PIL image as 8-bit RGB; see `read_image`."""
+    if upright:
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 or 32 bits of grey
         values = np.asarray(image).astype(np.float64)
         values = values / 257 if values.max(initial=0) > 255 else values
         return np.repeat(values.clip(0, 255).round().astype(np.uint8)[..., None], 3, axis=2)
     return np.array(image.convert("RGB"))
+
+
+def is_readable(path: str | Path) -> bool:
+    """Whether `read_image` can read a file."""
+    try:
+        read_image(path)
+    except InputError:
+        return False
+    return True
+
+
+def fingerprint(paths: Iterable[Path]) -> str:
+    """SHA-256 over the names and contents of files, in the order given."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.name.encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def find_images(folder: str | Path) -> list[Path]:
@@ -59,7 +82,7 @@ def find_images(folder: str | Path) -> list[Path]:
     Raises:
         InputError: no such folder, or no image in it.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; expected a folder of images")
     found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))

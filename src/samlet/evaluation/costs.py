@@ -10,11 +10,12 @@ says what is really multiplied.
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
@@ -24,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from samlet.inference.predictor import check_image_size
+from samlet.errors import SamletError
 from samlet.models import Sam
 
 _REPEATS = 5
@@ -122,7 +123,7 @@ def cost(sam: Sam, image_size: int | None = None, measure: bool = True) -> Cost:
     Raises:
         InputError: an image size that the patch grid does not allow.
     """
-    size = check_image_size(sam, image_size)
+    size = sam.check_image_size(image_size)
     encoder = count_encoder_macs(sam, size)
     grid = size // sam.config.encoder.stride
     embedding = torch.zeros(1, sam.config.encoder.out_channels, grid, grid, device=sam.device, dtype=sam.dtype)
@@ -148,7 +149,7 @@ def cost(sam: Sam, image_size: int | None = None, measure: bool = True) -> Cost:
 
 def count_encoder_macs(sam: Sam, image_size: int | None = None) -> Macs:
     """Multiply-accumulates of the encoder for one image; needs no weights and computes nothing."""
-    size = check_image_size(sam, image_size)
+    size = sam.check_image_size(image_size)
     with torch.device("meta"):
         shadow = Sam(sam.config).requires_grad_(False)
     return count_macs(shadow, lambda: shadow.encode(torch.empty(1, 3, size, size, device="meta")))
@@ -184,18 +185,31 @@ def latency(run: Callable[[], Any], device: torch.device) -> float:
     return statistics.median(timed() for _ in range(repeats))
 
 
-def peak_memory(folder: Path, image_size: int, threads: int | None = None) -> int:
-    """Bytes that a fresh process needs at most to load a model, encode one image and decode one point."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_peak_memory_here, (folder, image_size, threads))
+def peak_memory(load: Callable[[], Sam], image_size: int, threads: int | None = None) -> int:
+    """Bytes that a fresh process needs at most to load a model, encode one image and decode one point, on the CPU.
+
+    Args:
+        load: loads the model; a function that can be pickled, such as `functools.partial(samlet.load, path)`.
+        image_size: side of the encoder's input, pixels.
+        threads: CPU threads; the default if None.
+
+    Raises:
+        SamletError: the process was stopped.
+    """
+    context = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            return pool.submit(_peak_memory_here, load, image_size, threads).result()
+    except BrokenProcessPool as error:
+        raise SamletError(
+            f"encoding one image of {image_size} px was stopped, probably for want of memory; try --image-size 512"
+        ) from error
 
 
-def _peak_memory_here(folder: Path, image_size: int, threads: int | None) -> int:
-    from samlet.checkpoints import load_checkpoint
-
+def _peak_memory_here(load: Callable[[], Sam], image_size: int, threads: int | None) -> int:
     if threads:
         torch.set_num_threads(threads)
-    sam = load_checkpoint(folder)
+    sam = load()
     with torch.inference_mode():
         embedding = sam.encode(torch.zeros(1, 3, image_size, image_size))
         sam.decode(embedding, torch.full((1, 1, 2), image_size / 2), torch.ones(1, 1, dtype=torch.long))
@@ -203,4 +217,6 @@ def _peak_memory_here(folder: Path, image_size: int, threads: int | None) -> int
     if status.is_file():  # Linux: its ru_maxrss remembers the process that this one was started from
         peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(peak.split()[1]) * 1024
+    import resource  # which Windows does not have
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -22,7 +22,7 @@ from samlet.data.images import read_image
 from samlet.data.masks import bounding_box, decode_rle
 from samlet.data.transforms import Frame, preprocess
 from samlet.errors import InputError
-from samlet.inference.predictor import check_image_size, decode
+from samlet.inference.predictor import decode
 from samlet.inference.prompts import make_prompts
 from samlet.models import Sam
 
@@ -103,7 +103,7 @@ def evaluate(
             f"{dataset.path} has no annotations; name a model to compare with (--reference MODEL), or give an SA-1B "
             "folder or a COCO JSON"
         )
-    size = check_image_size(sam, image_size)
+    size = sam.check_image_size(image_size)
     start = time.perf_counter()
     results: list[ImageResult] = []
     skipped: dict[str, str] = {}
@@ -153,10 +153,11 @@ def _annotated_truth(annotations: Sequence, shape: tuple[int, int], name: str) -
     if not annotations:
         return None
     masks = [decode_rle(a.rle) for a in annotations]
-    if masks[0].shape != shape:
+    wrong = next((mask.shape for mask in masks if mask.shape != shape), None)
+    if wrong is not None:
         raise InputError(
-            f"{name} is {shape[1]} wide and {shape[0]} high, but its masks are {masks[0].shape[1]} and "
-            f"{masks[0].shape[0]}; expected them to agree"
+            f"{name} is {shape[1]} wide and {shape[0]} high, but a mask of it {wrong[1]} and {wrong[0]}; "
+            "expected them to agree"
         )
     truth = torch.from_numpy(np.stack(masks))
     return _Truth(

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from torch import Tensor
 
-from samlet.data.images import RGBImage, read_image
+from samlet.data.images import RGBImage, read_image, to_rgb
 from samlet.data.transforms import Frame, preprocess
 from samlet.errors import InputError
 from samlet.inference.prompts import Prompts, make_prompts
@@ -71,7 +71,7 @@ class Predictor:
 
     def __init__(self, sam: Sam, image_size: int | None = None) -> None:
         self.sam = sam.eval()
-        self.image_size = check_image_size(sam, image_size)
+        self.image_size = sam.check_image_size(image_size)
         self._embeddings: list[Tensor] = []
         self._frames: list[Frame] = []
         self._many = False
@@ -188,25 +188,12 @@ def decode(sam: Sam, embedding: Tensor, prompts: Prompts) -> tuple[Tensor, Tenso
     return torch.cat([o.low_res for o in outputs]), torch.cat([o.iou for o in outputs])
 
 
-def check_image_size(sam: Sam, image_size: int | None) -> int:
-    """The side of the encoder's input; the model's own for None.
-
-    Raises:
-        InputError: the patch grid does not allow the size.
-    """
-    size = sam.image_size if image_size is None else image_size
-    stride = sam.config.encoder.stride
-    if size < stride or size % stride:
-        raise InputError(f"image size {size} is not allowed; expected a multiple of {stride}, such as 512 or 1024")
-    return size
-
-
 def _as_rgb(image: AnyImage) -> RGBImage:
     if isinstance(image, str | Path):
         return read_image(image)
     if isinstance(image, Image.Image):
-        return np.array(image.convert("RGB"))
+        return to_rgb(image)
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
-        return image
+        return np.ascontiguousarray(image)
     found = f"{image.dtype} array of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
     raise InputError(f"the image is a {found}; expected (H, W, 3) uint8 RGB, a PIL image or a path")

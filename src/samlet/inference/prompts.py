@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from samlet.data.transforms import Frame
@@ -37,7 +36,7 @@ def make_prompts(
     low_res_size: tuple[int, int],
     points: Any = None,
     labels: Any = None,
-    boxes: ArrayLike | None = None,
+    boxes: Any = None,
     masks: Any = None,
 ) -> Prompts:
     """Check and batch prompts in pixels of the original image.
@@ -55,6 +54,9 @@ def make_prompts(
     """
     counts: dict[str, int] = {}
     point_batch = label_batch = box_batch = mask_batch = None
+    for name, given in (("points", points), ("boxes", boxes), ("masks", masks)):
+        if given is not None and not len(given):
+            raise InputError(f"{name} is empty; expected at least one prompt, or None")
     if points is not None:
         point_list, label_list = _point_lists(points, labels)
         counts["points"] = len(point_list)
@@ -69,7 +71,7 @@ def make_prompts(
     elif labels is not None:
         raise InputError("labels were given without points; expected one label for each point")
     if boxes is not None:
-        box_array = np.atleast_2d(np.asarray(boxes, np.float32))
+        box_array = np.atleast_2d(_floats(boxes, "boxes"))
         if box_array.ndim != 2 or box_array.shape[1] != 4:
             raise InputError(f"boxes have shape {box_array.shape}; expected (P, 4): x0, y0, x1, y1")
         _check_boxes(box_array, frame)
@@ -91,12 +93,19 @@ def make_prompts(
     return Prompts(point_batch, label_batch, box_batch, mask_batch, next(iter(counts.values())))
 
 
+def _floats(values: Any, name: str) -> np.ndarray:
+    try:
+        return np.asarray(values, np.float32)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{name} cannot be read as numbers: {error}; expected arrays of coordinates") from error
+
+
 def _point_lists(points: Any, labels: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
     is_ragged = isinstance(points, Sequence) and len({np.shape(p) for p in points}) > 1
     if is_ragged:
-        point_list = [np.asarray(p, np.float32) for p in points]
+        point_list = [_floats(p, "points") for p in points]
     else:
-        array = np.asarray(points, np.float32)
+        array = _floats(points, "points")
         point_list = list(array[None] if array.ndim == 2 else array)
     for p in point_list:
         if p.ndim != 2 or p.shape[-1] != 2 or not len(p):

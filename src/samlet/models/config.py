@@ -153,6 +153,10 @@ class TinyViTConfig:
             value = getattr(self, name)
             if [len(stage) for stage in value] != [len(stage) for stage in self.num_heads]:
                 raise InputError(f"TinyViTConfig.{name} is {value}; expected as many entries a stage as num_heads")
+        if len(self.window_sizes) != 3 or len(self.merge_strides) != 3:
+            raise InputError(
+                f"TinyViTConfig has windows {self.window_sizes}, strides {self.merge_strides}; expected 3 each"
+            )
         if self.image_size % self.stride:
             raise InputError(f"image_size {self.image_size} is not a multiple of the stride {self.stride}")
 
@@ -209,6 +213,10 @@ class SamConfig:
     pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     mask_threshold: float = 0.0
 
+    def __post_init__(self) -> None:
+        if len(self.pixel_mean) != 3 or len(self.pixel_std) != 3:
+            raise InputError(f"pixel_mean {self.pixel_mean} and pixel_std {self.pixel_std}; expected 3 numbers each")
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form that `from_dict` reads back."""
         return {
@@ -238,7 +246,9 @@ class SamConfig:
                 pixel_std=_tuples(values["pixel_std"]),
                 mask_threshold=float(values["mask_threshold"]),
             )
-        except (KeyError, TypeError) as error:
+        except InputError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"model config cannot be read: {error}; expected what samlet.save writes") from error
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import torch
 from torch import Tensor, nn
 
@@ -54,6 +56,26 @@ class Sam(nn.Module):
     def dtype(self) -> torch.dtype:
         """Floating-point type of the weights."""
         return self.mask_decoder.iou_token.weight.dtype
+
+    def fingerprint(self) -> str:
+        """SHA-256 over names and values of all weights."""
+        digest = hashlib.sha256()
+        for name, value in self.state_dict().items():
+            digest.update(name.encode())
+            flat = value.detach().cpu().flatten().clone(memory_format=torch.contiguous_format)
+            digest.update(flat.view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def check_image_size(self, image_size: int | None) -> int:
+        """A side of the encoder's square input, pixels; the model's own for None.
+
+        Raises:
+            InputError: the patch grid does not allow the size.
+        """
+        size, stride = self.image_size if image_size is None else image_size, self.config.encoder.stride
+        if size < stride or size % stride:
+            raise InputError(f"image size {size} is not allowed; expected a multiple of {stride}, such as 512 or 1024")
+        return size
 
     def encode(self, images: Tensor) -> Tensor:
         """Image embeddings.

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from samlet.errors import InputError
+from samlet.slimming.losses import ERRORS, ErrorName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,7 @@ class SlimConfig:
         batch_size: images whose gradients make one step, accumulated one by one (SlimSAM: 4).
         scoring_images: photographs that importance is estimated on.
         augment: crop and mirror photographs at random.
+        loss: how features are compared: `mse` as in the paper, or `relative`, mse over the target's variance.
     """
 
     ratio: float = 0.5
@@ -33,6 +35,7 @@ class SlimConfig:
     batch_size: int = 4
     scoring_images: int = 64
     augment: bool = True
+    loss: ErrorName = "relative"
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.ratio) and 0 < self.ratio < 1):
@@ -43,6 +46,10 @@ class SlimConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"{name} is {value}; expected at least {least}")
+        if self.loss not in ERRORS:
+            raise InputError(f"loss {self.loss!r} is unknown; expected one of {', '.join(ERRORS)}")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed is {self.seed}; expected a whole number from 0 to {2**32 - 1}")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise InputError(f"learning rate is {self.learning_rate:g}; expected a positive number such as 0.001")
 

@@ -32,9 +32,9 @@ def channel_scores(values: Mapping[str, Tensor], groups: Iterable[ChannelGroup])
         channels = torch.arange(group.size)
         total = torch.zeros(group.size, dtype=torch.float64)
         for member in group.members:
-            value = values[member.parameter].double()
+            value = values[member.parameter].cpu().double()
             along = value.movedim(member.dim, 0).reshape(value.shape[member.dim], -1).sum(dim=1)
-            total += along.cpu()[member.index(channels)].sum(dim=0)
+            total += along[member.index(channels)].sum(dim=0)
         scores[group.name] = total / len(group.members)
     return scores
 

@@ -3,15 +3,16 @@
 v0 is the teacher, v1 the model after embedding pruning, v2 after bottleneck pruning; t is the final image embedding, E
 the outputs of the blocks, H the features inside them.
 
-Every mean squared error is divided by the variance of its target. The paper does not; but the features of one model
-differ in scale by orders of magnitude, and with plain errors a few layers are aligned at the cost of the embedding.
+The paper compares by mean squared error (`mse`). The default, `relative`, divides each error by the variance of its
+target: the features of one model differ in scale by orders of magnitude, and with plain errors a few layers are aligned
+at the cost of the embedding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -55,13 +56,17 @@ def run_observed(encoder: ImageEncoder, images: Tensor, names: Iterable[str]) ->
 
 def relative_error(output: Tensor, target: Tensor) -> Tensor:
     """Mean squared error as a share of the target's variance: 1 for a constant guess at its mean."""
-    target = target.detach()
     return F.mse_loss(output, target) / target.var(correction=0).clamp(min=_EPS)
 
 
-def feature_error(student: Features, teacher: Features) -> Tensor:
-    """Mean of the relative errors of all features."""
-    return torch.stack([relative_error(student[name], teacher[name]) for name in teacher]).mean()
+ErrorName = Literal["relative", "mse"]
+ERRORS: dict[ErrorName, Callable[[Tensor, Tensor], Tensor]] = {"relative": relative_error, "mse": F.mse_loss}
+"""How an output is compared with its target; the paper's is `mse`."""
+
+
+def feature_error(student: Features, teacher: Features, error: ErrorName) -> Tensor:
+    """Mean over the features of their errors."""
+    return torch.stack([ERRORS[error](student[name], teacher[name].detach()) for name in teacher]).mean()
 
 
 def bottleneck_alpha(progress: float) -> float:
@@ -79,24 +84,49 @@ def embedding_alpha(progress: float, periods: int = 10) -> float:
     return max(0.0, (periods - period - 1) / periods)
 
 
-def bottleneck_aligning(student: ImageEncoder, teacher: ImageEncoder, images: Tensor, alpha: float) -> Tensor:
-    """α · MSE(H_v0, H_v1) + (1 - α) · MSE(t_v0, t_v1) (SlimSAM, eqs. 5 and 6)."""
+def bottleneck_aligning(
+    student: ImageEncoder, teacher: ImageEncoder, images: Tensor, alpha: float, error: ErrorName = "relative"
+) -> Tensor:
+    """α · MSE(H_v0, H_v1) + (1 - α) · MSE(t_v0, t_v1) (SlimSAM, eqs. 5 and 6), a scalar.
+
+    Args:
+        student: v1.
+        teacher: v0, frozen.
+        images: (B, 3, H, W).
+        alpha: α.
+        error: how H and t are compared, see `ERRORS`.
+    """
     names = teacher.bottleneck_features() if alpha else []
     embedding, features = run_observed(student, images, names)
     target, target_features = run_observed(teacher, images, names)
-    loss = (1 - alpha) * relative_error(embedding, target)
-    return loss + alpha * feature_error(features, target_features) if alpha else loss
+    loss = (1 - alpha) * ERRORS[error](embedding, target)
+    return loss + alpha * feature_error(features, target_features, error) if alpha else loss
 
 
 def embedding_aligning(
-    student: ImageEncoder, middle: ImageEncoder, teacher: ImageEncoder, images: Tensor, alpha: float
+    student: ImageEncoder,
+    middle: ImageEncoder,
+    teacher: ImageEncoder,
+    images: Tensor,
+    alpha: float,
+    error: ErrorName = "relative",
 ) -> Tensor:
-    """α · (MSE(E_v1, E_v2) + MSE(t_v1, t_v2)) + (1 - α) · MSE(t_v0, t_v2) (SlimSAM, eqs. 7 and 8)."""
+    """α · (MSE(E_v1, E_v2) + MSE(t_v1, t_v2)) + (1 - α) · MSE(t_v0, t_v2) (SlimSAM, eqs. 7 and 8), a scalar.
+
+    Args:
+        student: v2.
+        middle: v1, frozen; not run where α is 0.
+        teacher: v0, frozen.
+        images: (B, 3, H, W).
+        alpha: α.
+        error: how E and t are compared, see `ERRORS`.
+    """
     names = student.embedding_features() if alpha else []
     embedding, features = run_observed(student, images, names)
     target, _ = run_observed(teacher, images, [])
-    loss = (1 - alpha) * relative_error(embedding, target)
+    loss = (1 - alpha) * ERRORS[error](embedding, target)
     if not alpha:
         return loss
     middle_embedding, middle_features = run_observed(middle, images, names)
-    return loss + alpha * (feature_error(features, middle_features) + relative_error(embedding, middle_embedding))
+    towards_middle = feature_error(features, middle_features, error) + ERRORS[error](embedding, middle_embedding)
+    return loss + alpha * towards_middle

@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from samlet.data.images import find_images
+from samlet.data.images import find_images, is_readable
 from samlet.errors import InputError
-from samlet.inference.predictor import check_image_size
 from samlet.models import ImageEncoder, Sam
 from samlet.slimming.config import SlimConfig
 from samlet.slimming.importance import disturbed_taylor
@@ -38,7 +37,7 @@ class SlimRun:
         kept: the channels that stayed, by group.
         config: the settings.
         image_size: side of the encoder's input while slimming, pixels.
-        trained_on: photographs used.
+        trained_on: photographs that the aligning stages saw.
         held_out: photographs never trained or scored on.
         skipped: photographs that could not be read, with the reason.
         stages: the two aligning stages.
@@ -85,9 +84,13 @@ def hold_out(paths: Sequence[Path], seed: int) -> tuple[list[Path], list[Path]]:
 def run(teacher: Sam, images: str | Path | Sequence[Path], config: SlimConfig) -> SlimRun:
     """Slim a model; see `slim`. Returns everything a report needs."""
     start = time.perf_counter()
-    size = check_image_size(teacher, config.image_size)
+    size = teacher.check_image_size(config.image_size)
     paths = find_images(images) if isinstance(images, str | Path) else list(images)
     trained_on, held_out = hold_out(paths, config.seed)
+    if not any(is_readable(path) for path in held_out):
+        raise InputError(
+            f"none of the {len(held_out)} photographs held out to measure on can be read; mend {held_out[0]}"
+        )
     photographs = Photographs(trained_on, size, teacher.pixel_mean, teacher.pixel_std)
     batches = photographs.shuffled(1, config.seed, config.augment)
     stage_config = LoopConfig(
@@ -101,7 +104,7 @@ def run(teacher: Sam, images: str | Path | Sequence[Path], config: SlimConfig) -
     v1 = cut_encoder(v0, kept)
     bottleneck = train(
         v1,
-        lambda batch, progress: bottleneck_aligning(v1, v0, batch, bottleneck_alpha(progress)),
+        lambda batch, progress: bottleneck_aligning(v1, v0, batch, bottleneck_alpha(progress), config.loss),
         batches,
         stage_config,
         "aligning bottlenecks",
@@ -111,7 +114,7 @@ def run(teacher: Sam, images: str | Path | Sequence[Path], config: SlimConfig) -
     v2 = cut_encoder(v1, kept_inside)
     embedding = train(
         v2,
-        lambda batch, progress: embedding_aligning(v2, v1, v0, batch, embedding_alpha(progress)),
+        lambda batch, progress: embedding_aligning(v2, v1, v0, batch, embedding_alpha(progress), config.loss),
         batches,
         stage_config,
         "aligning embeddings",
@@ -124,7 +127,7 @@ def run(teacher: Sam, images: str | Path | Sequence[Path], config: SlimConfig) -
         kept=kept,
         config=config,
         image_size=size,
-        trained_on=[p for p in trained_on if p not in photographs.skipped],
+        trained_on=[path for path in trained_on if path in photographs.seen],
         held_out=held_out,
         skipped=photographs.skipped,
         stages={"bottleneck aligning": bottleneck, "embedding aligning": embedding},
@@ -136,7 +139,10 @@ def _select(encoder: ImageEncoder, kind: str, photographs: Photographs, config: 
     """Score the groups of one kind and choose: uniform for embeddings, global for bottlenecks (SlimSAM's defaults)."""
     groups = [group for group in encoder.channel_groups() if group.kind == kind]
     scores: dict[str, Tensor] = disturbed_taylor(
-        copy.deepcopy(encoder).requires_grad_(True), photographs.in_order(config.scoring_images), groups, config.seed
+        copy.deepcopy(encoder).requires_grad_(True),
+        photographs.sample(config.scoring_images, config.seed),
+        groups,
+        config.seed,
     )
     select = select_uniform if kind == "embedding" else select_global
     return select(groups, scores, config.ratio)
@@ -165,7 +171,7 @@ def slim(
         steps: optimizer steps in all.
         epochs: passes over the photographs instead; 40 if neither is given.
         image_size: side of the encoder's input while slimming, pixels; the model's own if None.
-        seed: of noise, order and views; the same seed on the same machine gives the same weights.
+        seed: of noise, order and views; the same seed on the same CPU gives the same weights.
         learning_rate: of Adam, at its peak.
 
     Returns:

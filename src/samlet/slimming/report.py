@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from samlet.checkpoints.writing import new_file
 from samlet.data.datasets import Dataset
-from samlet.data.images import RGBImage, read_image
+from samlet.data.images import RGBImage, fingerprint, read_image
 from samlet.data.masks import mask_iou
 from samlet.data.transforms import Frame
 from samlet.errors import InputError
@@ -20,7 +21,7 @@ from samlet.inference import Predictor
 from samlet.inference.overlay import draw_masks, draw_prompts
 from samlet.slimming.procedure import SlimRun
 
-_ROWS, _CELL = 4, 400
+_ROWS, _CELL, _CAPTION = 4, 400, 28
 _GRID = 6
 _AREA = (0.01, 0.6)  # shares of the image that a mask worth showing covers
 
@@ -76,19 +77,23 @@ def to_json(run: SlimRun, figures: SlimFigures) -> dict[str, Any]:
         "photographs": {
             "trained_on": len(run.trained_on),
             "held_out": len(run.held_out),
-            "skipped": {str(path): reason for path, reason in run.skipped.items()},
+            "skipped": sorted({path.name for path in run.skipped} | {Path(p).name for p in figures.aligned.skipped}),
         },
     }
 
 
-def provenance(run: SlimRun, figures: SlimFigures, teacher: str, images: str) -> dict[str, Any]:
-    """Where the slimmed model comes from."""
+def provenance(run: SlimRun, teacher: str, images: str) -> dict[str, Any]:
+    """Where the slimmed model comes from; `teacher` and `images` are names for people, the fingerprints tell."""
     return {
         "method": "SlimSAM: embedding pruning, bottleneck aligning, bottleneck pruning, embedding aligning",
-        "teacher": teacher,
-        "images": images,
+        "parents": [{"name": teacher, "weights_sha256": run.teacher.fingerprint()}],
+        "data": {
+            "name": images,
+            "photographs": len(run.trained_on),
+            "sha256": fingerprint(run.trained_on),
+            "held_out": [path.name for path in run.held_out],
+        },
         "recipe": dataclasses.asdict(run.config),
-        "figures": to_json(run, figures),
         "losses": {name: stage.losses for name, stage in run.stages.items()},
     }
 
@@ -120,8 +125,9 @@ def table(figures: SlimFigures) -> str:
 
 
 def write(run: SlimRun, figures: SlimFigures, folder: Path) -> None:
-    """Write `comparison.png` and `report.md` into an existing folder."""
-    comparison(run).save(folder / "comparison.png")
+    """Write `comparison.png` and `report.md` beside the model."""
+    with new_file(folder / "comparison.png") as temporary:
+        comparison(run).save(temporary, format="PNG")
     config = run.config
     lines = [
         "# Slimming report",
@@ -143,51 +149,53 @@ def write(run: SlimRun, figures: SlimFigures, folder: Path) -> None:
         "The losses change their meaning within a stage, as α falls (SlimSAM, eqs. 5 to 8).",
         "",
     ]
-    if run.skipped:
-        lines += ["## Photographs that could not be read", "", *(f"- {r}" for r in run.skipped.values()), ""]
-    (folder / "report.md").write_text("\n".join(lines), encoding="utf-8")
+    skipped = to_json(run, figures)["photographs"]["skipped"]
+    if skipped:
+        lines += ["## Photographs that could not be read", "", *(f"- {name}" for name in skipped), ""]
+    with new_file(folder / "report.md") as temporary:
+        temporary.write_text("\n".join(lines), encoding="utf-8")
 
 
 def comparison(run: SlimRun) -> Image.Image:
     """Photographs held out, with the masks of teacher, raw pruned and aligned model for one point, side by side."""
-    models = {"teacher": run.teacher, "pruned, raw": run.pruned, "pruned, aligned": run.sam}
-    rows = []
+    names = ("teacher", "pruned, raw", "pruned, aligned")
+    predictors = [Predictor(sam, run.image_size) for sam in (run.teacher, run.pruned, run.sam)]
+    font = ImageFont.load_default(size=18)
+    rows: list[Image.Image] = []
     for path in run.held_out:
+        if len(rows) == _ROWS:
+            break
         try:
             image = read_image(path)
         except InputError:
             continue
-        point = _telling_point(run, image)
-        masks = {}
-        for name, sam in models.items():
-            predictor = Predictor(sam, run.image_size)
+        for predictor in predictors:
             predictor.set_image(image)
-            masks[name] = predictor.predict(points=point, multimask=False).masks[0, 0]
-        rows.append((image, point, masks))
-        if len(rows) == _ROWS:
-            break
-    font = ImageFont.load_default(size=18)
-    heights = [round(_CELL * image.shape[0] / image.shape[1]) for image, _, _ in rows]
-    sheet = Image.new("RGB", (_CELL * len(models), sum(heights) + 28 * len(rows)), "white")
-    draw = ImageDraw.Draw(sheet)
-    top = 0
-    for (image, point, masks), height in zip(rows, heights, strict=True):
-        for column, (name, mask) in enumerate(masks.items()):
-            agreement = "" if name == "teacher" else f": IoU {mask_iou(masks['teacher'], mask):.2f}"
-            draw.text((column * _CELL + 6, top + 4), name + agreement, fill="black", font=font)
+        point = _telling_point(predictors[0], image, run.image_size)
+        masks = [p.predict(points=point, multimask=False).masks[0, 0] for p in predictors]
+        height = min(max(round(_CELL * image.shape[0] / image.shape[1]), _CELL // 8), 2 * _CELL)
+        row = Image.new("RGB", (_CELL * len(names), height + _CAPTION), "white")
+        draw = ImageDraw.Draw(row)
+        for column, (name, mask) in enumerate(zip(names, masks, strict=True)):
+            agreement = f": IoU {mask_iou(masks[0], mask):.2f}" if column else ""
+            draw.text((column * _CELL + 6, 4), name + agreement, fill="black", font=font)
             cell = draw_prompts(draw_masks(image, [mask]), point)
-            sheet.paste(cell.resize((_CELL - 4, height - 4), Image.Resampling.LANCZOS), (column * _CELL + 2, top + 28))
-        top += height + 28
+            cell.thumbnail((_CELL - 4, height - 4), Image.Resampling.LANCZOS)
+            row.paste(cell, (column * _CELL + 2, _CAPTION))
+        rows.append(row)
+    sheet = Image.new("RGB", (_CELL * len(names), sum(row.height for row in rows)), "white")
+    top = 0
+    for row in rows:
+        sheet.paste(row, (0, top))
+        top += row.height
     return sheet
 
 
-def _telling_point(run: SlimRun, image: RGBImage) -> np.ndarray:
+def _telling_point(teacher: Predictor, image: RGBImage, image_size: int) -> np.ndarray:
     """The point, (1, 2), of the middle of a grid where the teacher is surest of a mask neither dust nor everything."""
-    predictor = Predictor(run.teacher, run.image_size)
-    predictor.set_image(image)
-    frame = Frame(image.shape[0], image.shape[1], run.image_size)
+    frame = Frame(image.shape[0], image.shape[1], image_size)
     points = grid_points(frame, _GRID).reshape(_GRID, _GRID, 1, 2)[1:-1, 1:-1].reshape(-1, 1, 2)
-    answer = predictor.predict(points=points, multimask=False)
+    answer = teacher.predict(points=points, multimask=False)
     area = answer.masks[:, 0].mean(axis=(1, 2))
     fits = (area >= _AREA[0]) & (area <= _AREA[1])
     return points[int(np.argmax(answer.iou[:, 0] + fits))]

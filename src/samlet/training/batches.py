@@ -17,7 +17,9 @@ _SMALLEST_CROP = 0.5
 
 
 class Photographs:
-    """Photographs by path, prepared for the encoder; unreadable ones are skipped and named.
+    """Photographs by path, prepared for the encoder.
+
+    `skipped` names those that could not be read, with the reason; `seen` those that `shuffled` gave out.
 
     Args:
         paths: image files.
@@ -30,6 +32,7 @@ class Photographs:
         self.paths = list(paths)
         self.image_size, self.mean, self.std = image_size, mean, std
         self.skipped: dict[Path, str] = {}
+        self.seen: set[Path] = set()
 
     def _read(self, path: Path) -> RGBImage | None:
         if path in self.skipped:
@@ -42,13 +45,13 @@ class Photographs:
                 raise InputError(f"none of the {len(self.paths)} images can be read; the first: {error}") from error
             return None
 
-    def in_order(self, limit: int) -> Iterator[Tensor]:
-        """The first `limit` readable photographs as they are, (1, 3, S, S) each."""
+    def sample(self, count: int, seed: int) -> Iterator[Tensor]:
+        """`count` readable photographs (or all, if fewer) drawn at random, as they are, (1, 3, S, S) each."""
         given = 0
-        for path in self.paths:
-            if given == limit:
+        for index in np.random.default_rng(seed).permutation(len(self.paths)):
+            if given == count:
                 return
-            image = self._read(path)
+            image = self._read(self.paths[index])
             if image is not None:
                 given += 1
                 yield preprocess(image, self.image_size, self.mean, self.std)[0][None]
@@ -62,6 +65,7 @@ class Photographs:
                 image = self._read(self.paths[index])
                 if image is None:
                     continue
+                self.seen.add(self.paths[index])
                 if augment:
                     image = random_view(image, rng)
                 ready.append(preprocess(image, self.image_size, self.mean, self.std)[0])

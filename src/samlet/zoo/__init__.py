@@ -10,7 +10,7 @@ from samlet.models import Sam
 from samlet.zoo import hub
 from samlet.zoo.registry import ENTRIES, Entry, find
 
-__all__ = ["ENTRIES", "Entry", "embedded_folder", "find", "is_available", "load", "locate"]
+__all__ = ["ENTRIES", "Entry", "find", "is_available", "load", "locate"]
 
 
 def embedded_folder(entry: Entry) -> Path:
@@ -26,12 +26,14 @@ def is_available(entry: Entry) -> bool:
 def locate(model: str | Path) -> Path:
     """Where a model is on this disk; a zoo name is downloaded on first use.
 
+    A name of the zoo means the zoo, also where a file or folder is called so; `./name` means that.
+
     Raises:
         InputError: neither a zoo name nor anything on this disk.
         SamletError: a download failed.
     """
-    path = Path(model)
-    if path.exists():
+    path = Path(model).expanduser()
+    if path.exists() and str(model) not in ENTRIES:
         return path
     entry = find(str(model))
     if entry.embedded:
