@@ -99,27 +99,29 @@ def provenance(run: SlimRun, teacher: str, images: str) -> dict[str, Any]:
 
 
 def table(figures: SlimFigures) -> str:
-    """Teacher, raw pruned and aligned model side by side, Markdown."""
+    """Teacher, raw pruned and aligned model side by side, Markdown that reads well as text too."""
     before, after = figures.teacher_cost, figures.cost
-    size = after.image_size
 
-    def row(name: str, c: Cost, agreement: float) -> str:
+    def row(name: str, c: Cost, agreement: float) -> tuple[str, ...]:
         latency = "" if c.encoder.latency_s is None else f"{c.encoder.latency_s * 1000:.0f} ms"
-        return (
-            f"| {name:<16} | {c.parameters / 1e6:8.2f} M | {c.encoder.macs_modules / 1e9:8.2f} G "
-            f"| {c.encoder.macs_total / 1e9:8.2f} G | {latency:>9} | {agreement:9.3f} |"
-        )
+        macs = (f"{count / 1e9:.1f} G" for count in (c.encoder.macs_modules, c.encoder.macs_total))
+        return name, f"{c.parameters / 1e6:.2f} M", *macs, latency, f"{agreement:.3f}"
 
+    rows = [
+        ("model", "parameters", "encoder MACs (modules)", "encoder MACs (total)", "encoder latency", "agreement"),
+        row("teacher", before, 1.0),
+        row("pruned, raw", after, figures.pruned.miou["single"]),
+        row("pruned, aligned", after, figures.aligned.miou["single"]),
+    ]
+    widths = [max(len(cells[i]) for cells in rows) for i in range(len(rows[0]))]
+    lines = ["| " + " | ".join(cell.rjust(w) for cell, w in zip(cells, widths, strict=True)) + " |" for cells in rows]
+    lines.insert(1, "|" + "|".join("-" * (w + 1) + ":" for w in widths) + "|")
     return "\n".join(
         [
-            "| model            | parameters | encoder MACs (modules) | encoder MACs (total) | latency | agreement |",
-            "|------------------|-----------:|-----------:|-----------:|----------:|----------:|",
-            row("teacher", before, 1.0),
-            row("pruned, raw", after, figures.pruned.miou["single"]),
-            row("pruned, aligned", after, figures.aligned.miou["single"]),
+            *lines,
             "",
-            f"MACs and encoder latency at {size} px; agreement with the teacher: {figures.aligned.protocol}, "
-            f"{figures.aligned.images} photographs held out.",
+            f"MACs and encoder latency at {after.image_size} px. Agreement with the teacher: mean IoU, "
+            f"{figures.aligned.protocol}, {figures.aligned.images} photographs held out.",
         ]
     )
 
