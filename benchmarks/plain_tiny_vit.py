@@ -135,6 +135,7 @@ class PlainTinyViT(nn.Module):
                 else [PlainBlock(dims[i], heads[i], windows[i]) for _ in range(depths[i])]
             )
             self.layers.append(PlainStage(blocks, merging, tokens=i > 0))
+        self.norm_head, self.head = nn.LayerNorm(dims[3]), nn.Linear(dims[3], 1000)  # published, never used
         self.neck = nn.Sequential(
             nn.Conv2d(320, 256, 1, bias=False), Norm2d(256), nn.Conv2d(256, 256, 3, padding=1, bias=False), Norm2d(256)
         )
