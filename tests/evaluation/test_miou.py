@@ -100,7 +100,7 @@ def test_what_cannot_be_evaluated(photo_folder, tmp_path):
     sam = make_tiny()
     with pytest.raises(samlet.InputError, match="--reference"):
         samlet.evaluate(sam, open_dataset(photo_folder))
-    (tmp_path / "no.json").write_text('{"annotations": []}')
+    (tmp_path / "no.json").write_text('{"annotations": [], "images": []}')
     (tmp_path / "images").mkdir()
     with pytest.raises(samlet.InputError, match="annotates no image"):
         open_dataset(tmp_path / "no.json")
