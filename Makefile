@@ -33,6 +33,7 @@ bench: .venv/test-installed
 	$(BIN)/python benchmarks/encoder_speed.py
 	$(BIN)/python benchmarks/slimming.py
 	$(BIN)/python benchmarks/baseline.py
+	$(BIN)/python benchmarks/published_costs.py
 	$(BIN)/python scripts/update_docs.py
 
 clean:

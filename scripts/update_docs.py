@@ -81,7 +81,26 @@ def baseline() -> str:
     return "\n".join([*lines, "", f"`benchmarks/baseline.py`: {result['protocol']}."])
 
 
-TABLES = {"slimming": slimming, "speed": speed, "baseline": baseline}
+def costs() -> str:
+    """Counted and published multiply-accumulates."""
+    result = _read("published_costs")
+
+    def cell(counted: int, published: float | None) -> str:
+        if published is None:
+            return f"{counted / 1e9:.1f} G | | "
+        return f"{counted / 1e9:.1f} G | {published:g} G | {counted / 1e9 / published - 1:+.1%}"
+
+    lines = [
+        "| model | modules | SlimSAM prints | | total | TinySAM prints | |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for name, row in result["models"].items():
+        modules = cell(row["macs_modules"], row["published_modules_g"])
+        lines.append(f"| {name} | {modules} | {cell(row['macs_total'], row['published_total_g'])} |")
+    return "\n".join([*lines, "", f"`benchmarks/published_costs.py`: {result['protocol']}."])
+
+
+TABLES = {"slimming": slimming, "speed": speed, "baseline": baseline, "costs": costs}
 
 
 def fill(text: str) -> str:
