@@ -22,6 +22,7 @@ from samlet.slimming.selection import Kept, select_global, select_uniform
 from samlet.slimming.surgery import cut_encoder, with_encoder
 from samlet.training.batches import Photographs
 from samlet.training.loop import LoopConfig, StageResult, train
+from samlet.training.reproducible import reproducible
 
 _HELD_OUT_SHARE, _MOST_HELD_OUT = 0.3, 24
 
@@ -81,6 +82,7 @@ def hold_out(paths: Sequence[Path], seed: int) -> tuple[list[Path], list[Path]]:
     return [p for i, p in enumerate(paths) if i not in chosen], [paths[i] for i in sorted(chosen)]
 
 
+@reproducible()
 def run(teacher: Sam, images: str | Path | Sequence[Path], config: SlimConfig) -> SlimRun:
     """Slim a model; see `slim`. Returns everything a report needs."""
     start = time.perf_counter()

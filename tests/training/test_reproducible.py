@@ -1,0 +1,47 @@
+"""Gradients that do not depend on how busy the machine is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import torch
+
+import samlet
+from samlet.training.reproducible import reproducible
+from tests.conftest import make_tiny
+
+
+def test_gradients_of_indexed_tables_repeat_under_load():
+    offsets = (torch.arange(196)[:, None] - torch.arange(196)).abs()
+    weights = torch.randn(5, 196, 196)
+
+    def gradient():
+        table = torch.zeros(5, 196, requires_grad=True)
+        (table[:, offsets] * weights).sum().backward()
+        return table.grad
+
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
+    try:
+        with reproducible():
+            first = gradient()
+            assert all(torch.equal(gradient(), first) for _ in range(200))
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
+def test_slimming_is_inside_and_the_settings_come_back(photo_folder, monkeypatch):
+    seen = []
+
+    def spy(*arguments, **options):
+        seen.append(torch.are_deterministic_algorithms_enabled())
+        return train(*arguments, **options)
+
+    from samlet.slimming.procedure import train
+
+    monkeypatch.setattr("samlet.slimming.procedure.train", spy)
+    samlet.slim(make_tiny(), photo_folder, ratio=0.5, steps=2, image_size=64)
+    assert seen == [True, True]
+    assert not torch.are_deterministic_algorithms_enabled()
