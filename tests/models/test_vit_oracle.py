@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 
 import samlet
 from samlet.models import Sam
 from samlet.zoo import find
 from tests.conftest import randomise
 
-transformers = pytest.importorskip("transformers")
 TOLERANCE = 1e-4
 
 
