@@ -202,7 +202,7 @@ def _add_evaluate(commands: Any) -> None:
     )
     parser.add_argument("model", metavar="M", help=_MODEL)
     parser.add_argument("--data", type=Path, required=True, metavar="PATH", help="SA-1B folder, COCO JSON or images")
-    parser.add_argument("--images", type=Path, metavar="DIR", help="for a COCO JSON: where its images are")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="where the images are, if not beside the annotations")
     parser.add_argument("--prompt", choices=("point", "box"), default="point", help="default %(default)s")
     parser.add_argument("--reference", metavar="M", help="a model whose masks count as true")
     parser.add_argument("--limit", type=int, metavar="N", help="use only the first N images")

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from samlet.data.images import find_images
 from samlet.data.masks import RLE, bounding_box, decode_rle, interior_point, rle_from_segmentation
 from samlet.errors import InputError
@@ -72,6 +74,11 @@ class Dataset:
             else:
                 yield Sample(path)
 
+    def shuffled(self, seed: int) -> Dataset:
+        """The same photographs in a random order."""
+        order = np.random.default_rng(seed).permutation(self.size)
+        return Dataset(self.path, self.kind, tuple(self._entries[i] for i in order), self.without_masks)
+
     def head(self, limit: int | None) -> Dataset:
         """The first `limit` photographs."""
         return Dataset(self.path, self.kind, self._entries[:limit], self.without_masks)
@@ -82,7 +89,7 @@ def open_dataset(path: str | Path, images: str | Path | None = None) -> Dataset:
 
     Args:
         path: folder of `ID.jpg|png` + `ID.json` (SA-1B), COCO instances JSON, or folder of images.
-        images: for COCO: where the images are; `images/` beside the JSON if None.
+        images: where the images are, if not beside their `ID.json` or, for COCO, in `images/` beside the JSON.
 
     Raises:
         InputError: none of these is there, or it is damaged.
@@ -92,11 +99,24 @@ def open_dataset(path: str | Path, images: str | Path | None = None) -> Dataset:
         return _open_coco(path, Path(images) if images is not None else path.parent / "images")
     if path.is_file():
         raise InputError(f"{path} is a file; expected an SA-1B folder, a COCO JSON, or a folder of images")
+    if images is not None:
+        return _open_apart(path, Path(images))
     found = find_images(path)
     pairs = tuple((p, p.with_suffix(".json")) for p in found if _is_sidecar(p.with_suffix(".json")))
     if pairs:
         return Dataset(path, "sa1b", pairs, without_masks=len(found) - len(pairs))
     return Dataset(path, "images", tuple((p, None) for p in found))
+
+
+def _open_apart(path: Path, images: Path) -> Dataset:
+    """SA-1B's `ID.json` in one folder, the images in another."""
+    if not path.is_dir():
+        raise InputError(f"{path} is not a folder; expected an SA-1B folder, a COCO JSON, or a folder of images")
+    found = find_images(images)
+    pairs = tuple((p, path / f"{p.stem}.json") for p in found if _is_sidecar(path / f"{p.stem}.json"))
+    if not pairs:
+        raise InputError(f"{path} holds no ID.json for any of the {len(found)} images in {images}; name their folder")
+    return Dataset(path, "sa1b", pairs, without_masks=len(found) - len(pairs))
 
 
 def plain_images(path: str | Path) -> Dataset:

@@ -23,6 +23,7 @@ class Member:
         offset: index of channel 0 of the first copy.
         copies: how often the group's channels appear along the dimension (once for each head, say).
         step: distance between the copies.
+        span: neighbouring entries that one channel covers (all the rows of a head, say).
     """
 
     parameter: str
@@ -30,11 +31,12 @@ class Member:
     offset: int = 0
     copies: int = 1
     step: int = 0
+    span: int = 1
 
     def index(self, channels: Tensor) -> Tensor:
-        """Positions along the dimension of the given channels, (copies, channels)."""
+        """Positions along the dimension of the given channels, (copies, channels, span)."""
         starts = self.offset + self.step * torch.arange(self.copies)
-        return starts[:, None] + channels[None, :]
+        return starts[:, None, None] + self.span * channels[None, :, None] + torch.arange(self.span)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,8 @@ class ChannelGroup:
 
     Attributes:
         name: unique in its encoder.
-        kind: `embedding` for a residual stream, `bottleneck` for the inside of a block.
+        kind: `embedding` for a residual stream, `bottleneck` for the inside of a block, `head` for whole attention
+            heads, which overlap with the bottleneck channels inside them.
         family: bottleneck groups of one family are ranked together in a global selection.
         size: number of channels.
         divisor: the number of channels kept is a multiple of this.
@@ -52,7 +55,7 @@ class ChannelGroup:
     """
 
     name: str
-    kind: Literal["embedding", "bottleneck"]
+    kind: Literal["embedding", "bottleneck", "head"]
     family: str
     size: int
     divisor: int
@@ -78,7 +81,7 @@ def norm(layer: str) -> list[Member]:
 def attention_groups(
     block: str, heads: int, qk_dim: int, v_dim: int, divisor: int, paths: Sequence[tuple[str | int, ...]], packed: bool
 ) -> list[ChannelGroup]:
-    """The two groups of an attention: query/key channels and value channels, each tied across the heads.
+    """The groups of an attention: query/key channels and value channels, each tied across the heads; whole heads.
 
     Args:
         block: name of the attention module, with `qkv` and `proj` inside.
@@ -86,7 +89,7 @@ def attention_groups(
         qk_dim: query and key channels of a head.
         v_dim: value channels of a head.
         divisor: kept channels of a head are a multiple of this.
-        paths: config paths of `qk_dim` and of `v_dim`.
+        paths: config paths of `qk_dim`, of `v_dim` and of `heads`.
         packed: rows of `qkv` are (head, [q, k, v]) if true, ([q, k, v], head) if not.
     """
     if packed:
@@ -96,6 +99,11 @@ def attention_groups(
         q = {"offset": 0, "copies": heads, "step": qk_dim}
         k = {"offset": heads * qk_dim, "copies": heads, "step": qk_dim}
         v = {"offset": 2 * heads * qk_dim, "copies": heads, "step": v_dim}
+    if packed:
+        whole = rows_and_bias(f"{block}.qkv", span=2 * qk_dim + v_dim)
+    else:
+        starts = ((0, qk_dim), (heads * qk_dim, qk_dim), (2 * heads * qk_dim, v_dim))
+        whole = [m for at, span in starts for m in rows_and_bias(f"{block}.qkv", offset=at, span=span)]
     return [
         ChannelGroup(
             name=f"{block}.qk",
@@ -117,5 +125,14 @@ def attention_groups(
                 *columns(f"{block}.proj", copies=heads, step=v_dim),
             ),
             config_path=tuple(paths[1]),
+        ),
+        ChannelGroup(
+            name=f"{block}.heads",
+            kind="head",
+            family="attention",
+            size=heads,
+            divisor=1,
+            members=(*whole, *columns(f"{block}.proj", span=v_dim)),
+            config_path=tuple(paths[2]),
         ),
     ]

@@ -7,12 +7,14 @@ Shape legend: B images (or windows), H, W token grid, L tokens of a window, C ch
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor, nn
 
 from samlet.models.config import TinyViTConfig
 from samlet.models.convolutions import InvertedBottleneck, Stem, depthwise
-from samlet.models.groups import ChannelGroup, attention_groups, columns, norm, rows_and_bias
+from samlet.models.groups import ChannelGroup, Member, attention_groups, columns, norm, rows_and_bias
 from samlet.models.layers import Neck, attend, window_partition, window_unpartition
 from samlet.models.strips import gelu_, in_chunks
 
@@ -162,7 +164,7 @@ class TinyViTEncoder(nn.Module):
         return [block for _, _, block in self._block_names()]
 
     def channel_groups(self) -> list[ChannelGroup]:
-        """One embedding group a stage; stem, MBConv, merging, query/key, value and MLP groups inside."""
+        """One embedding group a stage; stem, MBConv, merging, query/key, value, head and MLP groups inside."""
         config = self.config
         streams = [rows_and_bias("patch_embed.conv2"), [], [], columns("neck.0")]
         bottlenecks = [
@@ -186,15 +188,17 @@ class TinyViTEncoder(nn.Module):
             stream += norm(f"{block}.attn.norm") + columns(f"{block}.attn.qkv") + rows_and_bias(f"{block}.attn.proj")
             stream += rows_and_bias(f"{block}.local_conv")
             stream += norm(f"{block}.mlp.norm") + columns(f"{block}.mlp.fc1") + rows_and_bias(f"{block}.mlp.fc2")
-            bottlenecks += attention_groups(
+            qk, v, heads = attention_groups(
                 f"{block}.attn",
                 config.num_heads[at][i],
                 config.qk_dims[at][i],
                 config.v_dims[at][i],
                 4,
-                [("qk_dims", at, i), ("v_dims", at, i)],
+                [("qk_dims", at, i), ("v_dims", at, i), ("num_heads", at, i)],
                 packed=True,
             )
+            biases = Member(parameter=f"{block}.attn.attention_biases", dim=0)
+            bottlenecks += [qk, v, dataclasses.replace(heads, members=(*heads.members, biases))]
             bottlenecks.append(
                 ChannelGroup(
                     name=f"{block}.mlp",

@@ -177,25 +177,27 @@ class ViTEncoder(nn.Module):
         return [f"blocks.{i}" for i in range(self.config.depth)]
 
     def channel_groups(self) -> list[ChannelGroup]:
-        """One embedding group, and for each block query/key, value and MLP hidden."""
+        """One embedding group, and for each block query/key, value, whole heads and MLP hidden."""
         config, width = self.config, math.lcm(8, max(self.config.num_heads))
+        if config.embed_dim % width:  # heads were cut before
+            width = 8
         embedding = [*rows_and_bias("patch_embed.proj"), Member(parameter="pos_embed", dim=3), *columns("neck.0")]
         groups: list[ChannelGroup] = []
         for i in range(config.depth):
             block = f"blocks.{i}"
             embedding += norm(f"{block}.norm1") + columns(f"{block}.attn.qkv") + rows_and_bias(f"{block}.attn.proj")
             embedding += norm(f"{block}.norm2") + columns(f"{block}.mlp.lin1") + rows_and_bias(f"{block}.mlp.lin2")
-            qk, v = attention_groups(
+            qk, v, heads = attention_groups(
                 f"{block}.attn",
                 config.num_heads[i],
                 config.qk_dims[i],
                 config.v_dims[i],
                 2,
-                [("qk_dims", i), ("v_dims", i)],
+                [("qk_dims", i), ("v_dims", i), ("num_heads", i)],
                 packed=False,
             )
             tables = tuple(Member(parameter=f"{block}.attn.rel_pos_{axis}", dim=1) for axis in "hw")
-            groups += [dataclasses.replace(qk, members=qk.members + tables), v]
+            groups += [dataclasses.replace(qk, members=qk.members + tables), v, heads]
             groups.append(
                 ChannelGroup(
                     name=f"{block}.mlp",

@@ -1,17 +1,45 @@
-"""How much each channel of a group matters (SlimSAM, section 3.3)."""
+"""How much each channel of a group matters (SlimSAM, section 3.3 and its table of criteria).
+
+Every criterion but two needs gradients of a loss, image by image. Where they come from (`disturbed_gradients`,
+`labelled_gradients`) and how they become scores (`score_weights`, `fisher_scores`) are apart.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from samlet.models import ChannelGroup, ImageEncoder
+from samlet.models import ChannelGroup, ImageEncoder, Sam
+from samlet.slimming.labels import Labelled, mask_loss
 
 NOISE = 0.01
 """Standard deviation of the noise on the target embedding (SlimSAM, eq. 4)."""
+
+Criterion = Literal["disturbed-taylor", "taylor", "hessian", "magnitude", "random"]
+CRITERIA: dict[Criterion, str] = {
+    "disturbed-taylor": "|w · gradient| of the distance to the teacher's embedding plus noise, no labels (eq. 4)",
+    "taylor": "|w · gradient| of the loss on labelled masks (--labels), the classic that eq. 4 replaces",
+    "hessian": "squared gradients of every image apart, as group Fisher pruning takes them (the table's Hessian)",
+    "magnitude": "|w|, no images",
+    "random": "chance, no images",
+}
+"""The criteria and what each looks at."""
+
+Accumulation = Literal["sum", "squares"]
+ACCUMULATIONS: dict[Accumulation, str] = {
+    "sum": "gradients are summed over the images, as in the published code",
+    "squares": "squares of the gradients are, whose noise does not average to zero",
+}
+"""How the Taylor criteria gather gradients over images."""
+
+Gradients = dict[str, Tensor]
+Reduce = Callable[[Tensor], Tensor]
+"""Sums a tensor over the processes of a distributed run."""
 
 
 def channel_scores(values: Mapping[str, Tensor], groups: Iterable[ChannelGroup]) -> dict[str, Tensor]:
@@ -25,7 +53,7 @@ def channel_scores(values: Mapping[str, Tensor], groups: Iterable[ChannelGroup])
         groups: the groups to score.
 
     Returns:
-        (size,) scores by group name.
+        (size,) float64 scores by group name.
     """
     scores = {}
     for group in groups:
@@ -34,35 +62,147 @@ def channel_scores(values: Mapping[str, Tensor], groups: Iterable[ChannelGroup])
         for member in group.members:
             value = values[member.parameter].cpu().double()
             along = value.movedim(member.dim, 0).reshape(value.shape[member.dim], -1).sum(dim=1)
-            total += along[member.index(channels)].sum(dim=0)
+            total += along[member.index(channels)].sum(dim=(0, 2))
         scores[group.name] = total / len(group.members)
     return scores
 
 
-def disturbed_taylor(
-    encoder: ImageEncoder, images: Iterable[Tensor], groups: Iterable[ChannelGroup], seed: int
-) -> dict[str, Tensor]:
-    """Disturbed Taylor importance: |w · ∂L/∂w| with L = MSE(t(x), t(x) + noise); needs no labels (SlimSAM, eq. 4).
+def group_parameters(encoder: ImageEncoder, groups: Iterable[ChannelGroup]) -> dict[str, Tensor]:
+    """The parameters that the groups run along, by name."""
+    names = {member.parameter for group in groups for member in group.members}
+    return {name: p for name, p in encoder.named_parameters() if name in names}
+
+
+def disturbed_gradients(
+    encoder: ImageEncoder,
+    images: Iterable[tuple[int, Tensor]],
+    parameters: Mapping[str, Tensor],
+    seed: int,
+    noises: int = 1,
+) -> Iterator[Gradients]:
+    """Gradients of MSE(t(x), t(x) + noise), one image and one noise at a time (SlimSAM, eq. 4).
 
     With the plain distillation loss an uncut student equals its teacher and has no gradient; the noise on the target
-    gives it one. Gradients are summed over the images.
+    gives it one. The encoder runs once an image, however many noises.
 
     Args:
-        encoder: the encoder to be cut; its weights are left as they are.
-        images: batches (B, 3, H, W).
+        encoder: the encoder to be cut.
+        images: number and (1, 3, H, W) of each; the number goes into the seed, so that noise does not depend on which
+            process scores the image.
+        parameters: by name, whose gradients are wanted.
+        seed: of the noise.
+        noises: draws of noise an image.
+    """
+    for number, image in images:
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
+        with torch.enable_grad():
+            embedding = encoder(image)
+        for draw in range(noises):
+            noise = torch.randn(embedding.shape, generator=generator).to(embedding) * NOISE
+            with torch.enable_grad():
+                loss = F.mse_loss(embedding, embedding.detach() + noise)
+            gradients = torch.autograd.grad(loss, list(parameters.values()), retain_graph=draw + 1 < noises)
+            yield dict(zip(parameters, gradients, strict=True))
+
+
+def labelled_gradients(
+    sam: Sam, samples: Iterable[tuple[int, Labelled]], parameters: Mapping[str, Tensor]
+) -> Iterator[Gradients]:
+    """Gradients of the loss between predicted and labelled masks, one image at a time.
+
+    Args:
+        sam: a model whose encoder owns the parameters.
+        samples: number and labelled photograph.
+        parameters: by name, whose gradients are wanted.
+    """
+    for _, sample in samples:
+        with torch.enable_grad():
+            loss = mask_loss(sam, sample)
+        yield dict(zip(parameters, torch.autograd.grad(loss, list(parameters.values())), strict=True))
+
+
+def score_weights(
+    parameters: Mapping[str, Tensor],
+    gradients: Iterable[Gradients],
+    accumulation: Accumulation,
+    reduce: Reduce = lambda total: total,
+) -> dict[str, Tensor]:
+    """First-order Taylor importance of every weight: |w · Σg|, or |w| · √Σg² with `squares`.
+
+    Args:
+        parameters: weights by name.
+        gradients: of every image.
+        accumulation: what is summed over the images.
+        reduce: sums over processes.
+
+    Returns:
+        Tensors like the parameters, float64.
+    """
+    totals = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in parameters.items()}
+    for gradient in gradients:
+        for name, total in totals.items():
+            total += gradient[name].double().square() if accumulation == "squares" else gradient[name]
+    values = {}
+    for name, p in parameters.items():
+        total = reduce(totals[name])
+        values[name] = (p.detach().double() * (total.sqrt() if accumulation == "squares" else total)).abs()
+    return values
+
+
+def fisher_scores(
+    parameters: Mapping[str, Tensor],
+    gradients: Iterable[Gradients],
+    groups: Sequence[ChannelGroup],
+    reduce: Reduce = lambda total: total,
+) -> dict[str, Tensor]:
+    """Diagonal Hessian of a mask on each channel, by its Fisher estimate: Σ over images of the squared Σ w · g.
+
+    A mask over a channel scales all its weights, so its gradient is the sum of w · g over them (Liu et al., "Group
+    Fisher Pruning for Practical Network Compression", ICML 2021).
+
+    Args:
+        parameters: weights by name.
+        gradients: of every image.
+        groups: the groups to score.
+        reduce: sums over processes.
+
+    Returns:
+        (size,) float64 scores by group name.
+    """
+    totals = {group.name: torch.zeros(group.size, dtype=torch.float64) for group in groups}
+    for gradient in gradients:
+        products = {name: p.detach() * gradient[name] for name, p in parameters.items()}
+        for name, score in channel_scores(products, groups).items():
+            totals[name] += score.square()
+    return {name: reduce(total) for name, total in totals.items()}
+
+
+def disturbed_taylor(
+    encoder: ImageEncoder, images: Iterable[Tensor], groups: Sequence[ChannelGroup], seed: int
+) -> dict[str, Tensor]:
+    """Disturbed Taylor importance as published, over images (1, 3, H, W) that are at hand.
+
+    Args:
+        encoder: the encoder to be cut; it is left as it is.
+        images: (1, 3, H, W) each.
         groups: the groups to score.
         seed: of the noise.
+
+    Returns:
+        (size,) float64 scores by group name.
     """
+    encoder = copy.deepcopy(encoder).requires_grad_(True)
+    parameters = group_parameters(encoder, groups)
+    gradients = disturbed_gradients(encoder, enumerate(images), parameters, seed)
+    return channel_scores(score_weights(parameters, gradients, "sum"), groups)
+
+
+def magnitude(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """|w| of every weight."""
+    return {name: p.detach().abs() for name, p in parameters.items()}
+
+
+def random_scores(groups: Sequence[ChannelGroup], seed: int) -> dict[str, Tensor]:
+    """A uniform random score for every channel."""
     generator = torch.Generator().manual_seed(seed)
-    names = {member.parameter for group in groups for member in group.members}
-    parameters = {name: p for name, p in encoder.named_parameters() if name in names}
-    gradients = {name: torch.zeros_like(p) for name, p in parameters.items()}
-    for batch in images:
-        embedding = encoder(batch)
-        noise = torch.randn(embedding.shape, generator=generator).to(embedding) * NOISE
-        loss = F.mse_loss(embedding, embedding.detach() + noise)
-        for gradient, new in zip(gradients.values(), torch.autograd.grad(loss, list(parameters.values())), strict=True):
-            gradient += new
-    with torch.no_grad():
-        values = {name: (p * gradients[name]).abs() for name, p in parameters.items()}
-    return channel_scores(values, groups)
+    return {g.name: torch.rand(g.size, generator=generator, dtype=torch.float64) for g in groups}

@@ -1,4 +1,4 @@
-"""The two aligning losses (SlimSAM, eqs. 5 to 8) and their α schedules.
+"""The two aligning losses (SlimSAM, eqs. 5 to 8).
 
 v0 is the teacher, v1 the model after embedding pruning, v2 after bottleneck pruning; t is the final image embedding, E
 the outputs of the blocks, H the features inside them.
@@ -6,12 +6,15 @@ the outputs of the blocks, H the features inside them.
 The paper compares by mean squared error (`mse`). The default, `relative`, divides each error by the variance of its
 target: the features of one model differ in scale by orders of magnitude, and with plain errors a few layers are aligned
 at the cost of the embedding.
+
+A teacher's feature is compared as soon as the student has computed its own, and no two features are ever concatenated,
+so at most one copy of the teacher's features exists beside the student's graph.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -26,30 +29,28 @@ Features = dict[str, Tensor]
 
 
 @contextmanager
-def observed(encoder: nn.Module, names: Iterable[str]) -> Iterator[Features]:
-    """Collect the outputs of named modules while the block runs the encoder."""
-    features: Features = {}
+def observed(encoder: nn.Module, names: Iterable[str], see: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """Show the outputs of named modules to `see` while the block runs the encoder."""
 
-    def keep(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
-        def hook(_: nn.Module, __: Any, output: Tensor) -> None:
-            features[name] = output
+    def hook(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        return lambda _, __, output: see(name, output)
 
-        return hook
-
-    handles = [encoder.get_submodule(name).register_forward_hook(keep(name)) for name in names]
+    handles = [encoder.get_submodule(name).register_forward_hook(hook(name)) for name in names]
     try:
-        yield features
+        yield
     finally:
         for handle in handles:
             handle.remove()
 
 
-def run_observed(encoder: ImageEncoder, images: Tensor, names: Iterable[str]) -> tuple[Tensor, Features]:
-    """Embedding (B, C, h, w) and features of a batch.
+def run_observed(encoder: ImageEncoder, images: Tensor, names: Iterable[str] = ()) -> tuple[Tensor, Features]:
+    """Embedding (B, C, h, w) and features of a batch, from a frozen encoder.
 
-    The encoder runs with grad mode on, which is how it computes every layer whole; a frozen encoder records no graph.
+    Where features are wanted, the encoder runs with grad mode on, which is how it computes every layer whole; being
+    frozen it records no graph. Without features it runs as in inference, in strips.
     """
-    with torch.enable_grad(), observed(encoder, names) as features:
+    names, features = list(names), {}
+    with torch.enable_grad() if names else torch.no_grad(), observed(encoder, names, features.__setitem__):
         embedding = encoder(images)
     return embedding, features
 
@@ -64,69 +65,89 @@ ERRORS: dict[ErrorName, Callable[[Tensor, Tensor], Tensor]] = {"relative": relat
 """How an output is compared with its target; the paper's is `mse`."""
 
 
-def feature_error(student: Features, teacher: Features, error: ErrorName) -> Tensor:
-    """Mean over the features of their errors."""
-    return torch.stack([ERRORS[error](student[name], teacher[name].detach()) for name in teacher]).mean()
-
-
-def bottleneck_alpha(progress: float) -> float:
-    """α of bottleneck aligning: 0.5 in the first half of the stage, then 0 (SlimSAM: N = 10 of 20 epochs).
+class Objective(nn.Module):
+    """What a stage trains: the student is its only submodule, so its parameters are the student's.
 
     Args:
-        progress: share of the stage that is done, 0 to 1.
-    """
-    return 0.5 if progress < 0.5 else 0.0
-
-
-def embedding_alpha(progress: float, periods: int = 10) -> float:
-    """α of embedding aligning: (N - n - 1) / N in period n of the first half of the stage, then 0 (N = 10)."""
-    period = int(progress * 2 * periods)
-    return max(0.0, (periods - period - 1) / periods)
-
-
-def bottleneck_aligning(
-    student: ImageEncoder, teacher: ImageEncoder, images: Tensor, alpha: float, error: ErrorName = "relative"
-) -> Tensor:
-    """α · MSE(H_v0, H_v1) + (1 - α) · MSE(t_v0, t_v1) (SlimSAM, eqs. 5 and 6), a scalar.
-
-    Args:
-        student: v1.
+        student: v1 or v2.
         teacher: v0, frozen.
-        images: (B, 3, H, W).
-        alpha: α.
-        error: how H and t are compared, see `ERRORS`.
+        middle: v1, frozen, where eqs. 7 and 8 want it.
+        error: how features are compared, see `ERRORS`.
+        reading: (C, C) matrix that embeddings are multiplied with before they are compared, see `decoder_reading`.
     """
-    names = teacher.bottleneck_features() if alpha else []
-    embedding, features = run_observed(student, images, names)
-    target, target_features = run_observed(teacher, images, names)
-    loss = (1 - alpha) * ERRORS[error](embedding, target)
-    return loss + alpha * feature_error(features, target_features, error) if alpha else loss
+
+    def __init__(
+        self,
+        student: ImageEncoder,
+        teacher: ImageEncoder,
+        middle: ImageEncoder | None = None,
+        error: ErrorName = "relative",
+        reading: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self._frozen = (teacher, middle)  # in a tuple, so that they are no submodules
+        self._error = ERRORS[error]
+        self._reading = reading
+
+    def embedding_error(self, embedding: Tensor, target: Tensor) -> Tensor:
+        """Distance of two final embeddings."""
+        embedding, target = embedding.float(), target.detach().float()
+        if self._reading is not None:
+            embedding, target = (torch.einsum("dc,bchw->bdhw", self._reading, t) for t in (embedding, target))
+        return self._error(embedding, target)
+
+    def towards(self, images: Tensor, targets: Features) -> tuple[Tensor, Tensor | None]:
+        """The student's embedding, and the mean error of its features; `targets` is emptied on the way."""
+        errors: list[Tensor] = []
+
+        def compare(name: str, output: Tensor) -> None:
+            errors.append(self._error(output.float(), targets.pop(name).detach().float()))
+
+        with observed(self.student, list(targets), compare) if targets else nullcontext():
+            embedding = self.student(images)
+        return embedding, torch.stack(errors).mean() if errors else None
 
 
-def embedding_aligning(
-    student: ImageEncoder,
-    middle: ImageEncoder,
-    teacher: ImageEncoder,
-    images: Tensor,
-    alpha: float,
-    error: ErrorName = "relative",
-) -> Tensor:
-    """α · (MSE(E_v1, E_v2) + MSE(t_v1, t_v2)) + (1 - α) · MSE(t_v0, t_v2) (SlimSAM, eqs. 7 and 8), a scalar.
+class BottleneckAligning(Objective):
+    """α · MSE(H_v0, H_v1) + (1 - α) · MSE(t_v0, t_v1) (SlimSAM, eqs. 5 and 6)."""
 
-    Args:
-        student: v2.
-        middle: v1, frozen; not run where α is 0.
-        teacher: v0, frozen.
-        images: (B, 3, H, W).
-        alpha: α.
-        error: how E and t are compared, see `ERRORS`.
-    """
-    names = student.embedding_features() if alpha else []
-    embedding, features = run_observed(student, images, names)
-    target, _ = run_observed(teacher, images, [])
-    loss = (1 - alpha) * ERRORS[error](embedding, target)
-    if not alpha:
-        return loss
-    middle_embedding, middle_features = run_observed(middle, images, names)
-    towards_middle = feature_error(features, middle_features, error) + ERRORS[error](embedding, middle_embedding)
-    return loss + alpha * towards_middle
+    def forward(self, images: Tensor, alpha: float, target: Tensor | None = None) -> Tensor:
+        """The loss, a scalar.
+
+        Args:
+            images: (B, 3, H, W).
+            alpha: α; at 0 no feature is read.
+            target: the teacher's embedding, if it is known already.
+        """
+        teacher = self._frozen[0]
+        features: Features = {}
+        if alpha or target is None:
+            target, features = run_observed(teacher, images, teacher.bottleneck_features() if alpha else ())
+        embedding, inside = self.towards(images, features)
+        loss = (1 - alpha) * self.embedding_error(embedding, target)
+        return loss if inside is None else loss + alpha * inside
+
+
+class EmbeddingAligning(Objective):
+    """α · (MSE(E_v1, E_v2) + MSE(t_v1, t_v2)) + (1 - α) · MSE(t_v0, t_v2) (SlimSAM, eqs. 7 and 8)."""
+
+    def forward(self, images: Tensor, alpha: float, target: Tensor | None = None) -> Tensor:
+        """The loss, a scalar.
+
+        Args:
+            images: (B, 3, H, W).
+            alpha: α; at 0 the middle model is not run.
+            target: the teacher's embedding, if it is known already.
+        """
+        teacher, middle = self._frozen
+        if target is None:
+            target, _ = run_observed(teacher, images)
+        features: Features = {}
+        if alpha and middle is not None:
+            middle_target, features = run_observed(middle, images, middle.embedding_features())
+        embedding, blocks = self.towards(images, features)
+        loss = (1 - alpha) * self.embedding_error(embedding, target)
+        if blocks is None:
+            return loss
+        return loss + alpha * (blocks + self.embedding_error(embedding, middle_target))

@@ -1,30 +1,45 @@
-"""SlimSAM's alternate procedure (section 3.2): cut embeddings, align bottlenecks, cut bottlenecks, align embeddings."""
+"""The procedures of slimming (SlimSAM, section 3.2): alternate and in one step, whole or by stages, resumable."""
 
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
+import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from samlet.data.datasets import Dataset
 from samlet.data.images import find_images, is_readable
 from samlet.errors import InputError
-from samlet.models import ImageEncoder, Sam
+from samlet.models import ImageEncoder, Sam, SamConfig, build_encoder
+from samlet.slimming.alpha import Alpha
 from samlet.slimming.config import SlimConfig
-from samlet.slimming.importance import disturbed_taylor
-from samlet.slimming.losses import bottleneck_aligning, bottleneck_alpha, embedding_aligning, embedding_alpha
-from samlet.slimming.selection import Kept, select_global, select_uniform
+from samlet.slimming.losses import BottleneckAligning, EmbeddingAligning, Objective
+from samlet.slimming.reading import decoder_reading
+from samlet.slimming.recovery import recover
+from samlet.slimming.scoring import Scorer
+from samlet.slimming.selection import Kept, check_ratio
 from samlet.slimming.surgery import cut_encoder, with_encoder
-from samlet.training.batches import Photographs
-from samlet.training.loop import LoopConfig, StageResult, train
+from samlet.slimming.validation import Validation
+from samlet.slimming.workspace import Workspace
+from samlet.training.batches import Photograph, Photographs
+from samlet.training.embeddings import EmbeddingCache
+from samlet.training.engine import Engine
+from samlet.training.log import RunLog
+from samlet.training.loop import LoopConfig, Stage, StageResult, train
 from samlet.training.reproducible import reproducible
 
 _HELD_OUT_SHARE, _MOST_HELD_OUT = 0.3, 24
+_RECOVERY_PIXELS = 16 * 512**2
+_READING_IMAGES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,16 +48,18 @@ class SlimRun:
 
     Attributes:
         teacher: the model it began with.
-        pruned: the final widths with the teacher's own weights, not aligned.
+        pruned: the final widths with the weights before any aligning or recovery.
         sam: the slimmed model.
         kept: the channels that stayed, by group.
         config: the settings.
         image_size: side of the encoder's input while slimming, pixels.
         trained_on: photographs that the aligning stages saw.
         held_out: photographs never trained or scored on.
-        skipped: photographs that could not be read, with the reason.
-        stages: the two aligning stages.
-        seconds: of the run.
+        skipped: photographs that could not be used, with the reason.
+        stages: the aligning stages.
+        log: of every step.
+        processes: that shared the work.
+        seconds: of the run, in all its sessions.
     """
 
     teacher: Sam
@@ -55,6 +72,8 @@ class SlimRun:
     held_out: list[Path]
     skipped: dict[Path, str]
     stages: dict[str, StageResult]
+    log: RunLog
+    processes: int
     seconds: float
 
     @property
@@ -82,72 +101,300 @@ def hold_out(paths: Sequence[Path], seed: int) -> tuple[list[Path], list[Path]]:
     return [p for i, p in enumerate(paths) if i not in chosen], [paths[i] for i in sorted(chosen)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """One stage: what is cut, then how it is aligned."""
+
+    name: str
+    cut: tuple[str, ...]
+    objective: type[Objective]
+    alpha: Alpha
+    steps: int
+    first_step: int = 0
+    needs_middle: bool = False
+
+
+def _plans(config: SlimConfig, images: int) -> list[_Plan]:
+    total = config.total_steps(images)
+    if config.stage == "align":
+        off = config.alpha("off", images)
+        return [_Plan(name="aligning", cut=(), objective=EmbeddingAligning, alpha=off, steps=total)]
+    if config.procedure == "one-step":
+        both = ("embedding", "bottleneck")
+        off = config.alpha("off", images)
+        return [_Plan(name="aligning", cut=both, objective=EmbeddingAligning, alpha=off, steps=total)]
+    half = total // 2 if config.stage == "all" else total
+    first = _Plan(
+        name="bottleneck aligning",
+        cut=("embedding",),
+        objective=BottleneckAligning,
+        alpha=config.alpha(config.bottleneck_alpha, images),
+        steps=half,
+    )
+    second = _Plan(
+        name="embedding aligning",
+        cut=("bottleneck",),
+        objective=EmbeddingAligning,
+        alpha=config.alpha(config.embedding_alpha, images),
+        steps=half,
+        first_step=half,
+        needs_middle=True,
+    )
+    return {"all": [first, second], "first": [first], "second": [second]}[config.stage]
+
+
+@dataclass(kw_only=True)
+class _Run:
+    """What the stages of one run share."""
+
+    teacher: Sam
+    config: SlimConfig
+    photographs: Photographs
+    labels: Dataset | None
+    engine: Engine
+    workspace: Workspace | None
+    log: RunLog
+    validation: Validation
+    cache: EmbeddingCache | None
+    reading: Tensor | None = None
+    kept: Kept = field(default_factory=dict)
+
+    def stage(self, plan: _Plan, before: ImageEncoder) -> tuple[ImageEncoder, StageResult]:
+        """Cut, recover and align one encoder; continue where a checkpoint says so."""
+        config, engine = self.config, self.engine
+        checkpoints = self.workspace.checkpoints(plan.name) if self.workspace is not None else None
+        saved = checkpoints.newest() if checkpoints is not None and engine.is_main else None
+        state: dict[str, Any] | None = engine.from_main(None if saved is None else saved.state)
+        if state is None:
+            kept, student = self._cut(plan, before)
+        else:
+            kept = {name: torch.tensor(channels) for name, channels in state["kept"].items()}
+            student = build_encoder(SamConfig.from_dict(state["model"]).encoder).to(engine.device)
+        self.kept |= kept
+        student.requires_grad_(True)
+        teacher = self.teacher.image_encoder
+        objective = plan.objective(
+            student, teacher, before if plan.needs_middle else None, config.loss, self.reading
+        )
+
+        def loss(model: nn.Module, batch: list[Photograph], images: Tensor, step: int) -> Tensor:
+            return model(images, plan.alpha(step, plan.steps), self._known_targets(batch))
+
+        model_config = SamConfig(encoder=student.config, decoder=self.teacher.config.decoder)
+        result = train(
+            engine,
+            objective,
+            loss,
+            self.photographs,
+            LoopConfig(
+                steps=plan.steps,
+                learning_rate=config.learning_rate,
+                batch_size=config.batch_size,
+                micro_batch=config.micro_batch,
+                schedule=config.schedule,
+                patience=config.patience,
+                clip=config.clip,
+                validate_every=config.epoch_steps(len(self.photographs.paths)),
+                checkpoint_every=config.checkpoint_every,
+            ),
+            Stage(
+                name=plan.name,
+                first_step=plan.first_step,
+                checkpoints=checkpoints,
+                state={
+                    "kept": {name: channels.tolist() for name, channels in kept.items()},
+                    "model": model_config.to_dict(),
+                },
+            ),
+            self.log,
+            lambda: self.validation(student),
+        )
+        return student.requires_grad_(False), result
+
+    def _cut(self, plan: _Plan, before: ImageEncoder) -> tuple[Kept, ImageEncoder]:
+        if not plan.cut:
+            return {}, copy.deepcopy(before)
+        config = self.config
+        scorer = Scorer(
+            teacher=self.teacher,
+            photographs=self.photographs,
+            labels=self.labels,
+            config=config,
+            engine=self.engine,
+        )
+        kept = self.engine.from_main(scorer.choose(before, plan.cut))
+        student = cut_encoder(before, kept).requires_grad_(False)
+        size = self.photographs.image_size
+        count = min(config.recovery_images, max(2, _RECOVERY_PIXELS // size**2))
+        if config.recovery_images and self.engine.is_main:
+            images = torch.stack([p.image for p in self.photographs.sample(count)]).to(self.engine.device)
+            recover(student, before, kept, images, config.seed)
+        return kept, student
+
+    def _known_targets(self, batch: list[Photograph]) -> Tensor | None:
+        if self.cache is None:
+            return None
+        found = [self.cache.find(photograph.path) for photograph in batch]
+        known = [embedding for embedding in found if embedding is not None]
+        return torch.stack(known).to(self.engine.device) if len(known) == len(found) else None
+
+
 @reproducible()
-def run(teacher: Sam, images: str | Path | Sequence[Path], config: SlimConfig) -> SlimRun:
-    """Slim a model; see `slim`. Returns everything a report needs."""
+def run(
+    teacher: Sam,
+    images: str | Path | Sequence[Path],
+    config: SlimConfig,
+    *,
+    labels: Dataset | None = None,
+    student: Sam | None = None,
+    workspace: Workspace | None = None,
+    engine: Engine | None = None,
+    overwrite: bool = False,
+) -> SlimRun:
+    """Slim a model; see `slim`. Returns everything a report needs.
+
+    Args:
+        teacher: the model; it is left as it is.
+        images: a folder of photographs, or their paths.
+        config: settings.
+        labels: photographs with masks, for the criterion `taylor`.
+        student: for the stages `second` and `align`: the model to begin from.
+        workspace: where checkpoints and logs go; an unfinished run there is continued.
+        engine: processes and device; one process on the teacher's device if None.
+        overwrite: begin again where an unfinished run in the workspace has other settings.
+
+    Raises:
+        InputError: a setting, teacher or photographs that cannot work.
+        SamletError: training failed; the last good checkpoint is in the workspace.
+    """
     start = time.perf_counter()
+    engine = engine or Engine(teacher.device, config.precision)
     size = teacher.check_image_size(config.image_size)
     paths = find_images(images) if isinstance(images, str | Path) else list(images)
+    begin_with = _check(teacher, student, labels, config)
     trained_on, held_out = hold_out(paths, config.seed)
     if not any(is_readable(path) for path in held_out):
         raise InputError(
             f"none of the {len(held_out)} photographs held out to measure on can be read; mend {held_out[0]}"
         )
-    photographs = Photographs(trained_on, size, teacher.pixel_mean, teacher.pixel_std)
-    batches = photographs.shuffled(1, config.seed, config.augment)
-    stage_config = LoopConfig(
-        steps=config.total_steps(len(trained_on)) // 2,
-        learning_rate=config.learning_rate,
-        accumulate=config.batch_size,
-    )
+    if workspace is not None and engine.is_main:
+        _check_space(workspace.folder, begin_with)
+        workspace.begin(_recipe(teacher, student, paths, labels, config, size), overwrite)
+    engine.barrier()
 
-    v0 = copy.deepcopy(teacher.image_encoder).requires_grad_(False)
-    kept = _select(v0, "embedding", photographs, config)
-    v1 = cut_encoder(v0, kept)
-    bottleneck = train(
-        v1,
-        lambda batch, progress: bottleneck_aligning(v1, v0, batch, bottleneck_alpha(progress), config.loss),
-        batches,
-        stage_config,
-        "aligning bottlenecks",
+    teacher = with_encoder(teacher, copy.deepcopy(teacher.image_encoder)).to(engine.device).requires_grad_(False)
+    before = copy.deepcopy(begin_with.image_encoder).to(engine.device).requires_grad_(False)
+    mean, std = teacher.pixel_mean.cpu(), teacher.pixel_std.cpu()
+    photographs = Photographs(trained_on, size, mean, std, config.seed, config.augment)
+    plans = _plans(config, len(trained_on))
+    positions = range(
+        config.batch_size * plans[0].first_step, config.batch_size * (plans[-1].first_step + plans[-1].steps)
     )
-    v1.requires_grad_(False)
-    kept_inside = _select(v1, "bottleneck", photographs, config)
-    v2 = cut_encoder(v1, kept_inside)
-    embedding = train(
-        v2,
-        lambda batch, progress: embedding_aligning(v2, v1, v0, batch, embedding_alpha(progress), config.loss),
-        batches,
-        stage_config,
-        "aligning embeddings",
+    held_out_photographs = Photographs(held_out, size, mean, std)
+    shared = _Run(
+        teacher=teacher,
+        config=config,
+        photographs=photographs,
+        labels=labels,
+        engine=engine,
+        workspace=workspace,
+        log=RunLog(workspace.folder if workspace is not None and engine.is_main else None),
+        validation=Validation(teacher, held_out, held_out_photographs, engine),
+        cache=_fill_cache(teacher, photographs, positions, config, engine),
     )
-    kept.update(kept_inside)
+    if config.decoder_aware:
+        sample = (p.image[None].to(engine.device) for p in photographs.sample(_READING_IMAGES))
+        shared.reading = engine.from_main(decoder_reading(teacher, sample, config.seed)).to(engine.device)
+
+    encoder, stages = before, {}
+    for plan in plans:
+        encoder, stages[plan.name] = shared.stage(plan, encoder)
+    shared.log.close()
+    skipped = {**photographs.skipped, **held_out_photographs.skipped}
     return SlimRun(
         teacher=teacher,
-        pruned=with_encoder(teacher, cut_encoder(v0, kept)),
-        sam=with_encoder(teacher, v2),
-        kept=kept,
+        pruned=with_encoder(teacher, cut_encoder(before, shared.kept)),
+        sam=with_encoder(teacher, encoder),
+        kept=shared.kept,
         config=config,
         image_size=size,
-        trained_on=[path for path in trained_on if path in photographs.seen],
+        trained_on=sorted({photographs.path_at(position) for position in positions}),
         held_out=held_out,
-        skipped=photographs.skipped,
-        stages={"bottleneck aligning": bottleneck, "embedding aligning": embedding},
+        skipped=skipped,
+        stages=stages,
+        log=shared.log,
+        processes=engine.world,
         seconds=time.perf_counter() - start,
     )
 
 
-def _select(encoder: ImageEncoder, kind: str, photographs: Photographs, config: SlimConfig) -> Kept:
-    """Score the groups of one kind and choose: uniform for embeddings, global for bottlenecks (SlimSAM's defaults)."""
-    groups = [group for group in encoder.channel_groups() if group.kind == kind]
-    scores: dict[str, Tensor] = disturbed_taylor(
-        copy.deepcopy(encoder).requires_grad_(True),
-        photographs.sample(config.scoring_images, config.seed),
-        groups,
-        config.seed,
+def _check(teacher: Sam, student: Sam | None, labels: Dataset | None, config: SlimConfig) -> Sam:
+    """The model to begin from, after a look at what cannot work."""
+    if config.importance == "taylor" and labels is None and config.stage != "align":
+        raise InputError("importance taylor reads labelled masks and none were given; name an annotated dataset (--labels)")
+    wants = config.stage in ("second", "align")
+    if wants != (student is not None):
+        remedy = "name the model to begin from (--student)" if wants else "it begins from the teacher; drop --student"
+        raise InputError(f"stage {config.stage!r} was asked for {'without' if wants else 'with'} a student; {remedy}")
+    begin_with = teacher if student is None else student
+    for name, model in (("teacher", teacher), ("student", begin_with)):
+        for parameter, value in model.named_parameters():
+            if not bool(torch.isfinite(value).all()):
+                raise InputError(f"the {name}'s weight {parameter} holds NaN or infinity; it cannot be slimmed")
+    channels = begin_with.config.encoder.out_channels
+    if channels != teacher.config.encoder.out_channels:
+        raise InputError(
+            f"the student's embedding has {channels} channels and the teacher's {teacher.config.encoder.out_channels}; "
+            "expected the same"
+        )
+    kinds = {"first": ("embedding",), "second": ("bottleneck",), "align": ()}.get(
+        config.stage, ("embedding", "bottleneck")
     )
-    select = select_uniform if kind == "embedding" else select_global
-    return select(groups, scores, config.ratio)
+    groups = [
+        group
+        for group in begin_with.image_encoder.channel_groups()
+        if group.kind in kinds and not (config.whole_heads and group.family == "attention")
+    ]
+    if groups:
+        check_ratio(groups, config.ratio)
+    return begin_with
+
+
+def _check_space(folder: Path, model: Sam) -> None:
+    """Refuse a disk that will not hold the checkpoints: three times weights and moments."""
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    needed = 3 * 3 * sum(4 * p.numel() for p in model.parameters())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise InputError(
+            f"{existing} has {free / 1e6:.0f} MB free, but model and checkpoints need {needed / 1e6:.0f} MB; "
+            "free space or name a folder on another disk"
+        )
+
+
+def _recipe(
+    teacher: Sam, student: Sam | None, paths: Sequence[Path], labels: Dataset | None, config: SlimConfig, size: int
+) -> dict[str, Any]:
+    """Everything that the weights depend on; photographs by name and length."""
+    listing = hashlib.sha256("".join(f"{p.name}:{p.stat().st_size}\n" for p in paths).encode())
+    return {
+        **config.to_dict(),
+        "image_size": size,
+        "teacher": teacher.fingerprint(),
+        "student": None if student is None else student.fingerprint(),
+        "photographs": listing.hexdigest(),
+        "labels": None if labels is None else labels.size,
+    }
+
+
+def _fill_cache(
+    teacher: Sam, photographs: Photographs, positions: range, config: SlimConfig, engine: Engine
+) -> EmbeddingCache | None:
+    if config.cache is None:
+        return None
+    cache = EmbeddingCache(config.cache, teacher.fingerprint(), photographs.image_size)
+    cache.fill(photographs, (photographs.path_at(p) for p in positions), teacher.encode, engine)
+    return cache
 
 
 def slim(
@@ -160,11 +407,12 @@ def slim(
     image_size: int | None = None,
     seed: int = 0,
     learning_rate: float = 1e-3,
+    **settings: Any,
 ) -> Sam:
     """Make the image encoder of a model smaller, with photographs and no labels (SlimSAM, NeurIPS 2024).
 
-    Prompt encoder and mask decoder stay as they are. `samlet slim` does the same and writes model, figures and picture
-    to a folder.
+    Prompt encoder and mask decoder stay as they are. `samlet slim` does the same, resumes, and writes model, figures and
+    pictures to a folder.
 
     Args:
         teacher: the model; it is left as it is.
@@ -175,6 +423,7 @@ def slim(
         image_size: side of the encoder's input while slimming, pixels; the model's own if None.
         seed: of noise, order and views; the same seed on the same CPU gives the same weights.
         learning_rate: of Adam, at its peak.
+        settings: any other field of `SlimConfig`.
 
     Returns:
         The slimmed model.
@@ -184,6 +433,12 @@ def slim(
         SamletError: training failed.
     """
     config = SlimConfig(
-        ratio=ratio, steps=steps, epochs=epochs, image_size=image_size, seed=seed, learning_rate=learning_rate
+        ratio=ratio,
+        steps=steps,
+        epochs=epochs,
+        image_size=image_size,
+        seed=seed,
+        learning_rate=learning_rate,
+        **settings,
     )
     return run(teacher, images, config).sam

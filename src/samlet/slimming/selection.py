@@ -1,19 +1,65 @@
-"""Which channels stay, given their scores."""
+"""Which channels stay, given their scores (SlimSAM, section 3.4)."""
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from samlet.errors import InputError
 from samlet.models import ChannelGroup
 
 _EPS = 1e-8
 
 Kept = dict[str, Tensor]
 """Sorted indices of the channels that stay, by group name."""
+
+Selection = Literal["uniform", "gaussian", "mean", "max", "sum", "standardization"]
+SELECTIONS: dict[Selection, str] = {
+    "uniform": "the same share of every group (the paper's local ranking)",
+    "gaussian": "ranked over all blocks; scores minus their mean, over their deviation (the paper's choice)",
+    "mean": "ranked over all blocks; scores over their mean",
+    "max": "ranked over all blocks; scores over their maximum",
+    "sum": "ranked over all blocks; scores over their sum",
+    "standardization": "ranked over all blocks; scores minus their minimum, over their range",
+}
+"""How bottleneck channels are chosen."""
+
+
+def _safe(divisor: Tensor, scores: Tensor) -> Tensor:
+    """A divisor that is never zero, however small the scores are."""
+    return (divisor + _EPS * scores.max()).clamp(min=torch.finfo(scores.dtype).tiny)
+
+
+_NORMALISED: dict[str, Callable[[Tensor], Tensor]] = {
+    "gaussian": lambda s: (s - s.mean()) / _safe(s.std(correction=0), s),
+    "mean": lambda s: s / _safe(s.mean(), s),
+    "max": lambda s: s / _safe(s.max(), s),
+    "sum": lambda s: s / _safe(s.sum(), s),
+    "standardization": lambda s: (s - s.min()) / _safe(s.max() - s.min(), s),
+}
+
+
+def check_ratio(groups: Sequence[ChannelGroup], ratio: float) -> None:
+    """Refuse a ratio that would leave a group without channels.
+
+    Raises:
+        InputError: naming the group and the largest ratio that works.
+    """
+
+    def largest(group: ChannelGroup) -> float:
+        return 1 - min(group.divisor, group.size) / group.size
+
+    tightest = min(groups, key=largest)
+    if ratio > largest(tightest) + 1e-9:
+        raise InputError(
+            f"ratio {ratio:g} would leave nothing of {tightest.name}, which has {tightest.size} channels and keeps "
+            f"multiples of {tightest.divisor}; expected at most {math.floor(largest(tightest) * 1000) / 1000:g}"
+        )
 
 
 def _top(scores: Tensor, count: int) -> Tensor:
@@ -36,21 +82,23 @@ def select_uniform(groups: Sequence[ChannelGroup], scores: Mapping[str, Tensor],
     return {g.name: _top(scores[g.name], _floor(g.size * (1 - ratio), g)) for g in groups}
 
 
-def select_global(groups: Sequence[ChannelGroup], scores: Mapping[str, Tensor], ratio: float) -> Kept:
-    """Rank the channels of all groups of one family together, each group's scores normalised to mean 0 and deviation 1.
+def select_global(
+    groups: Sequence[ChannelGroup], scores: Mapping[str, Tensor], ratio: float, normalisation: Selection = "gaussian"
+) -> Kept:
+    """Rank the channels of all groups of one family together, each group's scores normalised first.
 
-    This is the `gaussian` normalisation, SlimSAM's choice for bottlenecks (section 3.4). Widths are rounded to the
-    nearest multiple of the group's divisor, so that the share cut stays close to `ratio`.
+    Widths are rounded to the nearest multiple of the group's divisor, so that the share cut stays close to `ratio`.
+    Every group keeps at least its divisor.
+
+    Args:
+        groups: groups, of any families.
+        scores: (size,) by group name.
+        ratio: share of the channels of each family to cut.
+        normalisation: see `SELECTIONS`; `uniform` is none of them.
     """
-    families: dict[str, list[ChannelGroup]] = defaultdict(list)
-    for group in groups:
-        families[group.family].append(group)
     kept: Kept = {}
-    for members in families.values():
-        normalised = {}
-        for group in members:
-            score = scores[group.name]
-            normalised[group.name] = (score - score.mean()) / (score.std(correction=0) + _EPS)
+    for members in _families(groups).values():
+        normalised = {g.name: _NORMALISED[normalisation](scores[g.name].double()) for g in members}
         ranked = torch.cat(list(normalised.values())).sort().values
         threshold = ranked[min(round(len(ranked) * ratio), len(ranked) - 1)]
         for group in members:
@@ -59,3 +107,64 @@ def select_global(groups: Sequence[ChannelGroup], scores: Mapping[str, Tensor], 
             count = min(group.size, max(divisor, round(above / divisor) * divisor))
             kept[group.name] = _top(scores[group.name], count)
     return kept
+
+
+def select(
+    groups: Sequence[ChannelGroup], scores: Mapping[str, Tensor], ratios: Mapping[str, float], selection: Selection
+) -> Kept:
+    """Choose by family, each with its own ratio.
+
+    Args:
+        groups: groups, of any families.
+        scores: (size,) by group name.
+        ratios: share of the channels to cut, by family.
+        selection: see `SELECTIONS`.
+    """
+    kept: Kept = {}
+    for family, members in _families(groups).items():
+        if selection == "uniform":
+            kept |= select_uniform(members, scores, ratios[family])
+        else:
+            kept |= select_global(members, scores, ratios[family], selection)
+    return kept
+
+
+def select_heads(
+    groups: Sequence[ChannelGroup], scores: Mapping[str, Tensor], ratio: float, selection: Selection
+) -> Kept:
+    """Which whole heads stay: as many, rounded up, as the share of attention to keep; at least one a block.
+
+    Args:
+        groups: the groups of whole heads, one a block.
+        scores: (heads,) by group name.
+        ratio: share of the attention to cut.
+        selection: `uniform` cuts equally in every block, all others rank the heads of all blocks.
+    """
+    if selection == "uniform":
+        return {g.name: _top(scores[g.name], math.ceil(g.size * (1 - ratio) - 1e-6)) for g in groups}
+    normalised = {g.name: _NORMALISED[selection](scores[g.name].double()) for g in groups}
+    budget = math.ceil(sum(g.size for g in groups) * (1 - ratio) - 1e-6)
+    ranked = sorted(((float(v), g.name, i) for g in groups for i, v in enumerate(normalised[g.name])), reverse=True)
+    best = {(g.name, int(scores[g.name].argmax())) for g in groups}
+    others = [(name, i) for _, name, i in ranked if (name, i) not in best]
+    chosen = best | set(others[: max(0, budget - len(best))])
+    return {g.name: torch.tensor(sorted(i for name, i in chosen if name == g.name)) for g in groups}
+
+
+def ratio_inside_heads(whole: Sequence[ChannelGroup], cut: Sequence[ChannelGroup], ratio: float) -> float:
+    """Share to cut from the channels of the heads that stayed, so that attention as a whole loses `ratio`.
+
+    Args:
+        whole: groups of whole heads before heads were cut.
+        cut: the same groups after.
+        ratio: share of the attention to cut.
+    """
+    left = sum(g.size for g in cut) / sum(g.size for g in whole)
+    return max(0.0, 1 - (1 - ratio) / left)
+
+
+def _families(groups: Sequence[ChannelGroup]) -> dict[str, list[ChannelGroup]]:
+    families: dict[str, list[ChannelGroup]] = defaultdict(list)
+    for group in groups:
+        families[group.family].append(group)
+    return families

@@ -13,6 +13,35 @@ from samlet.errors import InputError
 from samlet.models import EncoderConfig, ImageEncoder, Sam, build_encoder
 
 
+def kept_positions(encoder: ImageEncoder, kept: Mapping[str, Tensor]) -> dict[tuple[str, int], Tensor]:
+    """Sorted positions that stay along every (parameter, dimension) that a cut touches.
+
+    Args:
+        encoder: the encoder before the cut.
+        kept: sorted channel indices by group name.
+
+    Raises:
+        InputError: an unknown group, or indices that it does not have.
+    """
+    groups = {group.name: group for group in encoder.channel_groups()}
+    parameters = dict(encoder.named_parameters())
+    stays: dict[tuple[str, int], Tensor] = {}
+    for name, channels in kept.items():
+        if name not in groups:
+            raise InputError(f"{name!r} is no channel group of this encoder; expected one of {', '.join(groups)}")
+        group = groups[name]
+        if not len(channels) or int(channels.min()) < 0 or int(channels.max()) >= group.size:
+            raise InputError(f"group {name} has channels 0 to {group.size - 1}; expected at least one of those to keep")
+        goes = torch.ones(group.size, dtype=torch.bool)
+        goes[channels] = False
+        cut = goes.nonzero().flatten()
+        for member in group.members:
+            key = (member.parameter, member.dim)
+            mask = stays.setdefault(key, torch.ones(parameters[member.parameter].shape[member.dim], dtype=torch.bool))
+            mask[member.index(cut).flatten()] = False
+    return {key: mask.nonzero().flatten() for key, mask in stays.items()}
+
+
 def cut_encoder(encoder: ImageEncoder, kept: Mapping[str, Tensor]) -> ImageEncoder:
     """A new encoder with only the channels that stay.
 
@@ -23,28 +52,15 @@ def cut_encoder(encoder: ImageEncoder, kept: Mapping[str, Tensor]) -> ImageEncod
     Raises:
         InputError: an unknown group, or indices that it does not have.
     """
-    groups = {group.name: group for group in encoder.channel_groups()}
-    parameters = dict(encoder.named_parameters())
-    masks: dict[tuple[str, int], Tensor] = {}
+    positions = kept_positions(encoder, kept)
     config = encoder.config
-    for name, channels in kept.items():
-        if name not in groups:
-            raise InputError(f"{name!r} is no channel group of this encoder; expected one of {', '.join(groups)}")
-        group = groups[name]
-        if not len(channels) or int(channels.min()) < 0 or int(channels.max()) >= group.size:
-            raise InputError(f"group {name} has channels 0 to {group.size - 1}; expected at least one of those to keep")
-        stays = torch.zeros(group.size, dtype=torch.bool)
-        stays[channels] = True
-        cut = (~stays).nonzero().flatten()
-        for member in group.members:
-            key = (member.parameter, member.dim)
-            mask = masks.setdefault(key, torch.ones(parameters[member.parameter].shape[member.dim], dtype=torch.bool))
-            mask[member.index(cut).flatten()] = False
-        config = _with_width(config, group.config_path, int(stays.sum()))
+    for group in encoder.channel_groups():
+        if group.name in kept:
+            config = _with_width(config, group.config_path, len(kept[group.name]))
     smaller = build_encoder(config)
     state = dict(encoder.state_dict())
-    for (name, dim), mask in masks.items():
-        state[name] = state[name].index_select(dim, mask.nonzero().flatten().to(state[name].device))
+    for (name, dim), index in positions.items():
+        state[name] = state[name].index_select(dim, index.to(state[name].device))
     smaller.load_state_dict(state)
     like = next(encoder.parameters())
     return smaller.to(like.device, like.dtype).train(encoder.training)

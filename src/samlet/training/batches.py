@@ -1,12 +1,21 @@
-"""Endless, reproducible batches of photographs at the encoder's input size."""
+"""Reproducible photographs at the encoder's input size, by position in an endless sequence.
+
+What stands at a position depends on the seed and the position alone, not on what was read before. So a run continues
+anywhere, and several processes share one sequence without talking.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from samlet.data.images import RGBImage, read_image
@@ -14,64 +23,122 @@ from samlet.data.transforms import preprocess
 from samlet.errors import InputError
 
 _SMALLEST_CROP = 0.5
+_SMALLEST_SIDE = 16  # pixels: one patch of a SAM
+_AHEAD = 4
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """One photograph, prepared.
+
+    Attributes:
+        path: its file.
+        image: (3, S, S) float32.
+    """
+
+    path: Path
+    image: Tensor
 
 
 class Photographs:
     """Photographs by path, prepared for the encoder.
 
-    `skipped` names those that could not be read, with the reason; `seen` those that `shuffled` gave out.
+    `skipped` names those that could not be used, with the reason.
 
     Args:
         paths: image files.
         image_size: side of the encoder's input, pixels.
-        mean: (3, 1, 1) of RGB in 0…255.
+        mean: (3, 1, 1) of RGB in 0…255, on the CPU.
         std: (3, 1, 1).
+        seed: of order and views.
+        augment: crop and mirror at random in `at`.
     """
 
-    def __init__(self, paths: Sequence[Path], image_size: int, mean: Tensor, std: Tensor) -> None:
+    def __init__(
+        self, paths: Sequence[Path], image_size: int, mean: Tensor, std: Tensor, seed: int = 0, augment: bool = True
+    ) -> None:
         self.paths = list(paths)
         self.image_size, self.mean, self.std = image_size, mean, std
+        self.seed, self.augment = seed, augment
         self.skipped: dict[Path, str] = {}
-        self.seen: set[Path] = set()
+        self._order = lru_cache(maxsize=4)(self._shuffle)
 
-    def _read(self, path: Path) -> RGBImage | None:
+    def _shuffle(self, epoch: int) -> NDArray[np.intp]:
+        return np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.paths))
+
+    def read(self, path: Path) -> RGBImage | None:
+        """The photograph; None, and an entry in `skipped`, if it cannot be used.
+
+        Raises:
+            InputError: none can be used.
+        """
         if path in self.skipped:
             return None
         try:
-            return read_image(path)
+            image = read_image(path)
+            if max(image.shape[:2]) < _SMALLEST_SIDE:
+                raise InputError(
+                    f"{path} is {image.shape[1]}x{image.shape[0]} pixels, smaller than a patch; "
+                    f"expected at least {_SMALLEST_SIDE} on the longer side"
+                )
         except InputError as error:
             self.skipped[path] = str(error)
-            if len(self.skipped) == len(self.paths):
-                raise InputError(f"none of the {len(self.paths)} images can be read; the first: {error}") from error
+            if len(self.skipped) >= len(self.paths):
+                raise InputError(f"none of the {len(self.paths)} images can be used; the first: {error}") from error
             return None
+        return image
 
-    def sample(self, count: int, seed: int) -> Iterator[Tensor]:
-        """`count` readable photographs (or all, if fewer) drawn at random, as they are, (1, 3, S, S) each."""
+    def prepare(self, image: RGBImage) -> Tensor:
+        """(3, S, S) of an image as it is."""
+        return preprocess(image, self.image_size, self.mean, self.std)[0]
+
+    def sample(self, count: int) -> Iterator[Photograph]:
+        """`count` usable photographs (or all, if fewer) drawn at random, as they are."""
         given = 0
-        for index in np.random.default_rng(seed).permutation(len(self.paths)):
+        for index in np.random.default_rng(self.seed).permutation(len(self.paths)):
             if given == count:
                 return
-            image = self._read(self.paths[index])
+            image = self.read(self.paths[index])
             if image is not None:
                 given += 1
-                yield preprocess(image, self.image_size, self.mean, self.std)[0][None]
+                yield Photograph(self.paths[index], self.prepare(image))
 
-    def shuffled(self, batch: int, seed: int, augment: bool = True) -> Iterator[Tensor]:
-        """Endless batches (batch, 3, S, S): every epoch in another order, cropped and mirrored at random."""
-        rng = np.random.default_rng(seed)
-        ready: list[Tensor] = []
+    def path_at(self, position: int) -> Path:
+        """The photograph at a position: every epoch in another order, the next one in place of an unusable one."""
+        epoch, at = divmod(position, len(self.paths))
+        order = self._order(epoch)
+        for step in range(len(self.paths)):
+            path = self.paths[order[(at + step) % len(self.paths)]]
+            if path not in self.skipped:
+                return path
+        raise InputError(f"none of the {len(self.paths)} images can be used")
+
+    def at(self, position: int) -> Photograph:
+        """The photograph at a position of the endless sequence, cropped and mirrored at random if `augment`."""
         while True:
-            for index in rng.permutation(len(self.paths)):
-                image = self._read(self.paths[index])
-                if image is None:
-                    continue
-                self.seen.add(self.paths[index])
-                if augment:
-                    image = random_view(image, rng)
-                ready.append(preprocess(image, self.image_size, self.mean, self.std)[0])
-                if len(ready) == batch:
-                    yield torch.stack(ready)
-                    ready = []
+            path = self.path_at(position)
+            image = self.read(path)
+            if image is not None:
+                break
+        if self.augment:
+            image = random_view(image, np.random.default_rng([self.seed, 1, position]))
+        return Photograph(path, self.prepare(image))
+
+    def stream(self, positions: Iterable[int]) -> Iterator[Photograph]:
+        """`at` each position, read ahead in other threads."""
+        workers = min(4, os.cpu_count() or 1)
+        with ThreadPoolExecutor(workers, thread_name_prefix="photographs") as pool:
+            ready: deque[Future[Photograph]] = deque()
+            try:
+                for position in positions:
+                    ready.append(pool.submit(self.at, position))
+                    if len(ready) > _AHEAD:
+                        yield ready.popleft().result()
+                while ready:
+                    yield ready.popleft().result()
+            finally:
+                for future in ready:
+                    future.cancel()
 
 
 def random_view(image: RGBImage, rng: np.random.Generator) -> RGBImage:

@@ -1,23 +1,40 @@
-"""The one training loop: a method brings a loss, the loop owns everything else."""
+"""The one training loop: a method brings an objective and a schedule, the loop owns everything else."""
 
 from __future__ import annotations
 
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from samlet.errors import SamletError
+from samlet.errors import InputError, SamletError
+from samlet.training.batches import Photograph, Photographs
+from samlet.training.checkpoints import CheckpointFolder
+from samlet.training.engine import Engine
+from samlet.training.log import RunLog
 
 _TERMINAL_INTERVAL_S, _LOG_INTERVAL_S = 0.5, 15.0
 
-LossFunction = Callable[[Tensor, float], Tensor]
-"""(images (B, 3, H, W), progress in 0…1) to a scalar loss."""
+ScheduleName = Literal["cosine", "plateau", "constant"]
+SCHEDULES: dict[ScheduleName, str] = {
+    "cosine": "falls to 0 over each stage, after a warm-up",
+    "plateau": "is halved when validation has not improved for some epochs (the paper's)",
+    "constant": "stays",
+}
+"""What the learning rate does."""
+
+StepLoss = Callable[[nn.Module, list[Photograph], Tensor, int], Tensor]
+"""(objective, photographs, their images (B, 3, H, W) on the device, step) to a scalar loss."""
+
+Validation = Callable[[], Mapping[str, float]]
+"""Measures the model as it is now; `error` is what a plateau is seen by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,16 +44,29 @@ class LoopConfig:
     Attributes:
         steps: optimizer steps.
         learning_rate: of Adam, at its peak.
-        accumulate: batches whose gradients make one step.
-        warmup: share of the steps in which the learning rate rises from 0.
+        batch_size: photographs of a step, over all processes.
+        micro_batch: photographs that are computed at once; their gradients are accumulated.
+        schedule: see `SCHEDULES`.
+        warmup: share of the steps in which the learning rate rises from 0; none with `plateau`.
+        patience: validations without gain before a plateau halves the learning rate.
         clip: largest norm of the gradient.
+        validate_every: steps between validations; there is one at the end in any case.
+        checkpoint_every: steps between checkpoints; None for one a minute. There is one at the end in any case.
     """
 
     steps: int
     learning_rate: float
-    accumulate: int = 1
+    batch_size: int = 4
+    micro_batch: int = 1
+    schedule: ScheduleName = "cosine"
     warmup: float = 0.05
+    patience: int = 4
     clip: float = 1.0
+    validate_every: int | None = None
+    checkpoint_every: int | None = None
+
+
+CHECKPOINT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,64 +75,212 @@ class StageResult:
 
     Attributes:
         losses: loss of each step.
-        seconds: of the stage.
-        images: images seen.
+        seconds: of its steps, in all sessions.
+        images: photographs seen.
+        validation: last measured.
     """
 
     losses: list[float]
     seconds: float
     images: int
+    validation: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A named part of a run.
+
+    Attributes:
+        name: shown beside the progress bar and in the log.
+        first_step: steps that the stages before take.
+        checkpoints: where to; None for nowhere.
+        state: kept in every checkpoint for whoever resumes.
+    """
+
+    name: str
+    first_step: int = 0
+    checkpoints: CheckpointFolder | None = None
+    state: dict[str, Any] | None = None
 
 
 def train(
-    model: nn.Module, loss_function: LossFunction, batches: Iterable[Tensor], config: LoopConfig, name: str
+    engine: Engine,
+    objective: nn.Module,
+    step_loss: StepLoss,
+    photographs: Photographs,
+    config: LoopConfig,
+    stage: Stage,
+    log: RunLog | None = None,
+    validate: Validation | None = None,
 ) -> StageResult:
-    """Train a model in place with Adam, warm-up and cosine decay.
+    """Train an objective's parameters in place with Adam, from the newest checkpoint of the stage if there is one.
 
-    Args:
-        model: what is trained.
-        loss_function: the method.
-        batches: endless (B, 3, H, W) batches.
-        config: settings.
-        name: shown beside the progress bar.
+    Step s of a stage takes the photographs at positions batch_size · (first_step + s) onwards; processes share them.
 
     Raises:
-        SamletError: the loss is no number any more.
+        InputError: a batch that the processes cannot share.
+        SamletError: the loss is no number any more, or a checkpoint cannot be written.
     """
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(parameters, lr=config.learning_rate)
-    source: Iterator[Tensor] = iter(batches)
-    losses: list[float] = []
-    images, start = 0, time.perf_counter()
+    if config.batch_size % engine.world:
+        raise InputError(
+            f"batch size {config.batch_size} cannot be shared by {engine.world} processes; expected a multiple of that"
+        )
+    log = log or RunLog(None)
+    parameters = dict(objective.named_parameters())
+    adam = torch.optim.Adam(parameters.values(), lr=config.learning_rate)
+    model, optimizer = engine.set_up(objective, adam)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(adam, factor=0.5, patience=max(0, config.patience - 1))
+    done, earlier_seconds, validation = _resume(engine, stage, parameters, adam, plateau, photographs, log)
+
+    share = config.batch_size // engine.world
+    micro = max(m for m in range(1, min(config.micro_batch, share) + 1) if share % m == 0)
+    first = config.batch_size * stage.first_step
+    positions = (
+        first + step * config.batch_size + engine.rank + engine.world * i
+        for step in range(done, config.steps)
+        for i in range(share)
+    )
+    source = photographs.stream(positions)
     every = _TERMINAL_INTERVAL_S if sys.stderr.isatty() else _LOG_INTERVAL_S
-    bar = tqdm(range(config.steps), desc=name, unit="step", mininterval=every, maxinterval=every)
-    for step in bar:
-        progress = step / config.steps
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * _schedule(step + 1, config)
-        total = 0.0
-        optimizer.zero_grad(set_to_none=True)
-        for _ in range(config.accumulate):
-            batch = next(source)
-            loss = loss_function(batch, progress) / config.accumulate
-            loss.backward()
-            total += loss.item()
-            images += len(batch)
-        if not math.isfinite(total):
-            raise SamletError(
-                f"{name}: the loss became {total} at step {step + 1} of {config.steps} with learning rate "
-                f"{config.learning_rate:g}; lower it with --learning-rate"
-            )
-        nn.utils.clip_grad_norm_(parameters, config.clip)
-        optimizer.step()
-        losses.append(total)
-        elapsed = time.perf_counter() - start
-        bar.set_postfix(loss=f"{total:.4g}", images_per_s=f"{images / elapsed:.2f}", refresh=False)
-    return StageResult(losses=losses, seconds=time.perf_counter() - start, images=images)
+    bar = tqdm(
+        total=config.steps,
+        initial=done,
+        desc=stage.name,
+        unit="step",
+        mininterval=every,
+        maxinterval=every,
+        disable=not engine.is_main,
+    )
+    start = saved_at = time.perf_counter()
+    paused = 0.0
+
+    def save(step: int) -> None:
+        if stage.checkpoints is not None and engine.is_main:
+            scheduled = {k: v for k, v in plateau.state_dict().items() if isinstance(v, int | float | list)}
+            state = {
+                "seconds": earlier_seconds + time.perf_counter() - start - paused,
+                "validation": validation,
+                "plateau": scheduled,
+                "skipped": {str(path): reason for path, reason in photographs.skipped.items()},
+                **(stage.state or {}),
+            }
+            stage.checkpoints.save(step, {**parameters, **_adam_tensors(adam, parameters)}, state)
+
+    with bar:
+        if not done:
+            save(0)
+        for step in range(done, config.steps):
+            if config.schedule != "plateau":
+                for group in adam.param_groups:
+                    group["lr"] = config.learning_rate * _schedule(step + 1, config)
+            learning_rate = adam.param_groups[0]["lr"]
+            optimizer.zero_grad(set_to_none=True)
+            total = torch.zeros(())
+            for i in range(0, share, micro):
+                batch = list(islice(source, micro))
+                images = torch.stack([photograph.image for photograph in batch]).to(engine.device)
+                loss = step_loss(model, batch, images, step) * (micro / share)
+                engine.backward(model, loss, last=i + micro == share)
+                total += loss.detach().cpu()
+            value = float(engine.sum(total)) / engine.world
+            norm = float(nn.utils.clip_grad_norm_(parameters.values(), config.clip))
+            if not (math.isfinite(value) and math.isfinite(norm)):
+                raise SamletError(_diverged(value, norm, step, config, stage))
+            optimizer.step()
+            elapsed = time.perf_counter() - start - paused
+            rate = (step + 1 - done) * config.batch_size / elapsed
+            values = {"loss": value, "learning_rate": learning_rate, "gradient_norm": norm, "images_per_second": rate}
+            last = step + 1 == config.steps
+            if validate is not None and (last or (config.validate_every and (step + 1) % config.validate_every == 0)):
+                began = time.perf_counter()
+                validation = dict(validate())
+                values |= {f"validation_{name}": measured for name, measured in validation.items()}
+                if config.schedule == "plateau":
+                    plateau.step(validation["error"])
+                paused += time.perf_counter() - began
+            if engine.is_main:
+                log.add(stage.name, step + 1, stage.first_step, values)
+            bar.set_postfix(loss=f"{value:.4g}", images_per_s=f"{rate:.2f}", refresh=False)
+            bar.update()
+            now = time.perf_counter()
+            due = (step + 1) % config.checkpoint_every == 0 if config.checkpoint_every else False
+            if last or due or (not config.checkpoint_every and now - saved_at > CHECKPOINT_SECONDS):
+                save(step + 1)
+                saved_at = time.perf_counter()
+                paused += saved_at - now
+    seconds = earlier_seconds + time.perf_counter() - start - paused
+    losses = log.values(stage.name, "loss")[1]
+    return StageResult(losses=losses, seconds=seconds, images=config.steps * config.batch_size, validation=validation)
+
+
+def _resume(
+    engine: Engine,
+    stage: Stage,
+    parameters: Mapping[str, Tensor],
+    adam: torch.optim.Adam,
+    plateau: torch.optim.lr_scheduler.ReduceLROnPlateau,
+    photographs: Photographs,
+    log: RunLog,
+) -> tuple[int, float, dict[str, float]]:
+    """Put everything back as the newest checkpoint has it: steps done, seconds taken, last validation."""
+    checkpoint = None
+    if stage.checkpoints is not None:
+        checkpoint = engine.from_main(stage.checkpoints.newest() if engine.is_main else None)
+        where = f"continuing from step {checkpoint.step}" if checkpoint else "beginning the stage again"
+        for reason in stage.checkpoints.damaged:
+            tqdm.write(f"samlet: a checkpoint is damaged, {where}: {reason}", file=sys.stderr)
+    if checkpoint is None:
+        if engine.is_main:
+            log.rewind(stage.name, 0)
+        return 0, 0.0, {}
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(checkpoint.tensors[name])
+    _restore_adam(adam, parameters, checkpoint.tensors)
+    plateau.load_state_dict(checkpoint.state["plateau"])
+    for group, rate in zip(adam.param_groups, checkpoint.state["plateau"].get("_last_lr", []), strict=False):
+        group["lr"] = rate
+    for path, reason in checkpoint.state["skipped"].items():
+        photographs.skipped.update({p: reason for p in photographs.paths if str(p) == path})
+    if engine.is_main:
+        log.rewind(stage.name, checkpoint.step)
+    return checkpoint.step, float(checkpoint.state["seconds"]), dict(checkpoint.state["validation"])
+
+
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+def _adam_tensors(adam: torch.optim.Adam, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        f"adam.{moment}.{name}": adam.state[parameter][moment]
+        for name, parameter in parameters.items()
+        if parameter in adam.state
+        for moment in _MOMENTS
+    }
+
+
+def _restore_adam(adam: torch.optim.Adam, parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    for name, parameter in parameters.items():
+        if f"adam.step.{name}" in tensors:
+            state = {m: tensors[f"adam.{m}.{name}"] for m in _MOMENTS}
+            moments = {m: torch.empty_like(parameter).copy_(state[m]) for m in _MOMENTS[1:]}
+            adam.state[parameter] = {"step": state["step"], **moments}
+
+
+def _diverged(value: float, norm: float, step: int, config: LoopConfig, stage: Stage) -> str:
+    what = f"loss became {value}" if not math.isfinite(value) else f"gradient's norm became {norm}"
+    steps = stage.checkpoints.steps() if stage.checkpoints is not None else []
+    kept = f"; the checkpoint of step {steps[-1]} is in {stage.checkpoints.folder}" if stage.checkpoints and steps else ""
+    return (
+        f"{stage.name}: the {what} at step {step + 1} of {config.steps} with learning rate {config.learning_rate:g}; "
+        f"lower it with --learning-rate{kept}"
+    )
 
 
 def _schedule(step: int, config: LoopConfig) -> float:
     warmup = max(1, round(config.warmup * config.steps))
     if step <= warmup:
         return step / warmup
+    if config.schedule == "constant":
+        return 1.0
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, config.steps - warmup + 1)))

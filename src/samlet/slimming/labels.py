@@ -1,0 +1,94 @@
+"""The loss on labelled masks that the classic Taylor criterion reads its gradients from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from samlet.data.datasets import Dataset
+from samlet.data.images import read_image
+from samlet.data.masks import decode_rle
+from samlet.data.transforms import preprocess
+from samlet.errors import InputError
+from samlet.models import Sam
+
+_MOST_MASKS = 16
+_FOCAL_WEIGHT, _FOCAL_GAMMA, _FOCAL_ALPHA = 20.0, 2.0, 0.25  # Segment Anything, appendix A: focal to dice 20 : 1
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A photograph with true masks.
+
+    Attributes:
+        image: (1, 3, S, S).
+        points: (P, 1, 2) one point in each mask, pixels of the input.
+        masks: (P, 1, S / 4, S / 4) the share of each low-resolution cell that is mask.
+        extent: height and width of the photograph inside the low-resolution grid.
+    """
+
+    image: Tensor
+    points: Tensor
+    masks: Tensor
+    extent: tuple[int, int]
+
+
+def labelled_sample(dataset: Dataset, count: int, image_size: int, sam: Sam, seed: int) -> Iterator[Labelled]:
+    """`count` photographs with masks (or all, if fewer) drawn at random; unreadable and maskless ones are passed over.
+
+    Raises:
+        InputError: the dataset has no masks.
+    """
+    if not dataset.annotated:
+        raise InputError(f"{dataset.path} has no annotations; expected an SA-1B folder or a COCO JSON for --labels")
+    given = 0
+    for sample in dataset.shuffled(seed):
+        if given == count:
+            return
+        try:
+            image = read_image(sample.path, upright=False)
+        except InputError:
+            continue
+        if not sample.annotations:
+            continue
+        pixels, frame = preprocess(image, image_size, sam.pixel_mean, sam.pixel_std)
+        chosen = np.random.default_rng(seed).permutation(len(sample.annotations))[:_MOST_MASKS]
+        annotations = [sample.annotations[i] for i in chosen]
+        points = frame.to_input(torch.tensor([[a.point] for a in annotations], device=sam.device))
+        height, width = frame.resized
+        masks = torch.from_numpy(np.stack([decode_rle(a.rle) for a in annotations])).to(sam.device)
+        full = F.interpolate(masks[:, None].float(), (height, width), mode="bilinear", antialias=True)
+        full = F.pad(full, (0, image_size - width, 0, image_size - height))
+        given += 1
+        yield Labelled(pixels[None], points, F.avg_pool2d(full, 4), (-(-height // 4), -(-width // 4)))
+    if not given:
+        raise InputError(f"{dataset.path} has no readable photograph with masks; expected at least one for --labels")
+
+
+def mask_loss(sam: Sam, sample: Labelled) -> Tensor:
+    """Focal and dice loss, 20 to 1, of the single-mask output for the point in each mask (Segment Anything, app. A).
+
+    Args:
+        sam: the model.
+        sample: one photograph.
+
+    Returns:
+        A scalar, the mean over the masks.
+    """
+    labels = torch.ones(sample.points.shape[:2], dtype=torch.long, device=sample.points.device)
+    logits = sam.decode(sam.encode(sample.image), sample.points, labels).low_res[:, 0]
+    height, width = sample.extent
+    logits, truth = logits[:, :height, :width].flatten(1), sample.masks[:, 0, :height, :width].flatten(1)
+    probability = logits.sigmoid()
+    entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    missed = probability * (1 - truth) + (1 - probability) * truth
+    weight = _FOCAL_ALPHA * truth + (1 - _FOCAL_ALPHA) * (1 - truth)
+    focal = (weight * missed**_FOCAL_GAMMA * entropy).mean(dim=1)
+    overlap = 2 * (probability * truth).sum(dim=1) + 1
+    dice = 1 - overlap / (probability.sum(dim=1) + truth.sum(dim=1) + 1)
+    return (_FOCAL_WEIGHT * focal + dice).mean()

@@ -1,0 +1,123 @@
+"""Closed-form recovery: after a cut, layers are refitted to what they gave before, by least squares.
+
+One forward pass of the cut encoder over a few images is enough. When a linear layer (or full convolution) is about to
+run, its inputs are those of the cut encoder with all earlier layers refitted already; the weights that bring them
+closest to what the uncut encoder computed there, on the channels that stay, have a closed form. Errors of earlier cuts
+are so compensated in the layers after them. The idea is that of channel pruning by reconstruction (He et al., "Channel
+Pruning for Accelerating Very Deep Neural Networks", ICCV 2017), here for all layers at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from samlet.models import ImageEncoder
+from samlet.slimming.surgery import kept_positions
+
+_ROWS = 16384
+_RIDGE = 0.01
+
+Targets = dict[str, Tensor]
+Hook = Callable[..., None]
+
+
+@torch.no_grad()
+def recover(cut: ImageEncoder, whole: ImageEncoder, kept: Mapping[str, Tensor], images: Tensor, seed: int = 0) -> None:
+    """Refit the layers of a cut encoder in place.
+
+    Args:
+        cut: the encoder after `cut_encoder`.
+        whole: the encoder before.
+        kept: what stayed, by group.
+        images: (B, 3, H, W), a few.
+        seed: of the choice of positions.
+    """
+    positions = kept_positions(whole, kept)
+    layers = [name for name, layer in cut.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    targets: Targets = {}
+
+    def remember(name: str) -> Hook:
+        def hook(layer: nn.Module, _: Any, output: Tensor) -> None:
+            rows = _sampled(_rows(output, layer), seed)
+            outputs = positions.get((f"{name}.weight", 0))
+            targets[name] = rows if outputs is None else rows[:, outputs.to(rows.device)]
+
+        return hook
+
+    def refit(name: str) -> Hook:
+        def hook(layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+            _fit(layer, _inputs(arguments[0], layer, seed).double(), targets.pop(name).double())
+
+        return hook
+
+    with torch.enable_grad():  # layers run whole; both encoders are frozen here, so no graph is recorded
+        for encoder, register in ((whole, _after(remember)), (cut, _before(refit))):
+            wanted = [p for p in encoder.parameters() if p.requires_grad]
+            handles = [register(encoder.get_submodule(name), name) for name in layers]
+            try:
+                encoder.requires_grad_(False)
+                encoder(images)
+            finally:
+                for handle in handles:
+                    handle.remove()
+                for parameter in wanted:
+                    parameter.requires_grad_(True)
+
+
+def _after(make: Callable[[str], Any]) -> Callable[[nn.Module, str], Any]:
+    return lambda layer, name: layer.register_forward_hook(make(name))
+
+
+def _before(make: Callable[[str], Any]) -> Callable[[nn.Module, str], Any]:
+    return lambda layer, name: layer.register_forward_pre_hook(make(name))
+
+
+def _sample(total: int, seed: int) -> Tensor:
+    return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:_ROWS]
+
+
+def _sampled(rows: Tensor, seed: int) -> Tensor:
+    return rows[_sample(len(rows), seed).to(rows.device)]
+
+
+def _rows(output: Tensor, layer: nn.Module) -> Tensor:
+    """(positions, channels) of a layer's output."""
+    return (output.permute(0, 2, 3, 1) if isinstance(layer, nn.Conv2d) else output).flatten(0, -2)
+
+
+def _inputs(x: Tensor, layer: nn.Module, seed: int) -> Tensor:
+    """Sampled (positions, inputs) that a layer multiplies its weight with."""
+    if not isinstance(layer, nn.Conv2d) or (layer.kernel_size == (1, 1) and layer.stride == (1, 1)):
+        return _sampled(_rows(x, layer), seed)
+    (side, _), (stride, _), (pad, _) = layer.kernel_size, layer.stride, layer.padding  # type: ignore[misc]
+    padded = F.pad(x, (pad, pad, pad, pad))
+    height, width = ((extent - side) // stride + 1 for extent in padded.shape[2:])
+    index = _sample(len(x) * height * width, seed).to(x.device)
+    image, row, column = index // (height * width), index // width % height, index % width
+    reach = torch.arange(side, device=x.device)
+    rows, columns = row[:, None] * stride + reach, column[:, None] * stride + reach
+    patches = padded.permute(0, 2, 3, 1)[image[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return patches.permute(0, 3, 1, 2).flatten(1)  # (positions, C · side · side), as weights are laid out
+
+
+def _fit(layer: nn.Linear | nn.Conv2d, x: Tensor, y: Tensor) -> None:
+    """Ridge regression of y on x around the weights that the layer has; a depthwise layer channel by channel."""
+    groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
+    weight = layer.weight.flatten(1).double().unflatten(0, (groups, -1))  # (groups, outputs, inputs)
+    x, y = (t.unflatten(1, (groups, -1)).transpose(0, 1) for t in (x, y))  # (groups, positions, …)
+    residual = y - x @ weight.mT
+    mean, shift = x.mean(dim=1, keepdim=True), residual.mean(dim=1, keepdim=True)
+    if layer.bias is not None:
+        x, residual = x - mean, residual - shift
+    gram = x.mT @ x
+    diagonal = gram.diagonal(dim1=1, dim2=2)
+    diagonal += _RIDGE * diagonal.mean(dim=1, keepdim=True) + torch.finfo(torch.float32).tiny
+    change = torch.linalg.solve(gram, x.mT @ residual).mT
+    layer.weight += change.reshape(layer.weight.shape).to(layer.weight)
+    if layer.bias is not None:
+        layer.bias.copy_((shift - mean @ change.mT).flatten())

@@ -1,0 +1,115 @@
+"""From a criterion and photographs to the channels that stay."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from torch import Tensor
+from tqdm import tqdm
+
+from samlet.data.datasets import Dataset
+from samlet.models import ChannelGroup, ImageEncoder, Sam
+from samlet.slimming.config import SlimConfig
+from samlet.slimming.importance import (
+    channel_scores,
+    disturbed_gradients,
+    fisher_scores,
+    group_parameters,
+    labelled_gradients,
+    magnitude,
+    random_scores,
+    score_weights,
+)
+from samlet.slimming.labels import labelled_sample
+from samlet.slimming.selection import Kept, ratio_inside_heads, select, select_heads, select_uniform
+from samlet.slimming.surgery import cut_encoder, with_encoder
+from samlet.training.batches import Photographs
+from samlet.training.engine import Engine
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scorer:
+    """Scores and chooses channels.
+
+    Attributes:
+        teacher: whose decoder reads the embeddings, for the criterion with labels.
+        photographs: to score on.
+        labels: photographs with masks, for the criterion with labels.
+        config: settings.
+        engine: whose processes share the images.
+    """
+
+    teacher: Sam
+    photographs: Photographs
+    labels: Dataset | None
+    config: SlimConfig
+    engine: Engine
+
+    def choose(self, encoder: ImageEncoder, kinds: Sequence[str]) -> Kept:
+        """Channels that stay, of the groups of the given kinds.
+
+        Embeddings are cut uniformly, bottlenecks as the settings say. With `whole_heads`, heads are scored and cut
+        first, then the channels inside those that stay are scored again.
+        """
+        config, kept = self.config, Kept()
+        inside = config.ratio
+        if "bottleneck" in kinds and config.whole_heads:
+            heads = [g for g in encoder.channel_groups() if g.kind == "head"]
+            kept = select_heads(heads, self.scores(encoder, heads), config.ratio, config.selection)
+            encoder = cut_encoder(encoder, kept)
+            left = [g for g in encoder.channel_groups() if g.kind == "head"]
+            inside = ratio_inside_heads(heads, left, config.ratio)
+        groups = [g for g in encoder.channel_groups() if g.kind in kinds]
+        scores = self.scores(encoder, groups)
+        streams = [g for g in groups if g.kind == "embedding"]
+        bottlenecks = [g for g in groups if g.kind == "bottleneck"]
+        ratios = {g.family: inside if g.family == "attention" else config.ratio for g in bottlenecks}
+        kept |= select_uniform(streams, scores, config.ratio)
+        return kept | select(bottlenecks, scores, ratios, config.selection)
+
+    def scores(self, encoder: ImageEncoder, groups: Sequence[ChannelGroup]) -> dict[str, Tensor]:
+        """(size,) scores by group name, the same in every process."""
+        config = self.config
+        if config.importance == "random":
+            return random_scores(groups, config.seed)
+        encoder = copy.deepcopy(encoder).requires_grad_(True)
+        parameters = group_parameters(encoder, groups)
+        if config.importance == "magnitude":
+            return channel_scores(magnitude(parameters), groups)
+        if config.importance == "taylor":
+            assert self.labels is not None
+            sam = with_encoder(self.teacher, encoder)
+            labelled = labelled_sample(
+                self.labels, config.scoring_images, self.photographs.image_size, sam, config.seed
+            )
+            gradients = labelled_gradients(sam, self._shared(labelled), parameters)
+        else:
+            photographs = self.photographs.sample(config.scoring_images)
+            images = ((i, p.image[None].to(self.engine.device)) for i, p in self._shared(photographs))
+            gradients = disturbed_gradients(encoder, images, parameters, config.seed, config.noises)
+        with self.engine.compute():
+            if config.importance == "hessian":
+                return fisher_scores(parameters, gradients, groups, self.engine.sum)
+            return channel_scores(score_weights(parameters, gradients, config.accumulation, self.engine.sum), groups)
+
+    def _shared(self, items: Iterable[T]) -> Iterator[tuple[int, T]]:
+        """This process's share of the images, numbered, under a progress bar."""
+        every = 0.5 if sys.stderr.isatty() else 15.0
+        bar = tqdm(
+            items,
+            desc="scoring channels",
+            unit="image",
+            total=min(self.config.scoring_images, len(self.photographs.paths)),
+            mininterval=every,
+            maxinterval=every,
+            disable=not self.engine.is_main,
+        )
+        for number, item in enumerate(bar):
+            if number % self.engine.world == self.engine.rank:
+                yield number, item
