@@ -33,10 +33,14 @@ def machine() -> dict[str, Any]:
     }
 
 
-def write(name: str, protocol: str, content: dict[str, Any], folder: Path = RESULTS) -> Path:
+def write(name: str, protocol: str, content: dict[str, Any], folder: Path = RESULTS, quiet: bool = False) -> Path:
     """Write one result with its protocol and machine."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    path.write_text(json.dumps({"protocol": protocol, "machine": machine(), **content}, indent=2) + "\n")
-    print(path.name, json.dumps(content, indent=2))
+    content = {**content, "protocol": protocol, "machine": machine()}
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    temporary.replace(path)
+    if not quiet:
+        print(path.name, json.dumps(content, indent=2))
     return path
