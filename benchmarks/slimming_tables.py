@@ -112,9 +112,7 @@ def miou(sam: samlet.Sam, options: argparse.Namespace) -> dict[str, Any]:
 
 def agreement(sam: samlet.Sam, teacher: samlet.Sam, held_out: list[Path], size: int) -> float:
     data = Dataset(Path("held out"), "images", tuple((path, None) for path in held_out))
-    result = samlet.evaluate(
-        sam, data, "point", reference=teacher, image_size=size, progress=False, rules=("single",)
-    )
+    result = samlet.evaluate(sam, data, "point", reference=teacher, image_size=size, progress=False, rules=("single",))
     return result.miou["single"]
 
 
@@ -160,8 +158,11 @@ def latencies(rows: list[dict[str, Any]], teacher: samlet.Sam, repeats: int) -> 
     """Median seconds of an encoder pass of one 1024x1024 image, models in turns."""
     encoders = {"teacher": build_encoder(teacher.config.encoder).eval()}
     for row in rows:
-        encoders[row["name"]] = build_encoder(SamConfig.from_dict({**teacher.config.to_dict(), "encoder": row["encoder"]}).encoder).eval()
-    image, found = torch.randn(1, 3, 1024, 1024), {name: [] for name in encoders}
+        encoders[row["name"]] = build_encoder(
+            SamConfig.from_dict({**teacher.config.to_dict(), "encoder": row["encoder"]}).encoder
+        ).eval()
+    image = torch.randn(1, 3, 1024, 1024)
+    found: dict[str, list[float]] = {name: [] for name in encoders}
     with torch.inference_mode():
         for turn in range(repeats + 1):
             for name, encoder in encoders.items():
@@ -194,7 +195,8 @@ def table(name: str, options: argparse.Namespace, teacher: samlet.Sam) -> None:
         f"teacher mobile_sam; {options.images.name} without labels; {options.steps} steps of 4 photographs at "
         f"{options.image_size} px, {options.precision}, augmented; {options.scoring_images} scoring photographs; "
         f"agreement: point prompts (4x4 grid), single mask, photographs held out; mIoU: single mask, input "
-        f"{options.image_size}, first {options.limit or 'all'} images of each set; seed 0 where a row names none; MACs at 1024"
+        f"{options.image_size}, first {options.limit or 'all'} images of each set; "
+        "seed 0 where a row names none; MACs at 1024"
     )
     for row_name, settings in list(TABLES[name]())[: options.rows]:
         if any(row["name"] == row_name and row["settings"] == settings for row in content["rows"]):

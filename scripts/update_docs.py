@@ -1,6 +1,7 @@
-"""Write the tables of README.md from the JSON that the benchmarks wrote.
+"""Write the tables of README.md and docs/slimming.md, and docs/curve.png, from the JSON that the benchmarks wrote.
 
 python scripts/update_docs.py [--check]; with --check nothing is written and the exit code says whether all is current.
+A table stands between `<!-- NAME -->` and `<!-- end -->`; a document is filled where it has such markers.
 """
 
 from __future__ import annotations
@@ -8,20 +9,45 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import plot_curve
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+DOCUMENTS = ("README.md", "docs/slimming.md")
+NOT_MEASURED = "(not measured yet)"
+SETS = {"bsds500_val": "BSDS500", "coco100_train": "COCO"}
+
+Row = dict[str, Any]
 
 
 def _read(name: str) -> dict[str, Any]:
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def _machine(result: dict[str, Any]) -> str:
+def _hardware(result: dict[str, Any]) -> str:
     machine = result["machine"]
-    return f"{machine['threads']} threads of an {machine['processor']} CPU, torch {machine['torch']}, float32"
+    return f"{machine['threads']} threads of an {machine['processor']} CPU, torch {machine['torch']}"
+
+
+def _machine(result: dict[str, Any]) -> str:
+    return f"{_hardware(result)}, float32"
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _head(*cells: str) -> list[str]:
+    """Header of a table whose first column is text and the others are figures."""
+    return [_line(*cells), "|---|" + "--:|" * (len(cells) - 1)]
+
+
+def _giga(count: int) -> str:
+    return f"{count / 1e9:.1f} G"
 
 
 def slimming() -> str:
@@ -100,29 +126,260 @@ def costs() -> str:
     return "\n".join([*lines, "", f"`benchmarks/published_costs.py`: {result['protocol']}."])
 
 
-TABLES = {"slimming": slimming, "speed": speed, "baseline": baseline, "costs": costs}
+def slimming_importance() -> str:
+    """Criteria by procedure, a table for each ratio; then the rows of several seeds."""
+    result = _read("slimming_importance")
+    first = [row for row in result["rows"] if row["settings"].get("seed", 0) == 0]
+    lines = []
+    for ratio in _ratios(first):
+        chosen = [row for row in first if row["settings"]["ratio"] == ratio]
+        procedures = list(dict.fromkeys(row["settings"].get("procedure", "alternate") for row in chosen))
+        columns = [
+            (f"{procedure}: {title}", _of(procedure, measure))
+            for procedure in procedures
+            for title, measure in (("agreement", _agreement), *_miou_columns())
+        ]
+        lines += [f"Ratio {ratio:g}:", "", *_compare("criterion", [_teacher(result), *chosen], columns), ""]
+    return "\n".join([*lines, *_seeds(result["rows"]), *_source(result)])
+
+
+def _seeds(rows: Sequence[Row]) -> list[str]:
+    """Mean and spread of the settings that were run with several seeds."""
+    groups: dict[tuple[str, float, str], list[Row]] = {}
+    for row in rows:
+        settings = row["settings"]
+        groups.setdefault((row["name"], settings["ratio"], settings.get("procedure", "alternate")), []).append(row)
+    lines = []
+    for (name, ratio, procedure), members in groups.items():
+        if len(members) > 1:
+            cells = [name, f"{ratio:g}", procedure, str(len(members))]
+            for values in (
+                [row["agreement"]["aligned"] for row in members],
+                [row["miou"]["bsds500_val_point"] for row in members if "bsds500_val_point" in row["miou"]],
+            ):
+                cells += (
+                    [f"{sum(values) / len(values):.3f}", f"{max(values) - min(values):.3f}"] if values else ["", ""]
+                )
+            lines.append(_line(*cells))
+    if not lines:
+        return []
+    head = _head(
+        "criterion", "ratio", "procedure", "seeds", "agreement, mean", "spread", "BSDS500 point mIoU, mean", "spread"
+    )
+    return ["Over several seeds; spread: largest less smallest:", "", *head, *lines, ""]
+
+
+def slimming_selection() -> str:
+    """Normalisations of the ranking, a table for each ratio."""
+    return _by_ratio("slimming_selection", "selection")
+
+
+def slimming_switches() -> str:
+    """What samlet adds to the paper, each alone and together, a table for each ratio."""
+    return _by_ratio("slimming_switches", "variant")
+
+
+def _by_ratio(name: str, kind: str) -> str:
+    result = _read(name)
+    columns: list[Column] = [("encoder MACs", _macs), ("embedding error", _error), ("agreement", _agreement)]
+    lines = []
+    for ratio in _ratios(result["rows"]):
+        chosen = [row for row in result["rows"] if row["settings"]["ratio"] == ratio]
+        rows = [_teacher(result), *chosen]
+        lines += [f"Ratio {ratio:g}:", "", *_compare(kind, rows, [*columns, *_miou_columns()]), ""]
+    return "\n".join([*lines, *_source(result)])
+
+
+def slimming_curve() -> str:
+    """Ratio against cost and quality, the teacher first, losses in points."""
+    result = _read("slimming_curve")
+    known = _read("slimming")["slim"]["teacher_encoder"]  # the same teacher
+    reference, latency = {"parameters": known["parameters"], **result["teacher"]}, result.get("latency_s", {})
+    columns = [(data, prompt) for data in SETS for prompt in ("point", "box")]
+
+    def line(name: str, row: Row) -> str:
+        seconds = latency.get(name)
+        cells = [
+            name,
+            f"{row['parameters'] / 1e6:.2f} M" if "parameters" in row else "",
+            _giga(row["macs_modules"]),
+            _giga(row["macs_total"]),
+            "" if seconds is None else f"{seconds * 1000:.0f} ms",
+            _agreement(row),
+        ]
+        for data, prompt in columns:
+            value, full = (r["miou"].get(f"{data}_{prompt}") for r in (row, reference))
+            lost = "" if row is reference or value is None or full is None else f" ({100 * (value - full):+.1f})"
+            cells.append("" if value is None else f"{value:.3f}{lost}")
+        return _line(*cells)
+
+    names = [f"{SETS[data]} {prompt}" for data, prompt in columns]
+    head = _head("ratio", "parameters", "MACs (modules)", "MACs (total)", "latency", "agreement", *names)
+    rows = [line("teacher", reference), *(line(row["name"], row) for row in result["rows"])]
+    note = (
+        "Parameters, MACs and latency are the encoder's; latency of one image of 1024x1024, float32, on "
+        f"{_hardware(result)}. BSDS500, COCO: mIoU, in brackets the difference from the teacher in points."
+    )
+    picture = "![mIoU and agreement against multiply-accumulates and latency](curve.png)"
+    return "\n".join([picture, "", *head, *rows, "", note, "", *_source(result)])
+
+
+def aligning_speed() -> str:
+    """samlet's aligning stages against a plain loop."""
+    result = _read("aligning_speed")
+    stages = ("bottleneck", "embedding")
+    ours, plain = (
+        " and ".join(f"{result[variant][stage]['images_per_second']:.2f}" for stage in stages)
+        for variant in ("samlet", "plain")
+    )
+    more = "".join(
+        f"; {found['speed_ratio']:.2f} times as fast with {name.rpartition('_')[2]} images at once"
+        for name, found in result.get("more_ratios", {}).items()
+    )
+    return (
+        f"Bottleneck and embedding aligning run at {ours} images a second where a plain loop runs at {plain}: "
+        f"{result['speed_ratio']:.2f} times as fast over both stages{more}. The peak of memory is "
+        f"{result['peak_ratio']:.2f} of the plain loop's, and what training adds to the models' own memory "
+        f"{result['peak_increase_ratio']:.2f} (`benchmarks/aligning_speed.py`: {result['protocol']}; "
+        f"{_hardware(result)})."
+    )
+
+
+def vit_heads() -> str:
+    """Thin heads against whole heads at one ratio."""
+    result = _read("vit_heads")
+    names = {
+        "teacher": "teacher",
+        "uniform_50": "ratio 0.5, every head thinner",
+        "uniform_77": "ratio 0.77, every head thinner (the published shape)",
+        "whole_heads_uniform_77": "ratio 0.77, whole heads, as many in every block",
+        "whole_heads_77": "ratio 0.77, whole heads, ranked over all blocks",
+    }
+    lines = _head("encoder of SAM ViT-B", "heads a block", "parameters", "MACs (modules)", "MACs (total)", "latency")
+    for name, title in names.items():
+        if name in result["encoders"]:
+            row = result["encoders"][name]
+            heads = sorted(set(row["config"]["num_heads"]))
+            lines.append(
+                _line(
+                    title,
+                    f"{heads[0]}" + f" to {heads[-1]}" * (len(heads) > 1),
+                    f"{row['parameters'] / 1e6:.2f} M",
+                    _giga(row["macs_modules"]),
+                    _giga(row["macs_total"]),
+                    f"{row['median_s'] * 1000:.0f} ms",
+                )
+            )
+    return "\n".join([*lines, "", f"`benchmarks/vit_heads.py`: {result['protocol']}; {_hardware(result)}."])
+
+
+Measure = Callable[[Row], str]
+Column = tuple[str, Measure]
+
+
+def _macs(row: Row) -> str:
+    return _giga(row["macs_modules"])
+
+
+def _error(row: Row) -> str:
+    """Of the last stage."""
+    return f"{list(row['embedding_error'].values())[-1]:.3f}" if row.get("embedding_error") else ""
+
+
+def _agreement(row: Row) -> str:
+    """Of the aligned model; the teacher agrees with itself."""
+    return f"{row['agreement']['aligned'] if 'agreement' in row else 1.0:.3f}"
+
+
+def _miou_columns() -> list[Column]:
+    """`point / box` for each set of photographs with human masks."""
+
+    def pair(data: str) -> Measure:
+        def both(row: Row) -> str:
+            found = [row["miou"].get(f"{data}_{prompt}") for prompt in ("point", "box")]
+            return "" if None in found else " / ".join(f"{value:.3f}" for value in found)
+
+        return both
+
+    return [(f"{title} point / box", pair(data)) for data, title in SETS.items()]
+
+
+def _of(procedure: str, measure: Measure) -> Measure:
+    def chosen(row: Row) -> str:
+        settings = row.get("settings", {"procedure": procedure})  # the teacher has none and stands everywhere
+        return measure(row) if settings.get("procedure", "alternate") == procedure else ""
+
+    return chosen
+
+
+def _compare(kind: str, rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
+    """One line for every name; a cell is what the first of its rows that has the measure says."""
+    lines = _head(kind, *(title for title, _ in columns))
+    for name in dict.fromkeys(row["name"] for row in rows):
+        members = [row for row in rows if row["name"] == name]
+        cells = [next(filter(None, map(measure, members)), "") for _, measure in columns]
+        lines.append(_line(name, *cells))
+    return lines
+
+
+def _teacher(result: dict[str, Any]) -> Row:
+    return {"name": "teacher", **result["teacher"]}
+
+
+def _ratios(rows: Sequence[Row]) -> list[float]:
+    return sorted({row["settings"]["ratio"] for row in rows})
+
+
+def _source(result: dict[str, Any]) -> list[str]:
+    return [f"`benchmarks/slimming_tables.py`: {result['protocol']}."]
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "slimming": slimming,
+    "speed": speed,
+    "baseline": baseline,
+    "costs": costs,
+    "slimming_importance": slimming_importance,
+    "slimming_selection": slimming_selection,
+    "slimming_switches": slimming_switches,
+    "slimming_curve": slimming_curve,
+    "aligning_speed": aligning_speed,
+    "vit_heads": vit_heads,
+}
 
 
 def fill(text: str) -> str:
-    """Replace what stands between the markers of every table."""
+    """Replace what stands between the markers that a text has."""
     for name, make in TABLES.items():
         start, end = f"<!-- {name} -->\n", "<!-- end -->"
+        if start not in text:
+            continue
+        try:
+            content = make()
+        except FileNotFoundError:
+            content = NOT_MEASURED
         before, _, rest = text.partition(start)
-        text = f"{before}{start}{make()}\n{end}{rest.partition(end)[2]}"
+        text = f"{before}{start}{content}\n{end}{rest.partition(end)[2]}"
     return text
 
 
 def main() -> int:
     """Update or check."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
-    path = ROOT / "README.md"
-    text = path.read_text(encoding="utf-8")
-    filled = fill(text)
+    measured = plot_curve.RESULT.is_file()
+    current = not measured or plot_curve.PICTURE.is_file()
+    for name in DOCUMENTS:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        filled = fill(text)
+        current = current and filled == text
+        if not options.check:
+            (ROOT / name).write_text(filled, encoding="utf-8")
     if options.check:
-        return int(filled != text)
-    path.write_text(filled, encoding="utf-8")
+        return int(not current)
+    if measured:
+        plot_curve.write(_read("slimming_curve"), plot_curve.PICTURE)
     return 0
 
 

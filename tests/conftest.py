@@ -57,6 +57,7 @@ def make_vit(seed: int = 0) -> Sam:
         window_size=3,
         global_blocks=(1,),
     )
+    torch.manual_seed(seed)
     sam = Sam(SamConfig(encoder=config))
     randomise(sam, seed)
     return sam.eval()
@@ -76,6 +77,7 @@ def make_tiny(seed: int = 0) -> Sam:
         mlp_dims=((48,), (64, 40), (80,)),
         scale_dim=8,
     )
+    torch.manual_seed(seed)
     sam = Sam(SamConfig(encoder=config))
     randomise(sam, seed)
     return sam.eval()

@@ -13,7 +13,8 @@ from tests.conftest import ROOT
 
 TOKENS = {
     "encoder_speed": ["--image-size", "256", "--repeats", "1"],
-    "slimming": ["--steps", "2", "--image-size", "64", "--images", str(ROOT / "examples" / "photos"), "--limit", "1"],
+    "aligning_speed": ["--steps", "2", "--image-size", "64", "--rounds", "1"],
+    "vit_heads": ["--image-size", "64", "--repeats", "1", "--only-77"],
     "baseline": ["--limit", "1"],
     "published_costs": ["--only", "mobile_sam"],
 }
@@ -37,3 +38,18 @@ def test_committed_results_say_how_they_were_made():
     assert {p.stem for p in results} >= TOKENS.keys()
     for path in results:
         assert {"protocol", "machine"} <= json.loads(path.read_text()).keys(), path.name
+
+
+@pytest.mark.parametrize("table", ["importance", "selection", "switches", "curve"])
+def test_slimming_tables_run_and_continue(table, tmp_path):
+    photos = str(ROOT / "examples" / "photos")
+    small = ["--steps", "2", "--image-size", "64", "--scoring-images", "1", "--limit", "1", "--repeats", "1"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "slimming_tables.py"), table, *small, "--images", photos]
+    for rows in (1, 2) if table == "curve" else (1,):
+        more = ["--rows", str(rows), "--out", str(tmp_path)]
+        subprocess.run([*command, *more], check=True, env=dict(os.environ), capture_output=True, timeout=300)
+        content = json.loads((tmp_path / f"slimming_{table}.json").read_text())
+        assert content["protocol"]
+        assert len(content["rows"]) == rows
+    assert {"name", "settings", "agreement", "miou", "macs_modules", "parameters"} <= content["rows"][0].keys()
+    assert ("latency_s" in content) == (table == "curve")

@@ -7,13 +7,9 @@ import copy
 import pytest
 import torch
 
-from samlet.slimming.losses import (
-    bottleneck_aligning,
-    bottleneck_alpha,
-    embedding_aligning,
-    embedding_alpha,
-    run_observed,
-)
+from samlet.slimming.alpha import Alpha
+from samlet.slimming.losses import BottleneckAligning, EmbeddingAligning, Objective, run_observed
+from samlet.slimming.reading import decoder_reading
 from tests.conftest import make_tiny, make_vit
 
 IMAGES = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -24,11 +20,25 @@ def teacher(request):
     return (make_vit if request.param == "vit" else make_tiny)().image_encoder.requires_grad_(False)
 
 
-def test_schedules_are_the_papers():
-    assert [bottleneck_alpha(epoch / 20) for epoch in (0, 9, 10, 19)] == [0.5, 0.5, 0, 0]
-    assert [embedding_alpha(epoch / 20) for epoch in range(12)] == [
-        pytest.approx((10 - n - 1) / 10) for n in range(10)
-    ] + [0, 0]
+def bottleneck_aligning(student, teacher, images, alpha, error="relative"):
+    return BottleneckAligning(student, teacher, error=error)(images, alpha)
+
+
+def embedding_aligning(student, middle, teacher, images, alpha, error="relative"):
+    return EmbeddingAligning(student, teacher, middle, error)(images, alpha)
+
+
+def test_schedules_are_the_papers_at_20_epochs_a_stage():
+    constant, dynamic = Alpha(name="constant"), Alpha(name="dynamic")
+    assert [constant(epoch, 20) for epoch in (0, 9, 10, 19)] == [0.5, 0.5, 0, 0]
+    expected = [pytest.approx((10 - n - 1) / 10) for n in range(10)] + [0, 0]
+    assert [dynamic(epoch, 20) for epoch in range(12)] == expected
+    assert [Alpha(name="off")(epoch, 20) for epoch in (0, 19)] == [0, 0]
+
+
+def test_n_counts_epochs_where_it_is_given():
+    alpha = Alpha(name="dynamic", periods=2, period_steps=2.5)
+    assert [alpha(step, 1000) for step in range(7)] == [0.5, 0.5, 0.5, 0, 0, 0, 0]
 
 
 def test_features_of_every_block_are_seen_whole(teacher):
@@ -95,6 +105,44 @@ def test_alpha_zero_reads_no_features(teacher):
     student = copy.deepcopy(teacher).requires_grad_(True)
     with torch.no_grad():
         student.neck[0].weight.mul_(1.1)
-    plain = embedding_aligning(student, None, teacher, IMAGES, 0.0)  # type: ignore[arg-type]
+    plain = embedding_aligning(student, None, teacher, IMAGES, 0.0)
     assert plain > 0
     assert plain == bottleneck_aligning(student, teacher, IMAGES, 0.0)
+
+
+def test_a_known_target_spares_the_teacher_and_changes_nothing(teacher):
+    student = copy.deepcopy(teacher).requires_grad_(True)
+    with torch.no_grad():
+        student.neck[0].weight.mul_(1.1)
+    target, _ = run_observed(teacher, IMAGES)
+    middle = copy.deepcopy(teacher)
+    calls = []
+    handle = teacher.register_forward_hook(lambda *_: calls.append(1))
+    for objective in (BottleneckAligning(student, teacher), EmbeddingAligning(student, teacher, middle)):
+        alpha = 0.0 if isinstance(objective, BottleneckAligning) else 0.5
+        with_teacher = objective(IMAGES, alpha)
+        calls.clear()
+        assert objective(IMAGES, alpha, target) == with_teacher
+        assert not calls
+    handle.remove()
+
+
+def test_what_the_decoder_reads_weights_the_embedding(small_sam):
+    small_sam.requires_grad_(False)
+    images = [torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(i)) for i in range(2)]
+    reading = decoder_reading(small_sam, images)
+    metric = reading.T @ reading
+    assert metric.trace() == pytest.approx(len(metric), rel=1e-3)
+    weights = torch.linalg.eigvalsh(metric)
+    assert weights.min() > 0.49
+    assert weights.max() > 2
+    student = copy.deepcopy(small_sam.image_encoder)
+    plain, aware = Objective(student, student), Objective(student, student, reading=reading)
+    target = torch.randn(1, len(metric), 4, 4, generator=torch.Generator().manual_seed(5))
+    loud = torch.linalg.eigh(metric).eigenvectors[:, [-1, 0]]
+    errors = [
+        [float(objective.embedding_error(target + direction[None, :, None, None], target)) for direction in loud.T]
+        for objective in (plain, aware)
+    ]
+    assert errors[0][0] == pytest.approx(errors[0][1], rel=1e-3)
+    assert errors[1][0] > 2 * errors[1][1]

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import samlet
-from samlet.data.images import read_image
+from samlet.data.datasets import plain_images
+from samlet.data.images import find_images, read_image
 from samlet.data.transforms import preprocess
 from samlet.evaluation.costs import count_encoder_macs
 from samlet.slimming import SlimConfig, run
 from samlet.slimming.procedure import hold_out
+from samlet.slimming.validation import Validation
+from samlet.training.batches import Photographs
+from samlet.training.engine import Engine
+
+FAST = {"steps": 4, "image_size": 64, "scoring_images": 2, "recovery_images": 2}
 
 
 def same_weights(a, b) -> bool:
@@ -25,7 +33,9 @@ def same_weights(a, b) -> bool:
 
 def test_slim_cuts_aligns_and_repeats_itself(small_sam, photo_folder):
     before = {name: value.clone() for name, value in small_sam.state_dict().items()}
-    made = run(small_sam, photo_folder, SlimConfig(ratio=0.5, steps=12, image_size=64, scoring_images=2))
+    made = run(
+        small_sam, photo_folder, SlimConfig(ratio=0.5, steps=12, image_size=64, scoring_images=2, recovery_images=4)
+    )
     blocks = [sum(p.numel() for p in s.image_encoder.parameters()) for s in (made.sam, small_sam)]
     neck = sum(p.numel() for p in small_sam.image_encoder.neck.get_submodule("2").parameters())  # is never cut
     assert blocks[0] - neck < 0.5 * (blocks[1] - neck)
@@ -48,7 +58,16 @@ def test_aligning_lowers_the_embedding_error(small_sam, photo_folder):
     made = run(
         small_sam,
         photo_folder,
-        SlimConfig(ratio=0.5, steps=60, image_size=64, scoring_images=2, batch_size=1, augment=False),
+        SlimConfig(
+            ratio=0.5,
+            steps=60,
+            image_size=64,
+            scoring_images=2,
+            batch_size=1,
+            augment=False,
+            recovery_images=0,
+            learning_rate=1e-3,
+        ),
     )
     image, _ = preprocess(read_image(made.held_out[0]), 64, small_sam.pixel_mean, small_sam.pixel_std)
     image = image[None]
@@ -82,15 +101,132 @@ def test_impossible_ratios(ratio):
         SlimConfig(ratio=ratio)
 
 
-@pytest.mark.parametrize("settings", [{"steps": 1}, {"steps": 4, "epochs": 1}, {"learning_rate": 0}, {"batch_size": 0}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"steps": 1},
+        {"steps": 4, "epochs": 1},
+        {"learning_rate": 0},
+        {"batch_size": 0},
+        {"importance": "luck"},
+        {"selection": "median"},
+        {"stage": "first", "procedure": "one-step"},
+        {"noises": 0},
+    ],
+)
 def test_impossible_settings(settings):
-    with pytest.raises(samlet.InputError):
+    with pytest.raises(samlet.InputError, match=r"expected|give one of them|has one stage"):
         SlimConfig(**settings)
 
 
-def test_a_loss_that_is_no_number_stops_the_run(small_sam, photo_folder):
-    with pytest.raises(samlet.SamletError, match="--learning-rate"):
-        samlet.slim(small_sam, photo_folder, ratio=0.5, steps=40, image_size=64, learning_rate=1e30)
+def test_one_step_cuts_everything_at_once(small_sam, photo_folder):
+    made = run(small_sam, photo_folder, SlimConfig(**FAST, procedure="one-step"))
+    assert list(made.stages) == ["aligning"]
+    assert made.steps == 4
+    kinds = {g.name: g.kind for g in small_sam.image_encoder.channel_groups()}
+    assert {kinds[name] for name in made.kept} == {"embedding", "bottleneck", "head"}
+
+
+def test_the_two_stages_apart_make_what_they_make_together(small_sam, photo_folder):
+    """With schedules that do not span both, halves of a run are the run."""
+    settings = {**FAST, "steps": 6}
+    together = run(small_sam, photo_folder, SlimConfig(**settings))
+    half = {**settings, "steps": 3}
+    first = run(small_sam, photo_folder, SlimConfig(**half, stage="first"))
+    assert list(first.stages) == ["bottleneck aligning"]
+    assert first.sam.config.encoder.mlp_dims == small_sam.config.encoder.mlp_dims
+    second = run(small_sam, photo_folder, SlimConfig(**half, stage="second"), student=first.sam)
+    assert list(second.stages) == ["embedding aligning"]
+    assert same_weights(second.sam, together.sam)
+
+
+def test_a_slimmed_model_can_be_aligned_further(small_sam, photo_folder):
+    once = samlet.slim(small_sam, photo_folder, **FAST)
+    made = run(small_sam, photo_folder, SlimConfig(**{**FAST, "steps": 30}, stage="align"), student=once)
+    assert made.sam.config == once.config
+    assert same_weights(made.pruned, once)
+    assert np.mean(made.stages["aligning"].losses[-5:]) < np.mean(made.stages["aligning"].losses[:5])
+
+
+@pytest.mark.parametrize("stage", ["second", "align"])
+def test_a_stage_says_which_model_it_misses(small_sam, photo_folder, stage):
+    with pytest.raises(samlet.InputError, match=r"without a student; name the model to begin from"):
+        run(small_sam, photo_folder, SlimConfig(**FAST, stage=stage))
+    with pytest.raises(samlet.InputError, match=r"with a student; it begins from the teacher"):
+        run(small_sam, photo_folder, SlimConfig(**FAST), student=small_sam)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"accumulation": "sum", "whole_heads": False, "recovery_images": 0, "loss": "mse"},
+        {"selection": "uniform", "noises": 2},
+        {"decoder_aware": True, "micro_batch": 2},
+        {"schedule": "plateau", "alpha_epochs": 1, "bottleneck_alpha": "dynamic", "embedding_alpha": "constant"},
+    ],
+)
+def test_every_setting_makes_a_model_that_works(small_sam, photo_folder, tmp_path, settings):
+    made = run(small_sam, photo_folder, SlimConfig(**{**FAST, **settings}))
+    samlet.save(made.sam, tmp_path / "small")
+    loaded = samlet.load(tmp_path / "small")
+    assert same_weights(loaded, made.sam)
+    predictor = samlet.Predictor(loaded, image_size=64)
+    predictor.set_image(made.held_out[0])
+    assert np.isfinite(predictor.predict(points=[[30, 20]]).iou).all()
+    again = samlet.slim(loaded, photo_folder, **{**FAST, "ratio": 0.2})
+    assert count_encoder_macs(again).macs_modules < count_encoder_macs(loaded).macs_modules
+    assert made.sam.config.encoder.scale_dim == small_sam.config.encoder.scale_dim
+
+
+def test_taylor_without_labels_says_so(small_sam, photo_folder):
+    with pytest.raises(samlet.InputError, match=r"reads labelled masks and none were given; .*--labels"):
+        run(small_sam, photo_folder, SlimConfig(**FAST, importance="taylor"))
+
+
+def test_a_teacher_that_holds_no_numbers_is_refused(small_sam, photo_folder):
+    with torch.no_grad():
+        next(small_sam.image_encoder.parameters())[0] = float("nan")
+    with pytest.raises(samlet.InputError, match=r"the teacher's weight image_encoder\.\S+ holds NaN"):
+        run(small_sam, photo_folder, SlimConfig(**FAST))
+
+
+def test_a_ratio_too_high_is_refused_before_anything_is_computed(small_sam, photo_folder):
+    with pytest.raises(samlet.InputError, match=r"would leave nothing of .* expected at most 0\.\d+"):
+        run(small_sam, photo_folder, SlimConfig(**{**FAST, "ratio": 0.97}))
+
+
+def test_validation_encodes_each_photograph_once(small_sam, photo_folder):
+    paths = find_images(photo_folder)
+    small_sam.requires_grad_(False)
+    photographs = Photographs(paths, 64, small_sam.pixel_mean, small_sam.pixel_std)
+    validation = Validation(small_sam, paths, photographs, Engine())
+    student = copy.deepcopy(small_sam.image_encoder)
+    calls = {"teacher": 0, "student": 0}
+
+    def count(name):
+        def hook(_, __, output):
+            calls[name] += len(output)
+
+        return hook
+
+    small_sam.image_encoder.register_forward_hook(count("teacher"))
+    student.register_forward_hook(count("student"))
+    assert validation(student) == {"error": 0.0, "agreement": 1.0}
+    with torch.no_grad():
+        student.neck.get_submodule("2").weight.mul_(torch.randn(student.neck.get_submodule("2").weight.shape))
+    worse = validation(student)
+    assert worse["error"] > 0
+    assert worse["agreement"] < 1
+    assert calls == {"teacher": 6, "student": 12}
+
+
+def test_evaluation_encodes_each_photograph_once(small_sam, photo_folder):
+    calls = []
+    student = copy.deepcopy(small_sam)
+    student.image_encoder.register_forward_hook(lambda *_: calls.append(1))
+    found = samlet.evaluate(student, plain_images(photo_folder), reference=small_sam, image_size=64)
+    assert found.masks > 20
+    assert len(calls) == found.images == 6
 
 
 def test_unreadable_photographs_are_skipped_and_named(small_sam, photo_folder):
@@ -113,8 +249,10 @@ def test_the_command_writes_everything_and_json(photo_folder, tmp_path):
     assert 0 <= found["agreement"]["aligned"] <= 1
     assert found["steps"] == 2
     assert {"parameters", "seconds", "images_per_second"} <= found.keys()
-    names = {"config.json", "model.safetensors", "provenance.json", "comparison.png", "report.md"}
+    pictures = {"comparison.png", "losses.png", "widths.png"}
+    names = {"config.json", "model.safetensors", "provenance.json", "report.md", "run"} | pictures
     assert {p.name for p in out.iterdir()} == names
+    assert {p.name for p in (out / "run").iterdir()} == {"run.json", "log.jsonl", "tensorboard"}
     assert Image.open(out / "comparison.png").width > 600
     assert sum(p.numel() for p in samlet.load(out).parameters()) == found["parameters"]
     provenance = json.loads((out / "provenance.json").read_text())
@@ -125,4 +263,14 @@ def test_the_command_writes_everything_and_json(photo_folder, tmp_path):
     assert str(tmp_path) not in (out / "provenance.json").read_text() + (out / "report.md").read_text()
     again = subprocess.run([*command, *options, "--out", str(out)], capture_output=True, text=True, check=False)
     assert again.returncode == 2
+    assert again.stderr.count("\n") == 1
     assert "--overwrite" in again.stderr
+    for name in names - {"run"}:
+        (out / name).unlink()
+    (out / "run" / "run.json").write_text(
+        (out / "run" / "run.json").read_text().replace('"finished": true', '"finished": false')
+    )
+    other = [*command, *options, "--ratio", "0.4", "--out", str(out)]
+    refused = subprocess.run(other, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "unfinished run with other settings (ratio 0.5 there, 0.4 here)" in refused.stderr.splitlines()[-1]

@@ -48,7 +48,13 @@ def read(folder: Path) -> Sam:
     return sam.eval()
 
 
-def write(sam: Sam, folder: Path, provenance: Mapping[str, Any] | None = None, overwrite: bool = False) -> None:
+def write(
+    sam: Sam,
+    folder: Path,
+    provenance: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    run_folder: bool = False,
+) -> None:
     """Write a native folder.
 
     Args:
@@ -56,11 +62,12 @@ def write(sam: Sam, folder: Path, provenance: Mapping[str, Any] | None = None, o
         folder: new or empty folder.
         provenance: what the model comes from: parents, recipe, data, seed, figures.
         overwrite: replace an earlier model in `folder`.
+        run_folder: the run that makes the model keeps its own folder in there.
 
     Raises:
         InputError: the folder holds something else.
     """
-    with new_folder(folder, MODEL_FILES, overwrite) as temporary:
+    with new_folder(folder, MODEL_FILES, overwrite, run_folder) as temporary:
         write_into(sam, temporary, provenance)
 
 

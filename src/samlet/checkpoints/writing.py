@@ -16,20 +16,28 @@ from torch import Tensor
 
 from samlet.errors import InputError
 
-MODEL_FILES = frozenset({"config.json", "model.safetensors", "provenance.json", "comparison.png", "report.md"})
+MODEL_FILES = frozenset(
+    {"config.json", "model.safetensors", "provenance.json", "comparison.png", "losses.png", "widths.png", "report.md"}
+)
 """What a folder of our own making may hold: a model, native or for transformers, and a report."""
+
+RUN_FOLDER = "run"
+"""Inside the folder of a model: what the run that made it keeps, checkpoints and logs."""
+
+_TEMPORARY = ".samlet-"
 
 RESULT_FILES = frozenset({"masks.json", "overlay.png"})
 """What a folder with the masks of one image holds."""
 
 
-def check_output(path: Path, ours: frozenset[str], overwrite: bool = False) -> Path:
+def check_output(path: Path, ours: frozenset[str], overwrite: bool = False, run_folder: bool = False) -> Path:
     """Refuse an output folder that holds something.
 
     Args:
         path: the folder that will be written.
         ours: names of the files that we write; a folder that holds nothing else may be replaced.
         overwrite: replace such a folder.
+        run_folder: a run may stand there, alone or beside a model; whether it may be continued is not asked here.
 
     Returns:
         The path, absolute, links followed.
@@ -40,7 +48,7 @@ def check_output(path: Path, ours: frozenset[str], overwrite: bool = False) -> P
     path = path.expanduser().resolve()
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file; expected a new folder to write to")
-    held = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    held = _held(path, run_folder) if path.is_dir() else set()
     replaceable = held <= ours and all((path / name).is_file() for name in held)
     if held and not (replaceable and overwrite):
         remedy = "Pass --overwrite to replace it, or name" if replaceable else "Name"
@@ -52,8 +60,14 @@ def check_output(path: Path, ours: frozenset[str], overwrite: bool = False) -> P
     return path
 
 
+def _held(path: Path, run_folder: bool) -> set[str]:
+    """What stands in a folder, without a run and without what a killed process left half-written."""
+    run = {RUN_FOLDER} if run_folder and (path / RUN_FOLDER / "run.json").is_file() else set()
+    return {entry.name for entry in path.iterdir() if not entry.name.startswith(_TEMPORARY)} - run
+
+
 @contextlib.contextmanager
-def new_folder(path: Path, ours: frozenset[str], overwrite: bool = False) -> Iterator[Path]:
+def new_folder(path: Path, ours: frozenset[str], overwrite: bool = False, run_folder: bool = False) -> Iterator[Path]:
     """A temporary folder beside `path` that takes its place when the block ends well and is removed when it does not.
 
     Files are renamed into `path` one by one, so that an empty mount point or a linked folder can be written to.
@@ -62,11 +76,12 @@ def new_folder(path: Path, ours: frozenset[str], overwrite: bool = False) -> Ite
         path: the folder to write.
         ours: see `check_output`, which is asked again before anything is replaced.
         overwrite: see `check_output`.
+        run_folder: see `check_output`; the run stays.
     """
-    path = check_output(path, ours, overwrite)
+    path = check_output(path, ours, overwrite, run_folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     parent = path if path.is_dir() else path.parent
-    temporary = Path(tempfile.mkdtemp(prefix=".samlet-", dir=parent))
+    temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent))
     try:
         yield temporary
         if not path.exists():
@@ -74,7 +89,7 @@ def new_folder(path: Path, ours: frozenset[str], overwrite: bool = False) -> Ite
             temporary.rename(path)
             return
         made = {entry.name for entry in temporary.iterdir()}
-        others = {entry.name for entry in path.iterdir()} - {temporary.name}
+        others = _held(path, run_folder)
         if others and not (overwrite and others <= ours):
             raise InputError(f"{path} was filled by something else meanwhile; nothing was written. Name a new folder")
         for name in sorted(made):
@@ -89,7 +104,7 @@ def new_folder(path: Path, ours: frozenset[str], overwrite: bool = False) -> Ite
 def new_file(path: Path) -> Iterator[Path]:
     """A temporary file name beside `path`, renamed to it when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{_TEMPORARY}{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
         temporary.replace(path)

@@ -88,7 +88,7 @@ class SlimConfig:
     bottleneck_alpha: AlphaName = "constant"
     embedding_alpha: AlphaName = "dynamic"
     alpha_epochs: int | None = None
-    learning_rate: float = 1e-3
+    learning_rate: float = 1e-4
     schedule: ScheduleName = "cosine"
     patience: int = 4
     batch_size: int = 4

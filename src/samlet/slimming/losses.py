@@ -49,7 +49,8 @@ def run_observed(encoder: ImageEncoder, images: Tensor, names: Iterable[str] = (
     Where features are wanted, the encoder runs with grad mode on, which is how it computes every layer whole; being
     frozen it records no graph. Without features it runs as in inference, in strips.
     """
-    names, features = list(names), {}
+    names = list(names)
+    features: Features = {}
     with torch.enable_grad() if names else torch.no_grad(), observed(encoder, names, features.__setitem__):
         embedding = encoder(images)
     return embedding, features

@@ -40,6 +40,7 @@ from samlet.training.reproducible import reproducible
 _HELD_OUT_SHARE, _MOST_HELD_OUT = 0.3, 24
 _RECOVERY_PIXELS = 16 * 512**2
 _READING_IMAGES = 8
+_CHECK_IMAGES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,9 +174,7 @@ class _Run:
         self.kept |= kept
         student.requires_grad_(True)
         teacher = self.teacher.image_encoder
-        objective = plan.objective(
-            student, teacher, before if plan.needs_middle else None, config.loss, self.reading
-        )
+        objective = plan.objective(student, teacher, before if plan.needs_middle else None, config.loss, self.reading)
 
         def loss(model: nn.Module, batch: list[Photograph], images: Tensor, step: int) -> Tensor:
             return model(images, plan.alpha(step, plan.steps), self._known_targets(batch))
@@ -224,12 +223,22 @@ class _Run:
         )
         kept = self.engine.from_main(scorer.choose(before, plan.cut))
         student = cut_encoder(before, kept).requires_grad_(False)
-        size = self.photographs.image_size
-        count = min(config.recovery_images, max(2, _RECOVERY_PIXELS // size**2))
         if config.recovery_images and self.engine.is_main:
-            images = torch.stack([p.image for p in self.photographs.sample(count)]).to(self.engine.device)
-            recover(student, before, kept, images, config.seed)
+            student = self._recovered(student, before, kept)
         return kept, student
+
+    def _recovered(self, student: ImageEncoder, before: ImageEncoder, kept: Kept) -> ImageEncoder:
+        """The student refitted, or as it was if that is closer to its origin on photographs not fitted on."""
+        count = min(self.config.recovery_images, max(2, _RECOVERY_PIXELS // self.photographs.image_size**2))
+        images = torch.stack([p.image for p in self.photographs.sample(count + _CHECK_IMAGES)]).to(self.engine.device)
+        recovered = copy.deepcopy(student)
+        recover(
+            recovered, before, kept, images[_CHECK_IMAGES:] if len(images) > _CHECK_IMAGES else images, self.config.seed
+        )
+        with torch.no_grad():
+            target, *found = (e(images[:_CHECK_IMAGES]) for e in (before, student, recovered))
+        errors = [float((embedding - target).square().mean()) for embedding in found]
+        return recovered if errors[1] < errors[0] else student
 
     def _known_targets(self, batch: list[Photograph]) -> Tensor | None:
         if self.cache is None:
@@ -278,7 +287,7 @@ def run(
             f"none of the {len(held_out)} photographs held out to measure on can be read; mend {held_out[0]}"
         )
     if workspace is not None and engine.is_main:
-        _check_space(workspace.folder, begin_with)
+        _check_space(workspace.folder.parent, begin_with)
         workspace.begin(_recipe(teacher, student, paths, labels, config, size), overwrite)
     engine.barrier()
 
@@ -331,7 +340,9 @@ def run(
 def _check(teacher: Sam, student: Sam | None, labels: Dataset | None, config: SlimConfig) -> Sam:
     """The model to begin from, after a look at what cannot work."""
     if config.importance == "taylor" and labels is None and config.stage != "align":
-        raise InputError("importance taylor reads labelled masks and none were given; name an annotated dataset (--labels)")
+        raise InputError(
+            "importance taylor reads labelled masks and none were given; name an annotated dataset (--labels)"
+        )
     wants = config.stage in ("second", "align")
     if wants != (student is not None):
         remedy = "name the model to begin from (--student)" if wants else "it begins from the teacher; drop --student"
@@ -406,13 +417,13 @@ def slim(
     epochs: int | None = None,
     image_size: int | None = None,
     seed: int = 0,
-    learning_rate: float = 1e-3,
+    learning_rate: float = 1e-4,
     **settings: Any,
 ) -> Sam:
     """Make the image encoder of a model smaller, with photographs and no labels (SlimSAM, NeurIPS 2024).
 
-    Prompt encoder and mask decoder stay as they are. `samlet slim` does the same, resumes, and writes model, figures and
-    pictures to a folder.
+    Prompt encoder and mask decoder stay as they are. `samlet slim` does the same, resumes, and writes model,
+    figures and pictures to a folder.
 
     Args:
         teacher: the model; it is left as it is.

@@ -1,4 +1,4 @@
-"""What a slimming run shows: figures, a table, a picture, a report."""
+"""What a slimming run shows: figures, a table, pictures, a report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,14 @@ from samlet.evaluation.costs import Cost, cost
 from samlet.evaluation.miou import Evaluation, evaluate, grid_points
 from samlet.inference import Predictor
 from samlet.inference.overlay import draw_masks, draw_prompts
+from samlet.slimming.alpha import ALPHAS
+from samlet.slimming.config import PROCEDURES, STAGES
+from samlet.slimming.importance import ACCUMULATIONS, CRITERIA
+from samlet.slimming.plots import losses_figure, widths_figure, write_figure
 from samlet.slimming.procedure import SlimRun
+from samlet.slimming.selection import SELECTIONS
+from samlet.training.engine import PRECISIONS
+from samlet.training.loop import SCHEDULES
 
 _ROWS, _CELL, _CAPTION = 4, 400, 28
 _GRID = 6
@@ -48,7 +55,7 @@ def measure(run: SlimRun) -> SlimFigures:
     dataset = Dataset(Path("held out"), "images", tuple((path, None) for path in run.held_out))
 
     def agreement(sam: Any) -> Evaluation:
-        return evaluate(sam, dataset, "point", reference=run.teacher, image_size=run.image_size)
+        return evaluate(sam, dataset, "point", reference=run.teacher, image_size=run.image_size, rules=("single",))
 
     return SlimFigures(
         teacher_cost=cost(run.teacher), cost=cost(run.sam), pruned=agreement(run.pruned), aligned=agreement(run.sam)
@@ -82,10 +89,24 @@ def to_json(run: SlimRun, figures: SlimFigures) -> dict[str, Any]:
     }
 
 
+def method(run: SlimRun) -> str:
+    """What was done, in words."""
+    if run.config.stage == "align":
+        return "aligning of the final embedding, nothing pruned"
+    if run.config.procedure == "one-step":
+        return "one-step pruning of embeddings and bottlenecks, aligning of the final embedding"
+    halves = {
+        "first": "embedding pruning, bottleneck aligning",
+        "second": "bottleneck pruning, embedding aligning",
+    }
+    part = {"all": "SlimSAM", "first": "first half of SlimSAM", "second": "second half of SlimSAM"}[run.config.stage]
+    return f"{part}: {halves.get(run.config.stage) or ', '.join(halves.values())}"
+
+
 def provenance(run: SlimRun, teacher: str, images: str) -> dict[str, Any]:
     """Where the slimmed model comes from; `teacher` and `images` are names for people, the fingerprints tell."""
     return {
-        "method": "SlimSAM: embedding pruning, bottleneck aligning, bottleneck pruning, embedding aligning",
+        "method": method(run),
         "parents": [{"name": teacher, "weights_sha256": run.teacher.fingerprint()}],
         "data": {
             "name": images,
@@ -93,7 +114,7 @@ def provenance(run: SlimRun, teacher: str, images: str) -> dict[str, Any]:
             "sha256": fingerprint(run.trained_on),
             "held_out": [path.name for path in run.held_out],
         },
-        "recipe": dataclasses.asdict(run.config),
+        "recipe": run.config.to_dict(),
         "losses": {name: stage.losses for name, stage in run.stages.items()},
     }
 
@@ -127,10 +148,13 @@ def table(figures: SlimFigures) -> str:
 
 
 def write(run: SlimRun, figures: SlimFigures, folder: Path) -> None:
-    """Write `comparison.png` and `report.md` beside the model."""
+    """Write `report.md` and its pictures beside the model: `comparison.png`, `losses.png`, `widths.png`."""
     with new_file(folder / "comparison.png") as temporary:
         comparison(run).save(temporary, format="PNG")
+    write_figure(losses_figure(run), folder / "losses.png")
+    write_figure(widths_figure(run.teacher.config.encoder, run.sam.config.encoder), folder / "widths.png")
     config = run.config
+    labels = "labels for the scores of channels only" if config.importance == "taylor" else "no labels"
     lines = [
         "# Slimming report",
         "",
@@ -138,17 +162,29 @@ def write(run: SlimRun, figures: SlimFigures, folder: Path) -> None:
         "",
         f"Ratio {config.ratio:g}, {run.steps} steps of {config.batch_size} images at {run.image_size} px, "
         f"learning rate {config.learning_rate:g}, seed {config.seed}; {len(run.trained_on)} photographs to align on, "
-        f"no labels; {run.seconds:.0f} s, {run.images_per_second:.2f} images a second.",
+        f"{labels}; {run.seconds:.0f} s, {run.images_per_second:.2f} images a second while aligning.",
         "",
         "![teacher, raw pruned and aligned masks](comparison.png)",
         "",
-        "## Losses",
+        "## Training",
         "",
-        "| stage | first | last |",
-        "|-------|------:|-----:|",
-        *(f"| {name} | {s.losses[0]:.5g} | {s.losses[-1]:.5g} |" for name, s in run.stages.items()),
+        *_training(run),
         "",
-        "The losses change their meaning within a stage, as α falls (SlimSAM, eqs. 5 to 8).",
+        "The loss changes its meaning within a stage, as α falls (SlimSAM, eqs. 5 to 8); embedding error (of the final "
+        "embedding, as a share of its variance) and agreement (mean IoU of low-resolution masks, point prompts) are "
+        f"measured on the photographs held out ({len(run.held_out)}), and do not.",
+        "",
+        "![loss, validation and learning rate of every step](losses.png)",
+        "",
+        "## Widths",
+        "",
+        "![widths of the slimmed encoder and of the teacher's](widths.png)",
+        "",
+        "## Settings",
+        "",
+        *(f"- **{name}** {value}" for name, value in settings(run).items()),
+        "",
+        "All of them stand in `provenance.json`.",
         "",
     ]
     skipped = to_json(run, figures)["photographs"]["skipped"]
@@ -156,6 +192,70 @@ def write(run: SlimRun, figures: SlimFigures, folder: Path) -> None:
         lines += ["## Photographs that could not be read", "", *(f"- {name}" for name in skipped), ""]
     with new_file(folder / "report.md") as temporary:
         temporary.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _training(run: SlimRun) -> list[str]:
+    """First and last values of every stage, a Markdown table."""
+
+    def ends(stage: str, quantity: str, digits: str) -> str:
+        values = run.log.values(stage, quantity)[1]
+        return f"{values[0]:{digits}} | {values[-1]:{digits}}" if values else " | "
+
+    rows = [
+        "| stage | steps | loss, first | last | embedding error, first | last | agreement, first | last |",
+        "|-------|------:|------------:|-----:|-----------------------:|-----:|-----------------:|-----:|",
+    ]
+    for name, stage in run.stages.items():
+        cells = (
+            ends(name, "loss", ".5g"),
+            ends(name, "validation_error", ".4f"),
+            ends(name, "validation_agreement", ".3f"),
+        )
+        rows.append(f"| {name} | {len(stage.losses)} | {' | '.join(cells)} |")
+    return rows
+
+
+def settings(run: SlimRun) -> dict[str, str]:
+    """The settings that figures depend on, in words."""
+    config = run.config
+    found = {"stage": f"{config.stage}: {STAGES[config.stage]}"}
+    if config.stage != "align":
+        found["procedure"] = f"{config.procedure}: {PROCEDURES[config.procedure]}"
+        found["importance"] = f"{config.importance}: {CRITERIA[config.importance]}"
+        if config.importance in ("disturbed-taylor", "taylor"):
+            found["accumulation"] = f"{config.accumulation}: {ACCUMULATIONS[config.accumulation]}"
+        if config.importance in ("disturbed-taylor", "taylor", "hessian"):
+            found["scoring"] = f"{config.scoring_images} photographs"
+        if config.importance in ("disturbed-taylor", "hessian"):
+            found["scoring"] += f", {config.noises} noise{'s' * (config.noises > 1)} each"
+        found["selection"] = f"{config.selection}: {SELECTIONS[config.selection]}"
+        found["heads"] = (
+            "whole heads are cut first, then channels inside those that stay"
+            if config.whole_heads
+            else "every head loses the same channels"
+        )
+        found["recovery"] = (
+            f"layers refitted by least squares on at most {config.recovery_images} photographs"
+            if config.recovery_images
+            else "none"
+        )
+    if config.stage != "align" and config.procedure == "alternate":
+        found["α"] = (
+            f"bottleneck aligning: {ALPHAS[config.bottleneck_alpha]}; embedding aligning: "
+            f"{ALPHAS[config.embedding_alpha]}; N = {config.alpha_epochs or 'half of the stage'}"
+        )
+    loss = "mean squared error" + (" over the target's variance" if config.loss == "relative" else "")
+    weighted = "; the embedding's weighted by what the mask decoder reads" if config.decoder_aware else ""
+    clipped = f"gradients clipped at {config.clip:g}"
+    return {
+        **found,
+        "loss": f"{config.loss}: {loss}{weighted}",
+        "learning rate": f"{config.learning_rate:g} at its peak, {config.schedule}: {SCHEDULES[config.schedule]}",
+        "batch": f"{config.batch_size} photographs, {config.micro_batch} at once at most; {clipped}",
+        "views": "cropped and mirrored at random" if config.augment else "as they are",
+        "precision": f"{config.precision}: {PRECISIONS[config.precision]}",
+        "processes": f"{run.processes}",
+    }
 
 
 def comparison(run: SlimRun) -> Image.Image:

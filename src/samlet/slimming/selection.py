@@ -14,6 +14,7 @@ from samlet.errors import InputError
 from samlet.models import ChannelGroup
 
 _EPS = 1e-8
+_LEAST = 4
 
 Kept = dict[str, Tensor]
 """Sorted indices of the channels that stay, by group name."""
@@ -45,20 +46,20 @@ _NORMALISED: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def check_ratio(groups: Sequence[ChannelGroup], ratio: float) -> None:
-    """Refuse a ratio that would leave a group without channels.
+    """Refuse a ratio that would leave a group without channels, or with too few for a norm to mean something.
 
     Raises:
         InputError: naming the group and the largest ratio that works.
     """
 
     def largest(group: ChannelGroup) -> float:
-        return 1 - min(group.divisor, group.size) / group.size
+        return 1 - _least(group) / group.size
 
     tightest = min(groups, key=largest)
     if ratio > largest(tightest) + 1e-9:
         raise InputError(
-            f"ratio {ratio:g} would leave nothing of {tightest.name}, which has {tightest.size} channels and keeps "
-            f"multiples of {tightest.divisor}; expected at most {math.floor(largest(tightest) * 1000) / 1000:g}"
+            f"ratio {ratio:g} would leave nothing of {tightest.name}, which has {tightest.size} channels and needs "
+            f"{_least(tightest)}; expected at most {math.floor(largest(tightest) * 1000) / 1000:g}"
         )
 
 
@@ -66,9 +67,16 @@ def _top(scores: Tensor, count: int) -> Tensor:
     return scores.argsort(descending=True, stable=True)[:count].sort().values
 
 
+def _least(group: ChannelGroup) -> int:
+    """Channels that a group cannot do without."""
+    return min(group.divisor, group.size, _LEAST)
+
+
 def _floor(count: float, group: ChannelGroup) -> int:
-    divisor = min(group.divisor, group.size)
-    return max(divisor, int(count + 1e-6) // divisor * divisor)
+    """A width rounded down to the divisor, or where that leaves nothing, to a smaller power of two."""
+    whole = max(int(count + 1e-6), _least(group))
+    divisor = next(d for d in (group.divisor, 8, 4, 2, 1) if d <= min(whole, group.divisor))
+    return whole // divisor * divisor
 
 
 def select_uniform(groups: Sequence[ChannelGroup], scores: Mapping[str, Tensor], ratio: float) -> Kept:

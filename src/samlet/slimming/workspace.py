@@ -2,34 +2,60 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from samlet.checkpoints.writing import write_json
+from samlet.checkpoints.locking import take
+from samlet.checkpoints.writing import RUN_FOLDER, write_json
 from samlet.errors import InputError
 from samlet.training.checkpoints import CheckpointFolder
-
-RUN_FOLDER = "run"
-"""Name of the folder inside the folder of the slimmed model."""
 
 
 class Workspace:
     """`OUT/run`: `run.json` with the recipe, `log.jsonl`, `tensorboard/`, and checkpoints until the run is finished.
 
     Args:
-        folder: the folder; it is made when the run begins.
+        out: folder of the slimmed model; the workspace in it is made when the run begins.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, out: Path) -> None:
+        self.folder = out / RUN_FOLDER
 
     @property
     def unfinished(self) -> bool:
         """Whether a run has begun here and not ended."""
-        return self._described() is not None and not self._described().get("finished", False)  # type: ignore[union-attr]
+        found = self._described()
+        return found is not None and not found.get("finished", False)
+
+    @property
+    def finished(self) -> bool:
+        """Whether a run has ended here."""
+        found = self._described()
+        return found is not None and bool(found.get("finished", False))
+
+    @contextlib.contextmanager
+    def locked(self, wanted: bool = True) -> Iterator[None]:
+        """Keep other processes out while the block runs; nothing if not `wanted`.
+
+        Raises:
+            InputError: another process works here.
+        """
+        if not wanted:
+            yield
+            return
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        path = self.folder.parent / ".samlet-run.lock"
+        with path.open("ab") as file:
+            if not take(file):
+                raise InputError(f"another process slims into {path.parent}; wait for it, or name another folder")
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
 
     def _described(self) -> dict[str, Any] | None:
         try:

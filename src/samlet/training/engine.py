@@ -9,12 +9,15 @@ import logging
 import os
 import warnings
 from contextlib import AbstractContextManager
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from samlet.errors import InputError
+
+if TYPE_CHECKING:
+    from lightning_fabric.wrappers import _FabricModule
 
 PrecisionName = Literal["fp32", "bf16"]
 PRECISIONS: dict[PrecisionName, str] = {
@@ -83,14 +86,15 @@ class Engine:
 
     def backward(self, model: nn.Module, loss: Tensor, last: bool) -> None:
         """Add gradients; between processes they are averaged with the last micro-batch of a step."""
-        with self._fabric.no_backward_sync(model, enabled=not last and self.world > 1):
+        with self._fabric.no_backward_sync(cast("_FabricModule", model), enabled=not last and self.world > 1):
             self._fabric.backward(loss)
 
     def sum(self, value: Tensor) -> Tensor:
         """The sum over all processes, on the value's device."""
         if self.world == 1:
             return value
-        return self._fabric.all_reduce(value.to(self.device), reduce_op="sum").to(value.device)
+        total = cast(Tensor, self._fabric.all_reduce(value.to(self.device), reduce_op="sum"))
+        return total.to(value.device)
 
     def from_main(self, value: T) -> T:
         """What process 0 has, in every process; anything that can be pickled."""

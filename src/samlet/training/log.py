@@ -24,15 +24,12 @@ class RunLog:
         self.lines: list[dict[str, Any]] = [] if self._path is None else read_log(self._path)
 
     def rewind(self, stage: str, step: int) -> None:
-        """Forget what a stage logged from a step on, and all of the stages after it."""
-        names = list(dict.fromkeys(line["stage"] for line in self.lines))
-        later = names[names.index(stage) + 1 :] if stage in names else []
-        self.lines = [
-            line
-            for line in self.lines
-            if line["stage"] not in later and not (line["stage"] == stage and line["step"] > step)
-        ]
-        if self._path is not None and self._path.exists():
+        """Forget what a stage logged after a step."""
+        kept = [line for line in self.lines if line["stage"] != stage or line["step"] <= step]
+        if len(kept) == len(self.lines):
+            return
+        self.lines = kept
+        if self._path is not None:
             content = "".join(json.dumps(line) + "\n" for line in self.lines)
             temporary = self._path.with_suffix(".tmp")
             temporary.write_text(content, encoding="utf-8")

@@ -270,7 +270,9 @@ def _restore_adam(adam: torch.optim.Adam, parameters: Mapping[str, Tensor], tens
 def _diverged(value: float, norm: float, step: int, config: LoopConfig, stage: Stage) -> str:
     what = f"loss became {value}" if not math.isfinite(value) else f"gradient's norm became {norm}"
     steps = stage.checkpoints.steps() if stage.checkpoints is not None else []
-    kept = f"; the checkpoint of step {steps[-1]} is in {stage.checkpoints.folder}" if stage.checkpoints and steps else ""
+    kept = (
+        f"; the checkpoint of step {steps[-1]} is in {stage.checkpoints.folder}" if stage.checkpoints and steps else ""
+    )
     return (
         f"{stage.name}: the {what} at step {step + 1} of {config.steps} with learning rate {config.learning_rate:g}; "
         f"lower it with --learning-rate{kept}"

@@ -19,9 +19,9 @@ def locked(path: Path) -> Iterator[None]:
     """
     lock = path.with_name(f"{path.name}.lock")
     with lock.open("ab") as file:
-        if not _take(file):
+        if not take(file):
             print(f"waiting for another process that writes {path}", file=sys.stderr)
-            while not _take(file):
+            while not take(file):
                 time.sleep(0.2)
         try:
             yield
@@ -31,7 +31,8 @@ def locked(path: Path) -> Iterator[None]:
                     lock.unlink()
 
 
-def _take(file: IO[bytes]) -> bool:
+def take(file: IO[bytes]) -> bool:
+    """Lock an open file until it is closed; False if another process holds it."""
     try:
         if sys.platform == "win32":
             import msvcrt

@@ -1,0 +1,199 @@
+"""Pictures of a slimming run: how loss and validation went, and which widths were kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samlet.checkpoints.writing import new_file
+from samlet.models.config import EncoderConfig
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from samlet.slimming.procedure import SlimRun
+
+_DPI = 110
+_GRID: dict[str, Any] = {"color": "#e2e8f0", "linewidth": 0.6}
+_STAGES = ("#2b6cb0", "#c05621", "#2f855a")
+_ERROR, _AGREEMENT = "#6b46c1", "#2f855a"
+_TEACHER, _SLIMMED = "#cbd5e0", "#2b6cb0"
+_FEWEST_TO_SMOOTH, _WINDOWS = 40, 30
+_MOST_WITH_NUMBERS = 16
+
+Widths = dict[str, int]
+"""Channels by place: a block (`3`), a block of a stage (`1.0`), or a named layer (`merge 2`)."""
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, atomically."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    with new_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=_DPI)
+
+
+def losses_figure(run: SlimRun) -> Figure:
+    """Loss of every step, validation on the photographs held out, and learning rate, stage after stage."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(10, 8), layout="constrained")
+    top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 1))
+    right = middle.twinx()
+    errors = [error for name in run.stages for error in run.log.values(name, "validation_error")[1]]
+    start = 0
+    for number, name in enumerate(run.stages):
+        colour = _STAGES[number % len(_STAGES)]
+        steps, losses = run.log.values(name, "loss")
+        at = start + np.array(steps, dtype=int)
+        if len(losses) < _FEWEST_TO_SMOOTH:
+            top.plot(at, losses, color=colour, marker=".", label=name)
+        else:
+            window = len(losses) // _WINDOWS + 2
+            top.plot(at, losses, color=colour, alpha=0.3, linewidth=0.7)
+            top.plot(at, smoothed(losses, window), color=colour, label=f"{name} (mean of {window} steps)")
+        for axes, quantity, look in (
+            (middle, "validation_error", {"color": _ERROR, "marker": "o"}),
+            (right, "validation_agreement", {"color": _AGREEMENT, "marker": "s"}),
+            (bottom, "learning_rate", {"color": colour}),
+        ):
+            measured, values = run.log.values(name, quantity)
+            axes.plot(start + np.array(measured, dtype=int), values, markersize=5, linewidth=1.2, **look)
+        if number:
+            for axes in (top, middle, bottom):
+                axes.axvline(start + 0.5, color="black", linewidth=0.8, linestyle=":")
+        start += max(steps, default=0)
+    top.set_title(f"{run.steps} steps of {run.config.batch_size} photographs at {run.image_size} px", fontsize=11)
+    top.set_yscale("log")
+    top.set_ylabel("training loss")
+    top.grid(which="both", **_GRID)
+    top.legend(loc="upper right")
+    middle.set_ylabel("embedding error,\nshare of the variance", color=_ERROR)
+    middle.set_ylim(0, 1.1 * max(errors, default=1.0))
+    right.set_ylabel("agreement with teacher,\nmean IoU", color=_AGREEMENT)
+    right.set_ylim(0, 1)
+    middle.legend(
+        [*middle.lines[:1], *right.lines[:1]],
+        ["embedding error on photographs held out (left)", "agreement there (right)"],
+        loc="lower center",
+        bbox_to_anchor=(0.5, 0.98),
+        ncols=2,
+        frameon=False,
+    )
+    bottom.set_ylabel("learning rate")
+    bottom.set_ylim(bottom=0)
+    bottom.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    bottom.set_xlabel("optimizer step")
+    bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes in (middle, bottom):
+        axes.grid(**_GRID)
+    return figure
+
+
+def smoothed(values: Sequence[float], window: int) -> NDArray[np.float64]:
+    """Mean of the `window` values around each; of fewer at both ends."""
+    ones = np.ones(min(window, len(values)))
+    return np.convolve(values, ones, "same") / np.convolve(np.ones(len(values)), ones, "same")
+
+
+def widths_figure(teacher: EncoderConfig, slimmed: EncoderConfig) -> Figure:
+    """Every width of the slimmed encoder before the teacher's; alone if the two have other blocks."""
+    from matplotlib.figure import Figure
+
+    before, after = panels(teacher), panels(slimmed)
+    heads = _places("num_heads", slimmed.num_heads), _places("num_heads", teacher.num_heads)
+    comparable = all(before[title].keys() == after[title].keys() for title in after)
+    shown = [title for title in after if after[title]]
+    figure = Figure(figsize=(11, 0.8 + 2.2 * len(shown)), layout="constrained")
+    figure.suptitle("Channels of the image encoder, by " + ("stage.block" if "1.0" in heads[0] else "block"))
+    for axes, title in zip(figure.subplots(len(shown), 1, squeeze=False)[:, 0], shown, strict=True):
+        kept, whole = after[title], before[title] if comparable else {}
+        _draw_bars(axes, kept, whole)
+        share = f": {sum(kept.values()) / sum(whole.values()):.0%} kept" if whole else ""
+        axes.set_title(title + share, loc="left", fontsize=10)
+        if title is _VALUES:
+            if len(kept) > _MOST_WITH_NUMBERS:
+                axes.set_title("over the bars: heads kept", loc="right", fontsize=9)
+            _write_counts(axes, heads[0], heads[1] if whole else {}, kept, whole, " heads")
+        elif len(kept) <= _MOST_WITH_NUMBERS:
+            _write_counts(axes, kept, whole, kept, whole)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False)
+    return figure
+
+
+_STREAMS = "residual width"
+_VALUES = "attention, values: heads × channels of a head"
+_QUERIES = "attention, queries and keys: heads × channels of a head"
+_HIDDEN = "hidden width of MLPs and convolutions"
+
+
+def panels(encoder: EncoderConfig) -> dict[str, Widths]:
+    """Widths of an encoder under the title of their panel, gathered from the fields of its config."""
+    found: dict[str, Widths] = {_STREAMS: {}, _VALUES: {}, _QUERIES: {}, _HIDDEN: {}}
+    heads = _places("num_heads", encoder.num_heads)
+    for field, value in vars(encoder).items():
+        if not field.endswith(("_dim", "_dims")) or field == "scale_dim":
+            continue
+        places = _places(field, value)
+        if field in ("qk_dims", "v_dims"):
+            found[_VALUES if field == "v_dims" else _QUERIES] = {p: heads[p] * width for p, width in places.items()}
+        else:
+            found[_STREAMS if field.startswith("embed") else _HIDDEN] |= places
+    return found
+
+
+_PLACES = {
+    "embed_dim": "all blocks",
+    "embed_dims": "stage",
+    "num_heads": "",
+    "qk_dims": "",
+    "v_dims": "",
+    "mlp_dims": "",
+}
+
+
+def _places(field: str, value: Any) -> Widths:
+    """A field's widths by place; in nested ones the outer index is the stage, and stage 0 has no attention."""
+    name = _PLACES.get(field, field.rpartition("_")[0])
+    if isinstance(value, int):
+        return {name: value}
+    flat: Widths = {}
+    for number, entry in enumerate(value):
+        if isinstance(entry, int):
+            flat[f"{name} {number}".strip()] = entry
+        else:
+            flat |= {f"{name} {number + 1}.{block}".strip(): width for block, width in enumerate(entry)}
+    return flat
+
+
+def _draw_bars(axes: Axes, kept: Widths, whole: Widths) -> None:
+    """Bars by place; the teacher's wide and light behind."""
+    at = range(len(kept))
+    if whole:
+        axes.bar(at, list(whole.values()), width=0.86, color=_TEACHER, label="teacher")
+    axes.bar(at, list(kept.values()), width=0.56, color=_SLIMMED, label="slimmed")
+    axes.set_xticks(at, list(kept), fontsize=8)
+    axes.set_xlim(-0.6, max(len(kept), 8) - 0.4)
+    axes.set_ylim(0, 1.2 * max([*kept.values(), *whole.values()]))
+    axes.set_ylabel("channels")
+    axes.set_axisbelow(True)
+    axes.grid(axis="y", **_GRID)
+
+
+def _write_counts(axes: Axes, counts: Widths, totals: Widths, kept: Widths, whole: Widths, unit: str = "") -> None:
+    """`9/12` over every bar."""
+    few = len(kept) <= _MOST_WITH_NUMBERS
+    for at, place in enumerate(kept):
+        total = f"/{totals[place]}" if totals else ""
+        text = f"{counts[place]}{total}" + (unit if few else "")
+        top = max(kept[place], whole.get(place, 0))
+        axes.annotate(
+            text, (at, top), xytext=(0, 2), textcoords="offset points", ha="center", fontsize=7.5 if few else 6
+        )

@@ -1,0 +1,27 @@
+"""A slimming run as a process of its own, for the tests that kill it: resume_run.py PHOTOS OUT [SETTING=VALUE …]."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from samlet.checkpoints import native
+from samlet.slimming import SlimConfig, Workspace, run
+from samlet.training.engine import Engine
+from tests.conftest import make_tiny
+
+if __name__ == "__main__":
+    photos, out = Path(sys.argv[1]), Path(sys.argv[2])
+    settings = {name: json.loads(value) for name, value in (word.split("=") for word in sys.argv[3:])}
+    torch.set_num_threads(1)
+    base = {"image_size": 64, "scoring_images": 2, "recovery_images": 2, "checkpoint_every": 3}
+    config = SlimConfig(**{**base, **settings})
+    engine = Engine("cpu", config.precision)
+    made = run(make_tiny(), photos, config, workspace=Workspace(out), engine=engine)
+    if engine.is_main:
+        native.write(made.sam, out, overwrite=True, run_folder=True)
+        losses = {name: stage.losses for name, stage in made.stages.items()}
+        (out.parent / f"{out.name}-losses.json").write_text(json.dumps(losses))

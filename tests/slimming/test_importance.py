@@ -1,0 +1,196 @@
+"""Criteria: from gradients to scores."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import samlet
+from samlet.data.datasets import open_dataset
+from samlet.data.images import find_images
+from samlet.data.masks import encode_rle
+from samlet.models import ChannelGroup, Member
+from samlet.slimming.config import SlimConfig
+from samlet.slimming.importance import (
+    CRITERIA,
+    channel_scores,
+    disturbed_gradients,
+    disturbed_taylor,
+    fisher_scores,
+    group_parameters,
+    score_weights,
+)
+from samlet.slimming.labels import labelled_sample, mask_loss
+from samlet.slimming.scoring import Scorer
+from samlet.training.batches import Photographs
+from samlet.training.engine import Engine
+from tests.conftest import make_tiny, make_vit
+
+TIED = ChannelGroup(
+    name="g",
+    kind="bottleneck",
+    family="attention",
+    size=2,
+    divisor=1,
+    members=(Member(parameter="a", dim=0, copies=2, step=2), Member(parameter="b", dim=1)),
+    config_path=("x",),
+)
+WEIGHTS = {"a": torch.tensor([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0], [4.0, 4.0]]), "b": torch.tensor([[10.0, 20.0]])}
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """Three pictures with a bright rectangle each, and its mask in SA-1B's layout."""
+    folder = tmp_path / "labelled"
+    folder.mkdir()
+    for i in range(3):
+        pixels, mask = np.full((48, 64, 3), 40, np.uint8), np.zeros((48, 64), bool)
+        mask[8 : 30 + i, 10 : 40 + i] = True
+        pixels[mask] = 220
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+        (folder / f"{i}.json").write_text(json.dumps({"annotations": [{"segmentation": encode_rle(mask)}]}))
+    return folder
+
+
+def scorer(sam, photo_folder, labels=None, engine=None, **settings) -> Scorer:
+    sam.requires_grad_(False)
+    photographs = Photographs(find_images(photo_folder), 64, sam.pixel_mean, sam.pixel_std)
+    config = SlimConfig(scoring_images=3, **settings)
+    return Scorer(teacher=sam, photographs=photographs, labels=labels, config=config, engine=engine or Engine())
+
+
+def test_scores_sum_rows_and_heads_and_average_members():
+    expected = torch.tensor([(2 + 6 + 10) / 2, (4 + 8 + 20) / 2], dtype=torch.float64)
+    assert torch.equal(channel_scores(WEIGHTS, [TIED])["g"], expected)
+
+
+def test_sums_cancel_and_squares_do_not():
+    weights = {"w": torch.tensor([2.0, -3.0])}
+    gradients = [{"w": torch.tensor([1.0, 1.0])}, {"w": torch.tensor([-1.0, 2.0])}]
+    assert score_weights(weights, gradients, "sum")["w"].tolist() == [0, 9]
+    assert score_weights(weights, gradients, "squares")["w"].tolist() == pytest.approx([2 * 2**0.5, 3 * 5**0.5])
+
+
+def test_fisher_squares_the_gradient_of_a_mask_on_the_channel():
+    gradients = [{"a": torch.ones(4, 2), "b": torch.ones(1, 2)}, {"a": -torch.ones(4, 2), "b": torch.ones(1, 2)}]
+    first, second = (np.array([(8 + 10) / 2, (12 + 20) / 2]), np.array([(-8 + 10) / 2, (-12 + 20) / 2]))
+    assert fisher_scores(WEIGHTS, gradients, [TIED])["g"].tolist() == pytest.approx(list(first**2 + second**2))
+
+
+@pytest.mark.parametrize("make", [make_vit, make_tiny])
+def test_disturbed_taylor_sees_dead_channels_needs_no_label_and_changes_no_weight(make):
+    encoder = make().image_encoder
+    group = next(g for g in encoder.channel_groups() if g.family == "mlp")
+    parameters = dict(encoder.named_parameters())
+    dead = torch.tensor([1, 4])
+    with torch.no_grad():
+        for member in group.members:
+            parameters[member.parameter].index_fill_(member.dim, member.index(dead).flatten(), 0)
+    before = {name: p.clone() for name, p in parameters.items()}
+    images = [torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(i)) for i in range(2)]
+    scores = disturbed_taylor(encoder, images, [group], seed=0)[group.name]
+    assert (scores[dead] == 0).all()
+    assert (scores > 0).sum() == group.size - 2
+    assert torch.equal(scores, disturbed_taylor(encoder, images, [group], seed=0)[group.name])
+    assert not torch.equal(scores, disturbed_taylor(encoder, images, [group], seed=1)[group.name])
+    assert all(torch.equal(p, before[name]) and p.grad is None for name, p in encoder.named_parameters())
+
+
+def test_the_disturbed_gradient_is_that_of_eq_4():
+    encoder = make_tiny().image_encoder.requires_grad_(True)
+    image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    parameters = {"neck.0.weight": encoder.get_parameter("neck.0.weight")}
+    draws = list(disturbed_gradients(encoder, [(7, image)], parameters, seed=3, noises=2))
+    generator = torch.Generator().manual_seed(3 * 1_000_003 + 7)
+    for draw in draws:
+        embedding = encoder(image)
+        noise = torch.randn(embedding.shape, generator=generator) * 0.01
+        (embedding - (embedding + noise).detach()).square().mean().backward()
+        assert torch.allclose(parameters["neck.0.weight"].grad, draw["neck.0.weight"], rtol=1e-3, atol=1e-12)
+        encoder.zero_grad()
+    assert not torch.equal(draws[0]["neck.0.weight"], draws[1]["neck.0.weight"])
+
+
+def test_squares_estimate_the_same_ranking_with_fewer_images():
+    """Two halves of the images agree better on squares than on sums: the sums are mostly noise."""
+    encoder = make_tiny().image_encoder.requires_grad_(True)
+    group = next(g for g in encoder.channel_groups() if g.family == "mlp")
+    parameters = group_parameters(encoder, [group])
+    images = [(i, torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(i))) for i in range(16)]
+
+    def correlation(accumulation):
+        halves = [
+            channel_scores(
+                score_weights(parameters, disturbed_gradients(encoder, part, parameters, 0), accumulation), [group]
+            )[group.name]
+            for part in (images[:8], images[8:])
+        ]
+        return float(torch.corrcoef(torch.stack(halves))[0, 1])
+
+    assert correlation("squares") > correlation("sum") + 0.05
+
+
+@pytest.mark.parametrize("importance", CRITERIA)
+@pytest.mark.parametrize("whole_heads", [False, True])
+def test_every_criterion_chooses_on_every_encoder(small_sam, photo_folder, labelled, importance, whole_heads):
+    labels = open_dataset(labelled) if importance == "taylor" else None
+    chooser = scorer(small_sam, photo_folder, labels, importance=importance, whole_heads=whole_heads, ratio=0.5)
+    encoder = small_sam.image_encoder
+    kept = chooser.choose(encoder, ("embedding", "bottleneck"))
+    kinds = {g.name: g.kind for g in encoder.channel_groups()}
+    assert {kinds[name] for name in kept} == {"embedding", "bottleneck"} | ({"head"} if whole_heads else set())
+    again = chooser.choose(encoder, ("embedding", "bottleneck"))
+    assert all(torch.equal(kept[name], again[name]) for name in kept)
+    assert all(p.grad is None for p in encoder.parameters())
+
+
+def test_criteria_differ(small_sam, photo_folder, labelled):
+    groups = [g for g in small_sam.image_encoder.channel_groups() if g.family == "mlp"][:1]
+    labels = open_dataset(labelled)
+    orders = {
+        name: tuple(
+            scorer(small_sam, photo_folder, labels, importance=name)
+            .scores(small_sam.image_encoder, groups)[groups[0].name]
+            .argsort()
+            .tolist()
+        )
+        for name in CRITERIA
+    }
+    assert len(set(orders.values())) == len(CRITERIA)
+
+
+def test_labels_lower_their_loss_along_the_gradient(small_sam, labelled):
+    """The labelled loss is a loss: a step down its gradient makes masks of the labelled pictures better."""
+    sam = copy.deepcopy(small_sam)
+    samples = list(labelled_sample(open_dataset(labelled), 2, 64, sam, seed=0))
+    assert samples[0].masks.shape[-2:] == (16, 16)
+    parameters = list(sam.image_encoder.neck.parameters())
+    before = mask_loss(sam, samples[0])
+    gradients = torch.autograd.grad(before, parameters)
+    norm = sum(float(g.square().sum()) for g in gradients)
+    with torch.no_grad():
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter -= 1e-3 / norm * gradient
+        assert mask_loss(sam, samples[0]) < before
+
+
+def test_labels_without_masks_are_refused(small_sam, photo_folder):
+    with pytest.raises(samlet.InputError, match="has no annotations"):
+        next(labelled_sample(open_dataset(photo_folder), 2, 64, small_sam, seed=0))
+
+
+def test_labels_may_lie_apart_from_their_photographs(labelled, tmp_path):
+    apart = tmp_path / "apart"
+    apart.mkdir()
+    for path in labelled.glob("*.json"):
+        path.rename(apart / path.name)
+    dataset = open_dataset(apart, labelled)
+    assert (dataset.size, dataset.kind) == (3, "sa1b")
+    assert len(next(iter(dataset)).annotations) == 1
+    with pytest.raises(samlet.InputError, match=r"holds no ID\.json"):
+        open_dataset(tmp_path, labelled)

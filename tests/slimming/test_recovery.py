@@ -1,0 +1,87 @@
+"""Closed-form recovery."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+import samlet
+from samlet.data.images import find_images
+from samlet.slimming import recovery
+from samlet.slimming.recovery import recover
+from samlet.slimming.selection import select_uniform
+from samlet.slimming.surgery import cut_encoder
+from samlet.training.batches import Photographs
+from tests.conftest import PHOTOS, make_tiny, make_vit
+
+IMAGES = torch.randn(48, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+NEW = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(params=["vit", "tiny_vit"])
+def whole(request):
+    return (make_vit if request.param == "vit" else make_tiny)().image_encoder.requires_grad_(False)
+
+
+def cut(whole, kind):
+    groups = [g for g in whole.channel_groups() if g.kind == kind]
+    generator = torch.Generator().manual_seed(0)
+    kept = select_uniform(groups, {g.name: torch.rand(g.size, generator=generator) for g in groups}, 0.5)
+    return kept, cut_encoder(whole, kept).requires_grad_(False)
+
+
+@pytest.mark.parametrize("kind", ["embedding", "bottleneck"])
+def test_it_brings_real_weights_closer_on_photographs_not_seen(kind):
+    sam = samlet.load("mobile_sam").requires_grad_(False)
+    photographs = Photographs(find_images(PHOTOS), 128, sam.pixel_mean, sam.pixel_std)
+    images = torch.stack([p.image for p in photographs.sample(11)])
+    whole = sam.image_encoder
+    kept, encoder = cut(whole, kind)
+    with torch.no_grad():
+        target = whole(images[:3])
+        before = (encoder(images[:3]) - target).square().mean()
+        recover(encoder, whole, kept, images[3:])
+        assert (encoder(images[:3]) - target).square().mean() < 0.6 * before
+
+
+def test_nothing_cut_nothing_changed(whole):
+    encoder = copy.deepcopy(whole)
+    recover(encoder, whole, {}, IMAGES)
+    for name, parameter in encoder.named_parameters():
+        assert torch.allclose(parameter, whole.get_parameter(name), atol=1e-4), name
+
+
+def test_redundant_channels_are_made_up_for():
+    """Where the cut channels are copies of kept ones, least squares finds the sum of their weights."""
+    whole = make_vit().image_encoder.requires_grad_(False)
+    mlp = whole.blocks[0].mlp
+    mlp.lin1.weight[48:] = mlp.lin1.weight[:48]
+    mlp.lin1.bias[48:] = mlp.lin1.bias[:48]
+    kept = {"blocks.0.mlp": torch.arange(48)}
+    encoder = cut_encoder(whole, kept).requires_grad_(False)
+    images = torch.randn(24, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        target = whole(NEW)
+        before = (encoder(NEW) - target).square().mean()
+        recover(encoder, whole, kept, images)
+        assert (encoder(NEW) - target).square().mean() < 0.02 * before
+
+
+def test_layers_in_parts_give_what_all_at_once_give(whole, monkeypatch):
+    kept, encoder = cut(whole, "bottleneck")
+    in_parts = copy.deepcopy(encoder)
+    recover(encoder, whole, kept, IMAGES)
+    monkeypatch.setattr(recovery, "_VALUES", 1)
+    recover(in_parts, whole, kept, IMAGES)
+    assert len(list(recovery._waves(whole))) > 10
+    with torch.no_grad():
+        assert torch.allclose(encoder(NEW), in_parts(NEW), atol=1e-4)
+
+
+def test_hooks_are_gone(whole):
+    kept, encoder = cut(whole, "bottleneck")
+    recover(encoder, whole, kept, IMAGES[:1])
+    for model in (encoder, whole):
+        assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())

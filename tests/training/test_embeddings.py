@@ -1,0 +1,87 @@
+"""The cache of the teacher's embeddings."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import samlet
+from samlet.data.images import find_images
+from samlet.slimming import SlimConfig, run
+from samlet.training.batches import Photographs
+from samlet.training.embeddings import EmbeddingCache
+from samlet.training.engine import Engine
+from tests.conftest import make_tiny, make_vit
+
+SETTINGS = {"steps": 8, "image_size": 64, "scoring_images": 2, "recovery_images": 2, "augment": False}
+
+
+def filled(folder, sam, photo_folder, count=6, encode=None):
+    paths = find_images(photo_folder)
+    photographs = Photographs(paths, 64, sam.pixel_mean, sam.pixel_std)
+    cache = EmbeddingCache(folder, sam.fingerprint(), 64)
+    calls = []
+
+    def counting(images):
+        calls.append(1)
+        return sam.encode(images)
+
+    cache.fill(photographs, paths[:count], encode or counting, Engine())
+    return cache, photographs, len(calls)
+
+
+def test_every_photograph_is_encoded_once_and_comes_back_exactly(tmp_path, photo_folder):
+    sam = make_tiny()
+    cache, photographs, calls = filled(tmp_path, sam, photo_folder, 4)
+    assert calls == 4
+    cache, photographs, calls = filled(tmp_path, sam, photo_folder)
+    assert calls == 2
+    with torch.no_grad():
+        for path in photographs.paths:
+            image = photographs.prepare(photographs.read(path))
+            assert torch.equal(cache.find(path), sam.encode(image[None])[0])
+
+
+def test_another_teacher_or_a_changed_photograph_is_never_served(tmp_path, photo_folder):
+    filled(tmp_path, make_tiny(0), photo_folder)
+    assert filled(tmp_path, make_tiny(1), photo_folder)[2] == 6
+    sam = make_tiny(0)
+    first = find_images(photo_folder)[0]
+    first.write_bytes(find_images(photo_folder)[1].read_bytes())
+    cache, photographs, calls = filled(tmp_path, sam, photo_folder)
+    assert calls == 0  # the content is known under another name
+    assert torch.equal(cache.find(photographs.paths[0]), cache.find(photographs.paths[1]))
+
+
+def test_damage_is_noticed(tmp_path, photo_folder):
+    sam = make_tiny()
+    cache, photographs, _ = filled(tmp_path, sam, photo_folder)
+    shard = next(cache.folder.glob("*.npy"))
+    rows = json.loads(shard.with_suffix(".json").read_text())["rows"]
+    values = np.load(shard, mmap_mode="r+")
+    values[0, 0, 0, 0] += 1
+    values.flush()
+    fresh, _, calls = filled(tmp_path, sam, photo_folder)
+    assert calls == 1
+    hurt = next(path for path in photographs.paths if fresh._digests[path] == rows[0][0])
+    with torch.no_grad():
+        assert torch.equal(fresh.find(hurt), sam.encode(photographs.prepare(photographs.read(hurt))[None])[0])
+    for shard in cache.folder.glob("*.npy"):
+        shard.write_bytes(shard.read_bytes()[:500])
+    assert filled(tmp_path, sam, photo_folder)[2] == 6
+
+
+@pytest.mark.parametrize("make", [make_tiny, make_vit])
+def test_a_run_with_the_cache_gives_the_same_weights(tmp_path, photo_folder, make):
+    sam = make()
+    plain = run(sam, photo_folder, SlimConfig(**SETTINGS)).sam.state_dict()
+    cached = run(sam, photo_folder, SlimConfig(**SETTINGS, cache=tmp_path)).sam.state_dict()
+    assert all(torch.equal(value, cached[name]) for name, value in plain.items())
+
+
+def test_the_cache_wants_photographs_as_they_are(tmp_path):
+    with pytest.raises(samlet.InputError, match="cropped and mirrored at random"):
+        SlimConfig(cache=tmp_path)
