@@ -77,6 +77,7 @@ def switches() -> Iterator[tuple[str, Settings]]:
         "(c) recovery, learning rate 1e-4": recovery,
         "(d) decoder-aware": aware,
         "none, learning rate 1e-4": {"learning_rate": 1e-4},
+        "(b) + (c)": {**heads, **recovery},
         "(a) + (b) + (c)": {**squares, **heads, **recovery},
         "(a) + (b) + (c) + (d)": {**squares, **heads, **recovery, **aware},
     }
