@@ -189,6 +189,7 @@ def table(name: str, options: argparse.Namespace, teacher: samlet.Sam) -> None:
         content = {"budget": budget, "teacher": {}, "rows": []}
     if not content["teacher"]:
         content["teacher"] = {
+            "parameters": sum(p.numel() for p in teacher.image_encoder.parameters()),
             "miou": miou(teacher, options),
             **dataclasses.asdict(count_encoder_macs(teacher)),
         }

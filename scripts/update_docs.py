@@ -51,34 +51,34 @@ def _giga(count: int) -> str:
 
 
 def slimming() -> str:
-    """Teacher, raw pruned and aligned model."""
-    result = _read("slimming")
-    slim, human = result["slim"], result["human_masks"]
-    teacher, student = slim["teacher_encoder"], slim["encoder"]
-    rows = [
-        ("teacher", "teacher", slim["teacher_parameters"], teacher, 1.0),
-        ("pruned, raw", "pruned", slim["parameters"], student, slim["agreement"]["pruned"]),
-        ("pruned, aligned", "aligned", slim["parameters"], student, slim["agreement"]["aligned"]),
-    ]
+    """Teacher and slimmed models, raw and aligned."""
+    result = _read("slimming_curve")
+    teacher, latency = result["teacher"], result.get("latency_s", {})
     lines = [
-        "| model | parameters | encoder MACs (modules) | encoder MACs (total) | encoder latency | agreement | "
-        "point mIoU | box mIoU |",
+        "| encoder | parameters | MACs (modules) | latency | agreement, raw | aligned | point mIoU | box mIoU |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    for name, key, parameters, encoder, agreement in rows:
-        miou = [f"{human[key][prompt]['miou']['single']:.3f}" if human else "" for prompt in ("point", "box")]
+    rows = [("teacher", teacher), *((f"ratio {row['name']}", row) for row in result["rows"])]
+    for name, row in rows:
+        agreement = row.get("agreement", {"pruned": 1.0, "aligned": 1.0})
+        seconds = latency.get(name.removeprefix("ratio "))
+        miou = [row["miou"].get(f"bsds500_val_{prompt}") for prompt in ("point", "box")]
         lines.append(
-            f"| {name} | {parameters / 1e6:.2f} M | {encoder['macs_modules'] / 1e9:.1f} G "
-            f"| {encoder['macs_total'] / 1e9:.1f} G | {encoder['latency_s'] * 1000:.0f} ms | {agreement:.3f} "
-            f"| {miou[0]} | {miou[1]} |"
+            _line(
+                name,
+                f"{row['parameters'] / 1e6:.2f} M",
+                _giga(row["macs_modules"]),
+                "" if seconds is None else f"{seconds * 1000:.0f} ms",
+                f"{agreement['pruned']:.3f}",
+                f"{agreement['aligned']:.3f}",
+                *("" if value is None else f"{value:.3f}" for value in miou),
+            )
         )
-    lines += [
-        "",
-        f"`benchmarks/slimming.py`: {result['protocol']}. MACs and latency at {slim['cost_image_size']} px on "
-        f"{_machine(result)}. Agreement: mean IoU with the teacher's masks, {slim['agreement']['protocol']}, "
-        f"{slim['agreement']['images']} photographs held out. mIoU: single-mask output, input {slim['image_size']}.",
-    ]
-    return "\n".join(lines)
+    note = (
+        f"`benchmarks/slimming_tables.py curve`: {result['protocol']}. Latency: one image of 1024x1024 on "
+        f"{_machine(result)}. mIoU: BSDS500 val."
+    )
+    return "\n".join([*lines, "", note])
 
 
 def speed() -> str:
@@ -193,15 +193,14 @@ def _by_ratio(name: str, kind: str) -> str:
 def slimming_curve() -> str:
     """Ratio against cost and quality, the teacher first, losses in points."""
     result = _read("slimming_curve")
-    known = _read("slimming")["slim"]["teacher_encoder"]  # the same teacher
-    reference, latency = {"parameters": known["parameters"], **result["teacher"]}, result.get("latency_s", {})
+    reference, latency = result["teacher"], result.get("latency_s", {})
     columns = [(data, prompt) for data in SETS for prompt in ("point", "box")]
 
     def line(name: str, row: Row) -> str:
         seconds = latency.get(name)
         cells = [
             name,
-            f"{row['parameters'] / 1e6:.2f} M" if "parameters" in row else "",
+            f"{row['parameters'] / 1e6:.2f} M",
             _giga(row["macs_modules"]),
             _giga(row["macs_total"]),
             "" if seconds is None else f"{seconds * 1000:.0f} ms",

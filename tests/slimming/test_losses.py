@@ -49,6 +49,8 @@ def test_features_of_every_block_are_seen_whole(teacher):
     with torch.no_grad():
         assert torch.allclose(teacher(IMAGES), embedding, atol=1e-5)
     assert not any(module._forward_hooks for module in teacher.modules())
+    _, blocks = run_observed(teacher, IMAGES, teacher.embedding_features())  # runs in strips
+    assert all(torch.allclose(blocks[name], features[name], atol=1e-5) for name in blocks)
 
 
 def test_a_student_that_equals_its_teacher_has_no_loss(teacher):

@@ -46,12 +46,14 @@ def observed(encoder: nn.Module, names: Iterable[str], see: Callable[[str, Tenso
 def run_observed(encoder: ImageEncoder, images: Tensor, names: Iterable[str] = ()) -> tuple[Tensor, Features]:
     """Embedding (B, C, h, w) and features of a batch, from a frozen encoder.
 
-    Where features are wanted, the encoder runs with grad mode on, which is how it computes every layer whole; being
-    frozen it records no graph. Without features it runs as in inference, in strips.
+    Where features inside blocks are wanted, the encoder runs with grad mode on, which is how it computes every layer
+    whole; being frozen it records no graph. Outputs of blocks are whole in any case, so otherwise it runs as in
+    inference, in strips.
     """
     names = list(names)
     features: Features = {}
-    with torch.enable_grad() if names else torch.no_grad(), observed(encoder, names, features.__setitem__):
+    inside = bool(set(names) - set(encoder.embedding_features()))
+    with torch.set_grad_enabled(inside), observed(encoder, names, features.__setitem__):
         embedding = encoder(images)
     return embedding, features
 
