@@ -55,10 +55,10 @@ def run(options: argparse.Namespace) -> None:
         check_output(out, frozenset())  # says what is there
     paths = find_images(options.images)
     labels = None if options.labels is None else open_dataset(options.labels, _beside(options))
-    device = set_up(options)
+    set_up(options)
     engine = Engine(options.device, config.precision)
-    teacher = load_on(options.teacher, device)
-    student = None if options.student is None else load_on(options.student, device)
+    teacher = load_on(options.teacher, engine.device)
+    student = None if options.student is None else load_on(options.student, engine.device)
     if goes_on and engine.is_main:
         note(f"samlet: {out} holds an unfinished run; continuing it")
     with workspace.locked(engine.is_main):

@@ -46,11 +46,11 @@ class Engine:
     """
 
     def __init__(self, device: str | torch.device = "cpu", precision: PrecisionName = "fp32") -> None:
-        logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from lightning_fabric import Fabric
+        for name in ("lightning.fabric", "lightning_fabric"):  # after the import, which sets them
+            logging.getLogger(name).setLevel(logging.WARNING)
         wanted = torch.device(device)
         local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
