@@ -77,7 +77,7 @@ class SlimConfig:
     procedure: ProcedureName = "alternate"
     stage: StageName = "all"
     importance: Criterion = "disturbed-taylor"
-    accumulation: Accumulation = "squares"
+    accumulation: Accumulation = "sum"
     noises: int = 1
     scoring_images: int = 64
     selection: Selection = "gaussian"
