@@ -3,11 +3,11 @@
 python benchmarks/aligning_speed.py [--model mobile_sam] [--ratio 0.5] [--steps 20] [--image-size 512] [--rounds 2]
     [--micro-batch 4] [--threads 2]
 
-The plain loop (github.com/czg1225/SlimSAM, prune_distill_step1.py and prune_distill_step2.py) gathers the features of
-all blocks of every model on every step, and joins those of like kind to one tensor, whatever α is. In the first stage
-it compares them while α is not 0; in the second it compares them always, times α, and runs both teachers always. It is
-lighter here than there: features are joined once, not block by block, only a block's output is an embedding feature,
-not what stands between attention and MLP too, and what an image needed is freed before the next.
+The plain loop does what the published one does (github.com/czg1225/SlimSAM: prune_distill_step1.py,
+prune_distill_step2.py, image_encoder.py): every model that runs gathers the features of all its blocks on every step
+(queries, keys and values; hidden layers; the stream before and after each MLP) and joins those of like kind to one
+tensor, one block after the other. In the first stage they are compared while α is not 0; in the second always, times α,
+and both teachers always run. Its variables live until the next step sets them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Adam
 
 import samlet
 from common import RESULTS, write
@@ -42,9 +43,6 @@ LEARNING_RATE = 1e-4
 ALPHAS = {"bottleneck": Alpha(name="constant"), "embedding": Alpha(name="dynamic")}
 """The stages, by what they align, and the schedule of α in each."""
 
-Loss = Callable[[Tensor, float], Tensor]
-"""(B, 3, S, S) images and α to a scalar."""
-
 
 def models(name: str, ratio: float) -> tuple[ImageEncoder, ImageEncoder, ImageEncoder]:
     """Teacher v0, v1 with narrower embeddings, v2 with narrower bottlenecks too; all frozen."""
@@ -60,12 +58,17 @@ def models(name: str, ratio: float) -> tuple[ImageEncoder, ImageEncoder, ImageEn
 
 
 def kinds(encoder: ImageEncoder) -> dict[str, list[str]]:
-    """Names of the modules whose outputs the published code gathers, by kind."""
-    inside = encoder.bottleneck_features()
+    """Names of the modules whose outputs (or inputs, after `>`) the published code gathers, by kind."""
+    inside, blocks = encoder.bottleneck_features(), encoder.embedding_features()
+    modules = dict(encoder.named_modules())
+    streams = []
+    for block in blocks:
+        middle = next((f">{block}.{norm}" for norm in ("norm2", "mlp.norm") if f"{block}.{norm}" in modules), None)
+        streams += [block] if middle is None else [block, middle]
     return {
         "qkv": [name for name in inside if name.endswith("qkv")],
         "hidden": [name for name in inside if not name.endswith("qkv")],
-        "blocks": encoder.embedding_features(),
+        "streams": streams,
     }
 
 
@@ -74,46 +77,66 @@ def in_memory_order(feature: Tensor) -> Tensor:
     return feature.flatten() if feature.is_contiguous() else feature.permute(0, 2, 3, 1).flatten()
 
 
-def gather(encoder: ImageEncoder, images: Tensor, names: dict[str, list[str]]) -> tuple[Tensor, dict[str, Tensor]]:
+def gather(encoder: ImageEncoder, images: Tensor, names: dict[str, list[str]]) -> tuple[Tensor, ...]:
     """Embedding (B, C, h, w), and the features of all blocks as one tensor (N,) for each kind.
 
     With grad mode on, a frozen encoder records no graph either, and computes its layers whole.
     """
     features: dict[str, Tensor] = {}
     every = [name for members in names.values() for name in members]
-    with torch.enable_grad(), observed(encoder, every, features.__setitem__):
+
+    def keep_input(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        return lambda _, arguments: features.__setitem__(name, arguments[0])
+
+    inputs = [encoder.get_submodule(n[1:]).register_forward_pre_hook(keep_input(n)) for n in every if n[0] == ">"]
+    outputs = [name for name in every if name[0] != ">"]
+    with torch.enable_grad(), observed(encoder, outputs, features.__setitem__):
         embedding = encoder(images)
-    joined = {k: torch.cat([in_memory_order(features[name]) for name in members]) for k, members in names.items()}
-    return embedding, joined
+    for handle in inputs:
+        handle.remove()
+    joined = []
+    for members in names.values():
+        one = in_memory_order(features[members[0]])
+        for name in members[1:]:
+            one = torch.cat([one, in_memory_order(features[name])])
+        joined.append(one)
+    return embedding, *joined
 
 
-def plain_bottleneck(student: ImageEncoder, teacher: ImageEncoder) -> Loss:
+def plain_bottleneck(student: ImageEncoder, teacher: ImageEncoder, images: Tensor, adam: Adam, steps: int) -> None:
     names = kinds(teacher)
+    for step in range(steps):
+        alpha = ALPHAS["bottleneck"](step, steps)
+        adam.zero_grad(set_to_none=True)
+        for image in images.split(1):
+            target, target_qkv, target_hidden, target_streams = gather(teacher, image, names)
+            embedding, qkv, hidden, streams = gather(student, image, names)
+            if alpha:
+                loss = (1 - alpha) * F.mse_loss(embedding, target)
+                loss = loss + alpha * F.mse_loss(qkv, target_qkv) + alpha * F.mse_loss(hidden, target_hidden)
+            else:
+                loss = F.mse_loss(embedding, target)
+            (loss / BATCH).backward()
+        adam.step()
+    del target_streams, streams
 
-    def loss(images: Tensor, alpha: float) -> Tensor:
-        target, targets = gather(teacher, images, names)
-        embedding, features = gather(student, images, names)
-        if not alpha:
-            return F.mse_loss(embedding, target)
-        inside = sum(F.mse_loss(features[kind], targets[kind]) for kind in ("qkv", "hidden"))
-        return (1 - alpha) * F.mse_loss(embedding, target) + alpha * inside
 
-    return loss
-
-
-def plain_embedding(student: ImageEncoder, teacher: ImageEncoder, middle: ImageEncoder) -> Loss:
-    names = {"blocks": teacher.embedding_features()}
-
-    def loss(images: Tensor, alpha: float) -> Tensor:
-        target, targets = gather(teacher, images, names)
-        middle_target, middle_targets = gather(middle, images, names)
-        embedding, features = gather(student, images, names)
-        del targets  # gathered and never compared, there too
-        blocks = F.mse_loss(features["blocks"], middle_targets["blocks"])
-        total: Tensor = (1 - alpha) * F.mse_loss(embedding, target)
-        return total + alpha * blocks + alpha * F.mse_loss(embedding, middle_target)
-
-    return loss
+def plain_embedding(
+    student: ImageEncoder, teacher: ImageEncoder, middle: ImageEncoder, images: Tensor, adam: Adam, steps: int
+) -> None:
+    names = kinds(teacher)
+    for step in range(steps):
+        alpha = ALPHAS["embedding"](step, steps)
+        adam.zero_grad(set_to_none=True)
+        for image in images.split(1):
+            target, target_qkv, target_hidden, target_streams = gather(teacher, image, names)
+            middle_target, middle_qkv, middle_hidden, middle_streams = gather(middle, image, names)
+            embedding, qkv, hidden, streams = gather(student, image, names)
+            loss = (1 - alpha) * F.mse_loss(embedding, target) + alpha * F.mse_loss(streams, middle_streams)
+            loss = loss + alpha * F.mse_loss(embedding, middle_target)
+            (loss / BATCH).backward()
+        adam.step()
+    del target_qkv, target_hidden, target_streams, middle_qkv, middle_hidden, qkv, hidden
 
 
 def memory() -> tuple[int, int]:
@@ -132,22 +155,26 @@ def measure(variant: str, stage: str, micro_batch: int, options: argparse.Namesp
     torch.manual_seed(0)
     v0, v1, v2 = models(options.model, options.ratio)
     student = (v1 if stage == "bottleneck" else v2).requires_grad_(True)
-    loss: Loss
-    if variant == "plain":
-        loss = plain_bottleneck(student, v0) if stage == "bottleneck" else plain_embedding(student, v0, v1)
-    elif stage == "bottleneck":
-        loss = BottleneckAligning(student, v0, error=options.loss)
-    else:
-        loss = EmbeddingAligning(student, v0, v1, error=options.loss)
     images = torch.randn(BATCH, 3, options.image_size, options.image_size)
-    adam = torch.optim.Adam(student.parameters(), lr=LEARNING_RATE)
+    adam = Adam(student.parameters(), lr=LEARNING_RATE)
+    objective: BottleneckAligning | EmbeddingAligning
+    if stage == "bottleneck":
+        objective = BottleneckAligning(student, v0, error=options.loss)
+    else:
+        objective = EmbeddingAligning(student, v0, v1, error=options.loss)
     baseline = memory()[0]
     start = time.perf_counter()
-    for step in range(options.steps):
-        adam.zero_grad(set_to_none=True)
-        for part in images.split(micro_batch):
-            (loss(part, ALPHAS[stage](step, options.steps)) * (micro_batch / BATCH)).backward()
-        adam.step()
+    if variant == "plain" and stage == "bottleneck":
+        plain_bottleneck(student, v0, images, adam, options.steps)
+    elif variant == "plain":
+        plain_embedding(student, v0, v1, images, adam, options.steps)
+    else:
+        for step in range(options.steps):
+            adam.zero_grad(set_to_none=True)
+            for part in images.split(micro_batch):
+                alpha = ALPHAS[stage](step, options.steps)
+                (objective(part, alpha) * (micro_batch / BATCH)).backward()
+            adam.step()
     seconds = time.perf_counter() - start
     peak = memory()[1]
     return {"seconds": seconds, "peak_bytes": peak, "peak_increase_bytes": peak - baseline}
@@ -224,7 +251,8 @@ def main() -> None:
         f"variant and stage, in turns, medians of {options.rounds} rounds; time of the steps alone; peak: resident "
         "memory of the process, increase: that less what it held before the first step; ratios: samlet over plain, "
         "speed over both stages together, peaks of whichever stage needs more. Both run samlet's encoders, so only "
-        "the loops are compared. plain: the published loop (mse, all features gathered and joined on every step); "
+        "the loops are compared. plain: the published loop (mse, all features gathered and joined on every step, its "
+        "variables kept until the next); "
         f"samlet: its objectives with the loss {loss}",
         {
             "model": options.model,
