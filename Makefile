@@ -31,11 +31,11 @@ test: .venv/test-installed
 
 bench: .venv/test-installed
 	$(BIN)/python benchmarks/encoder_speed.py
-	$(BIN)/python benchmarks/slimming_tables.py curve --image-size 512 --steps 60 --scoring-images 16
+	$(BIN)/python benchmarks/slimming_tables.py curve --image-size 512 --steps 80 --scoring-images 16
 	$(BIN)/python benchmarks/slimming_tables.py switches
 	$(BIN)/python benchmarks/slimming_tables.py importance selection --steps 40 --limit 30
-	$(BIN)/python benchmarks/aligning_speed.py --micro-batch 4
-	$(BIN)/python benchmarks/vit_heads.py
+	$(BIN)/python benchmarks/aligning_speed.py --steps 10 --rounds 1 --micro-batch 4
+	$(BIN)/python benchmarks/vit_heads.py --repeats 5
 	$(BIN)/python benchmarks/baseline.py
 	$(BIN)/python benchmarks/published_costs.py
 	$(BIN)/python scripts/update_docs.py

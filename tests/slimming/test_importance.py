@@ -14,7 +14,7 @@ import samlet
 from samlet.data.datasets import open_dataset
 from samlet.data.images import find_images
 from samlet.data.masks import encode_rle
-from samlet.models import ChannelGroup, Member
+from samlet.models import ChannelGroup, Member, Sam, SamConfig, ViTConfig
 from samlet.slimming.config import SlimConfig
 from samlet.slimming.importance import (
     CRITERIA,
@@ -27,6 +27,7 @@ from samlet.slimming.importance import (
 )
 from samlet.slimming.labels import labelled_sample, mask_loss
 from samlet.slimming.scoring import Scorer
+from samlet.slimming.surgery import cut_encoder
 from samlet.training.batches import Photographs
 from samlet.training.engine import Engine
 from tests.conftest import make_tiny, make_vit
@@ -194,3 +195,14 @@ def test_labels_may_lie_apart_from_their_photographs(labelled, tmp_path):
     assert len(next(iter(dataset)).annotations) == 1
     with pytest.raises(samlet.InputError, match=r"holds no ID\.json"):
         open_dataset(tmp_path, labelled)
+
+
+@pytest.mark.parametrize(("ratio", "stream", "head", "mlp"), [(0.5, 384, 32, 1536), (0.77, 168, 14, 696)])
+def test_uniform_selection_gives_the_published_shapes(photo_folder, ratio, stream, head, mlp):
+    encoder = ViTConfig.uniform(embed_dim=768, depth=2, num_heads=12, global_blocks=(1,), image_size=64)
+    sam = Sam(SamConfig(encoder=encoder))
+    chooser = scorer(sam, photo_folder, importance="magnitude", selection="uniform", ratio=ratio)
+    cut = cut_encoder(sam.image_encoder, chooser.choose(sam.image_encoder, ("embedding", "bottleneck"))).config
+    assert (cut.embed_dim, cut.num_heads, cut.mlp_dims) == (stream, (12, 12), (mlp, mlp))
+    assert cut.qk_dims == cut.v_dims == (head, head)
+    assert cut.scale_dim == 64

@@ -236,8 +236,9 @@ def _add_slim_pruning(group: Any) -> None:
         {
             "whole": "whole attention heads are cut first, then channels in those that stay (beyond the paper; faster)",
             "channels": "every head loses the same channels (published)",
+            "auto": "channels with the uniform selection, whole with all others",
         },
-        "whole",
+        "auto",
         "how attention is cut",
     )
     group.add_argument(

@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> None:
         noises=options.noises,
         scoring_images=options.scoring_images,
         selection="uniform" if options.selection == "local" else options.selection,
-        whole_heads=options.heads == "whole",
+        whole_heads=None if options.heads == "auto" else options.heads == "whole",
         recovery_images=options.recovery_images,
         decoder_aware=options.decoder_aware,
         loss=options.loss,
@@ -77,8 +77,10 @@ def run(options: argparse.Namespace) -> None:
         origin = report.provenance(made, Path(options.teacher).name, options.images.resolve().name)
         # First the model: whatever comes after, it is safe.
         native.write(made.sam, out, origin, overwrite=True, run_folder=True)
+        if made.skipped:
+            note(f"samlet: {len(made.skipped)} photographs could not be used:")
         for reason in made.skipped.values():
-            note(f"samlet: skipped: {reason}")
+            note(f"samlet:   {reason}")
         note("samlet: measuring cost and agreement with the teacher")
         figures = report.measure(made)
         found = report.to_json(made, figures)

@@ -50,7 +50,8 @@ class SlimConfig:
         noises: draws of noise on each scoring image, for `disturbed-taylor` and `hessian`.
         scoring_images: photographs that importance is estimated on (published code: 1,000).
         selection: see `selection.SELECTIONS`; embeddings are always cut uniformly.
-        whole_heads: cut whole attention heads first, then channels inside those that stay.
+        whole_heads: cut whole attention heads first, then channels inside those that stay; None for whenever blocks are
+            ranked together, so that `uniform` gives the published shapes.
         recovery_images: photographs that cut layers are refitted on by least squares; 0 for no recovery.
         decoder_aware: weight the embedding's error by what the mask decoder reads.
         loss: how features are compared: `mse` as in the paper, or `relative`, mse over the target's variance.
@@ -81,7 +82,7 @@ class SlimConfig:
     noises: int = 1
     scoring_images: int = 64
     selection: Selection = "gaussian"
-    whole_heads: bool = True
+    whole_heads: bool | None = None
     recovery_images: int = 64
     decoder_aware: bool = False
     loss: ErrorName = "relative"
@@ -139,6 +140,11 @@ class SlimConfig:
                 f"cache {self.cache} keeps the embeddings of photographs as they are, but they are cropped and "
                 "mirrored at random; turn that off (augment=False, --no-augment) or leave the cache out"
             )
+
+    @property
+    def cuts_heads(self) -> bool:
+        """Whether whole heads are cut."""
+        return self.selection != "uniform" if self.whole_heads is None else self.whole_heads
 
     def total_steps(self, images: int) -> int:
         """Optimizer steps in all for so many training photographs."""

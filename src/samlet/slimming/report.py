@@ -231,7 +231,7 @@ def settings(run: SlimRun) -> dict[str, str]:
         found["selection"] = f"{config.selection}: {SELECTIONS[config.selection]}"
         found["heads"] = (
             "whole heads are cut first, then channels inside those that stay"
-            if config.whole_heads
+            if config.cuts_heads
             else "every head loses the same channels"
         )
         found["recovery"] = (

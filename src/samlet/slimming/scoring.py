@@ -59,7 +59,7 @@ class Scorer:
         """
         config, kept = self.config, Kept()
         inside = config.ratio
-        if "bottleneck" in kinds and config.whole_heads:
+        if "bottleneck" in kinds and config.cuts_heads:
             heads = [g for g in encoder.channel_groups() if g.kind == "head"]
             kept = select_heads(heads, self.scores(encoder, heads), config.ratio, config.selection)
             encoder = cut_encoder(encoder, kept)
