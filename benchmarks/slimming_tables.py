@@ -1,6 +1,6 @@
-"""The tables of slimming `mobile_sam`: importance, selection, switches, and the curve over ratios.
+"""The tables of slimming `mobile_sam`: importance, selection, switches, the curve over ratios, and two longer runs.
 
-python benchmarks/slimming_tables.py importance|selection|switches|curve [...] [--steps N] [--image-size N]
+python benchmarks/slimming_tables.py importance|selection|switches|curve|longer [...] [--steps N] [--image-size N]
 
 Every row is one run of `samlet.slimming.run`, evaluated on photographs held out (agreement with the teacher) and on
 photographs with human masks. A row that the result file has already, with the same settings, is not run again, so a
@@ -91,7 +91,13 @@ def curve() -> Iterator[tuple[str, Settings]]:
         yield f"{ratio:g}", {**OURS, "ratio": ratio}
 
 
-TABLES = {"importance": importance, "selection": selection, "switches": switches, "curve": curve}
+def longer() -> Iterator[tuple[str, Settings]]:
+    """The two ratios of the paper, for budgets that are larger than the curve's."""
+    for ratio in RATIOS:
+        yield f"{ratio:g}", {**OURS, "ratio": ratio, "learning_rate": 2e-4}
+
+
+TABLES = {"importance": importance, "selection": selection, "switches": switches, "curve": curve, "longer": longer}
 
 
 def human_data() -> dict[str, Dataset]:
@@ -124,7 +130,7 @@ def one_row(name: str, settings: Settings, teacher: samlet.Sam, options: argpars
             "image_size": options.image_size,
             "scoring_images": options.scoring_images,
             "precision": options.precision,
-            "micro_batch": 4,
+            "micro_batch": options.micro_batch,
             "augment": True,
             **settings,
         }
@@ -201,10 +207,14 @@ def table(name: str, options: argparse.Namespace, teacher: samlet.Sam) -> None:
         "seed 0 where a row names none; MACs at 1024"
     )
     for row_name, settings in list(TABLES[name]())[: options.rows]:
+        if options.only not in (None, row_name):
+            continue
         if any(row["name"] == row_name and row["settings"] == settings for row in content["rows"]):
             continue
         print(name, row_name, settings, flush=True)
-        content["rows"].append(one_row(row_name, settings, teacher, options))
+        row = one_row(row_name, settings, teacher, options)
+        content = json.loads(path.read_text()) if path.is_file() else content  # another process may have added some
+        content["rows"].append(row)
         write(f"slimming_{name}", protocol, content, options.out, quiet=True)
         last = content["rows"][-1]
         print(json.dumps({key: last[key] for key in ("agreement", "miou", "macs_modules", "seconds")}), flush=True)
@@ -228,6 +238,8 @@ def main() -> None:
     parser.add_argument("--scoring-images", type=int, default=32)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
     parser.add_argument("--limit", type=int, default=50, help="photographs with human masks of each set; 0 for all")
+    parser.add_argument("--micro-batch", type=int, default=4, help="photographs computed at once")
+    parser.add_argument("--only", metavar="NAME", help="only the rows of that name")
     parser.add_argument("--rows", type=int, help="only the first so many rows")
     parser.add_argument("--repeats", type=int, default=10, help="latency measurements of each model of the curve")
     parser.add_argument("--threads", type=int, default=2)
