@@ -206,6 +206,7 @@ def table(name: str, options: argparse.Namespace, teacher: samlet.Sam) -> None:
         f"{options.image_size}, first {options.limit or 'all'} images of each set; "
         "seed 0 where a row names none; MACs at 1024"
     )
+    write(f"slimming_{name}", protocol, content, options.out, quiet=True)
     for row_name, settings in list(TABLES[name]())[: options.rows]:
         if options.only not in (None, row_name):
             continue
@@ -213,14 +214,14 @@ def table(name: str, options: argparse.Namespace, teacher: samlet.Sam) -> None:
             continue
         print(name, row_name, settings, flush=True)
         row = one_row(row_name, settings, teacher, options)
-        content = json.loads(path.read_text()) if path.is_file() else content  # another process may have added some
+        content = json.loads(path.read_text())  # another process may have added some
         content["rows"].append(row)
         write(f"slimming_{name}", protocol, content, options.out, quiet=True)
         last = content["rows"][-1]
         print(json.dumps({key: last[key] for key in ("agreement", "miou", "macs_modules", "seconds")}), flush=True)
     if name == "curve" and options.repeats:
         content["latency_s"] = latencies(content["rows"], teacher, options.repeats)
-    write(f"slimming_{name}", protocol, content, options.out, quiet=True)
+        write(f"slimming_{name}", protocol, content, options.out, quiet=True)
 
 
 def default_images() -> Path:
