@@ -29,6 +29,11 @@ def decode_rle(rle: RLE) -> Mask:
     return coco_mask.decode(rle).astype(bool)
 
 
+def rle_area(rle: RLE) -> int:
+    """Number of pixels of a compressed COCO RLE."""
+    return int(coco_mask.area(rle))
+
+
 def rle_from_segmentation(segmentation: Any, height: int, width: int) -> RLE:
     """RLE of a COCO `segmentation`: polygons, uncompressed or compressed RLE."""
     if isinstance(segmentation, list):

@@ -90,7 +90,7 @@ class Predictor:
         images = cast("list[AnyImage]", list(image) if isinstance(image, list | tuple) else [image])
         self._embeddings, self._frames = [], []
         for entry in images:
-            pixels, frame = preprocess(_as_rgb(entry), self.image_size, self.sam.pixel_mean, self.sam.pixel_std)
+            pixels, frame = preprocess(as_rgb(entry), self.image_size, self.sam.pixel_mean, self.sam.pixel_std)
             self._embeddings.append(self.sam.encode(pixels[None].to(self.sam.dtype)))
             self._frames.append(frame)
 
@@ -188,7 +188,8 @@ def decode(sam: Sam, embedding: Tensor, prompts: Prompts) -> tuple[Tensor, Tenso
     return torch.cat([o.low_res for o in outputs]), torch.cat([o.iou for o in outputs])
 
 
-def _as_rgb(image: AnyImage) -> RGBImage:
+def as_rgb(image: AnyImage) -> RGBImage:
+    """An image of any kind that callers may pass as (H, W, 3) uint8 RGB."""
     if isinstance(image, str | Path):
         return read_image(image)
     if isinstance(image, Image.Image):

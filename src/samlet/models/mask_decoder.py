@@ -87,17 +87,19 @@ class TwoWayBlock(nn.Module):
     def forward(
         self, tokens: Tensor, image: Tensor, token_positions: Tensor, image_positions: Tensor, valid: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        if self.first:  # the token positions are the tokens themselves here, so they are not added again
-            tokens = self.self_attn(tokens, tokens, tokens, valid)
-        else:
-            q = tokens + token_positions
-            tokens = tokens + self.self_attn(q, q, tokens, valid)
-        tokens = self.norm1(tokens)
+        tokens = self.attend_to_each_other(tokens, token_positions, valid)
         image_keys = image + image_positions
         tokens = self.norm2(tokens + self.cross_attn_token_to_image(tokens + token_positions, image_keys, image))
         tokens = self.norm3(tokens + self.mlp(tokens))
         update = self.cross_attn_image_to_token(image_keys, tokens + token_positions, tokens, valid)
         return tokens, self.norm4(image + update)
+
+    def attend_to_each_other(self, tokens: Tensor, positions: Tensor, valid: Tensor | None) -> Tensor:
+        """The tokens (P, T, C) after their self-attention."""
+        if self.first:  # the token positions are the tokens themselves here, so they are not added again
+            return self.norm1(self.self_attn(tokens, tokens, tokens, valid))
+        q = tokens + positions
+        return self.norm1(tokens + self.self_attn(q, q, tokens, valid))
 
 
 class TwoWayTransformer(nn.Module):

@@ -1,0 +1,57 @@
+"""Where everything mode clicks: grids of points, their subset for a first round, and overlapping crops."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Box = tuple[int, int, int, int]
+"""x0, y0, x1, y1 in pixels, x1 and y1 exclusive."""
+
+Points = NDArray[np.float64]
+"""(N, 2) x, y."""
+
+
+def point_grid(points_per_side: int) -> Points:
+    """Cell centres of a square grid over [0, 1]², row by row, (points_per_side², 2)."""
+    axis = (np.arange(points_per_side) + 0.5) / points_per_side
+    return np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+
+
+def sparse_subset(points_per_side: int, sparse_per_side: int) -> NDArray[np.bool_]:
+    """Which points of a grid make an even grid of fewer points a side, symmetric to both axes, (points_per_side²,)."""
+    axis = np.zeros(points_per_side, bool)
+    ideal = (np.arange(sparse_per_side) + 0.5) * points_per_side / sparse_per_side - 0.5
+    first_half = np.floor(ideal[: (sparse_per_side + 1) // 2]).astype(int)
+    axis[first_half] = True
+    axis[points_per_side - 1 - first_half] = True
+    return np.logical_and.outer(axis, axis).ravel()
+
+
+def crop_boxes(height: int, width: int, layers: int, overlap_ratio: float) -> list[tuple[Box, int]]:
+    """The whole image, then in layer i its cover by 2^i x 2^i overlapping crops (segment-anything's layout).
+
+    Args:
+        height: of the image, pixels.
+        width: of the image, pixels.
+        layers: number of layers besides the whole image.
+        overlap_ratio: overlap of neighbours in the first layer over the image's shorter side; half in each next one.
+
+    Returns:
+        Boxes inside the image, each with its layer (0 for the whole image).
+    """
+    boxes: list[tuple[Box, int]] = [((0, 0, width, height), 0)]
+    for layer in range(1, layers + 1):
+        count = 2**layer
+        overlap = int(overlap_ratio * min(height, width) * 2 / count)
+        crop_width = math.ceil((overlap * (count - 1) + width) / count)
+        crop_height = math.ceil((overlap * (count - 1) + height) / count)
+        for column in range(count):
+            for row in range(count):
+                x0, y0 = (crop_width - overlap) * column, (crop_height - overlap) * row
+                box = (x0, y0, min(x0 + crop_width, width), min(y0 + crop_height, height))
+                if box[0] < box[2] and box[1] < box[3]:
+                    boxes.append((box, layer))
+    return boxes
