@@ -17,14 +17,16 @@ if TYPE_CHECKING:
     from samlet.checkpoints import save
     from samlet.errors import CheckpointError, InputError, SamletError
     from samlet.evaluation import cost, evaluate
-    from samlet.inference import Prediction, Predictor
+    from samlet.inference import EverythingOptions, MaskGenerator, Prediction, Predictor
     from samlet.models import Sam, SamConfig, TinyViTConfig, ViTConfig
     from samlet.slimming import SlimConfig, slim
     from samlet.zoo import load
 
 _HOMES = {
     "CheckpointError": "errors",
+    "EverythingOptions": "inference",
     "InputError": "errors",
+    "MaskGenerator": "inference",
     "Prediction": "inference",
     "Predictor": "inference",
     "Sam": "models",
@@ -42,7 +44,9 @@ _HOMES = {
 
 __all__ = [
     "CheckpointError",
+    "EverythingOptions",
     "InputError",
+    "MaskGenerator",
     "Prediction",
     "Predictor",
     "Sam",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from samlet.checkpoints.writing import RESULT_FILES, check_output, new_folder, write_json
+from samlet.cli import segment_everything
 from samlet.cli.common import columns, load_on, set_up, show
 from samlet.data.images import read_image
 from samlet.data.masks import bounding_box, encode_rle
@@ -29,10 +30,15 @@ def _numbers(text: str, option: str, form: str, counts: tuple[int, ...]) -> list
 
 def run(options: argparse.Namespace) -> None:
     """Segment one image into a new folder."""
+    if options.everything:
+        if options.point or options.box:
+            raise InputError("--everything takes no prompts; leave out --point and --box, or --everything")
+        segment_everything.run(options)
+        return
     clicks = [_numbers(text, "--point", "X,Y or X,Y,0 or X,Y,1", (2, 3)) for text in options.point]
     boxes = [_numbers(text, "--box", "X0,Y0,X1,Y1", (4,)) for text in options.box]
     if not clicks and not boxes:
-        raise InputError("no prompt was given; expected --point X,Y or --box X0,Y0,X1,Y1")
+        raise InputError("no prompt was given; expected --point X,Y, --box X0,Y0,X1,Y1 or --everything")
     if clicks and len(boxes) > 1:
         raise InputError(
             f"{len(clicks)} points and {len(boxes)} boxes were given together; points refine exactly one box, so give "

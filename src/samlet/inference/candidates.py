@@ -24,7 +24,6 @@ _SAMPLE_DOUBT = 3.0  # stability on n samples is trusted to this over n^0.75: a 
 _MAX_STORED = 1 << 25  # low-res logits of candidates kept before some are suppressed early: 64 MB
 
 
-
 def _low_res_doubt(cells: int) -> float:
     """How far stability of a mask of so many low-res cells may change from low to full resolution.
 
@@ -199,7 +198,7 @@ class CropMasks:
     def _settle(self, samples: Tensor) -> None:
         self._settled |= (samples > self.options.high_threshold).cpu().numpy()
 
-    def settle(self, touches_edge: EdgeTest) -> list[Found]:
+    def settle(self, touches_edge: EdgeTest) -> Iterator[Found]:
         """Non-maximum suppression over all candidates, best predicted IoU first.
 
         Only masks that are not surely suppressed are computed at full resolution.
@@ -208,7 +207,6 @@ class CropMasks:
             touches_edge: whether a box (x0, y0, x1, y1, inclusive, pixels of the crop) is cut off by the crop.
         """
         limit = self.options.box_nms_thresh
-        found: list[Found] = []
         boxes = np.zeros((0, 4))
         for candidate in sorted(self._candidates, key=lambda c: (-c.iou, c.order)):
             if not self.options.exact and self._surely_overlaps(candidate.window, boxes):
@@ -218,8 +216,7 @@ class CropMasks:
                 continue
             if (box_iou(mask.box, boxes) <= limit).all():
                 boxes = np.concatenate([boxes, [mask.box]])
-                found.append(Found(candidate.iou, candidate.point, mask))
-        return found
+                yield Found(candidate.iou, candidate.point, mask)
 
     def _suppress_early(self) -> None:
         """Drop candidates that a better one, which is surely stable, surely suppresses.
@@ -260,7 +257,7 @@ class CropMasks:
             return False
         inner = np.array(self._box(window))
         height, width = self.upscaler.cell
-        outer = inner + [-width, -height, width, height]
+        outer = inner + np.array([-width, -height, width, height])
         common = (np.minimum(inner[2:], boxes[:, 2:]) - np.maximum(inner[:2], boxes[:, :2])).clip(min=0).prod(axis=1)
         union = (outer[2:] - outer[:2]).prod() + (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) - common
         return bool((common / np.maximum(union, 1e-12) > self.options.box_nms_thresh).any())

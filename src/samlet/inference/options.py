@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -48,7 +49,7 @@ class EverythingOptions:
 
     strategy: Strategy = "grid"
     points_per_side: int | None = 32
-    points_per_batch: int = 8
+    points_per_batch: int = 4
     point_grids: tuple[Points, ...] | None = None
     pred_iou_thresh: float = 0.88
     stability_score_thresh: float = 0.95
@@ -153,5 +154,5 @@ def _multiplies_bf16(device: torch.device) -> bool:
     """Whether bfloat16 products run on this device's own units."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
-    capabilities: dict[str, Any] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    capabilities: Mapping[str, Any] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return device.type == "cpu" and any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))

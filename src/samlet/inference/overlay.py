@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from samlet.data.images import RGBImage
-from samlet.data.masks import Mask
+from samlet.data.masks import RLE, Mask, bounding_box, decode_rle, interior_point, rle_area
 
 _OPACITY = 0.5
 _GOLDEN_ANGLE = 0.381966
@@ -19,20 +19,51 @@ _FOREGROUND, _BACKGROUND = (40, 200, 90), (230, 60, 60)
 
 
 def colour(index: int) -> tuple[int, int, int]:
-    """The colour of the mask of that number; neighbouring numbers are far apart in hue."""
-    red, green, blue = colorsys.hsv_to_rgb((0.58 + index * _GOLDEN_ANGLE) % 1.0, 0.85, 1.0)
+    """The colour of the mask of that number; neighbouring numbers are far apart in hue, the next dozen is paler."""
+    saturation, value = ((0.85, 1.0), (0.55, 1.0), (0.9, 0.7))[index // 12 % 3]
+    red, green, blue = colorsys.hsv_to_rgb((0.58 + index * _GOLDEN_ANGLE) % 1.0, saturation, value)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def draw_masks(image: RGBImage, masks: Sequence[Mask]) -> RGBImage:
-    """A copy of an (H, W, 3) image with tinted masks (H, W), their edges white; small masks lie above large ones."""
-    canvas = image.astype(np.float32)
-    edge = max(1, round(max(image.shape[:2]) / 500))
-    for index in sorted(range(len(masks)), key=lambda i: -np.count_nonzero(masks[i])):
-        mask = masks[index]
-        canvas[mask] = (1 - _OPACITY) * canvas[mask] + _OPACITY * np.array(colour(index), np.float32)
-        canvas[mask & ~ndimage.binary_erosion(mask, iterations=edge, border_value=1)] = 255
-    return canvas.round().astype(np.uint8)
+def draw_masks(image: RGBImage, masks: Sequence[Mask | RLE], labels: bool = False) -> RGBImage:
+    """A copy of an (H, W, 3) image with tinted masks, their edges white; small masks lie above large ones.
+
+    Args:
+        image: (H, W, 3).
+        masks: (H, W) bool, or COCO RLE, of which one at a time is decoded.
+        labels: write each mask's number on it.
+    """
+    canvas = image.copy()
+    edge = max(1, round(max(image.shape[:2]) / 800))
+    places = []
+    for index in sorted(range(len(masks)), key=lambda i: -_area(masks[i])):
+        given = masks[index]
+        mask = decode_rle(given) if isinstance(given, dict) else given
+        x, y, width, height = bounding_box(mask)
+        if not width:
+            continue
+        y0, x0 = max(y - 1, 0), max(x - 1, 0)  # a pixel more, so that the erosion sees the outside
+        window = (slice(y0, y + height + 1), slice(x0, x + width + 1))
+        part, pixels = mask[window], canvas[window]
+        tint = (1 - _OPACITY) * pixels[part] + _OPACITY * np.array(colour(index), np.float32)
+        pixels[part] = tint.round().astype(np.uint8)
+        pixels[part & ~ndimage.binary_erosion(part, iterations=edge, border_value=1)] = 255
+        if labels:
+            places.append((index, interior_point(mask)))
+    return _number(canvas, places) if labels else canvas
+
+
+def _area(mask: Mask | RLE) -> int:
+    return rle_area(mask) if isinstance(mask, dict) else int(np.count_nonzero(mask))
+
+
+def _number(image: RGBImage, places: Sequence[tuple[int, tuple[int, int]]]) -> RGBImage:
+    picture = Image.fromarray(image)
+    draw = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(max(10, round(max(image.shape[:2]) / 70)))
+    for index, place in places:
+        draw.text(place, str(index), fill="white", stroke_fill="black", stroke_width=2, anchor="mm", font=font)
+    return np.array(picture)
 
 
 def draw_prompts(

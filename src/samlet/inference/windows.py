@@ -83,7 +83,10 @@ class Upscaler:
         self._columns = _Axis(low_res_size[1], size, resized[1], frame.width)
         self.shape = (int(self._rows.last.max()) + 1, int(self._columns.last.max()) + 1)
         """Rows and columns of the low-res logits that the image reaches; the rest is padding."""
-        self.cell = (size / low_res_size[0] * frame.height / resized[0], size / low_res_size[1] * frame.width / resized[1])
+        self.cell = (
+            size / low_res_size[0] * frame.height / resized[0],
+            size / low_res_size[1] * frame.width / resized[1],
+        )
         """Height and width of a low-res cell, pixels of the original image."""
 
     def window(self, logits: Tensor, floor: float, top: int = 0, left: int = 0) -> LogitWindow:

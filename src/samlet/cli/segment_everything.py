@@ -1,0 +1,103 @@
+"""`samlet segment --everything`: all masks of an image, of a folder of images, or of a video's frames."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from samlet.checkpoints.writing import RESULT_FILES, check_output, new_folder, write_json
+from samlet.cli.common import columns, load_on, note, set_up, show
+from samlet.data.images import read_image
+from samlet.data.masks import encode_rle, rle_from_segmentation
+from samlet.data.sources import is_image_file, open_source
+from samlet.errors import InputError, SamletError
+from samlet.inference.batch import segment_source
+from samlet.inference.everything import Everything, MaskGenerator
+from samlet.inference.options import EverythingOptions, option_names
+from samlet.inference.overlay import draw_masks
+
+_MASKS_SHOWN = 10
+
+
+def run(options: argparse.Namespace) -> None:
+    """Segment everything."""
+    chosen = {name: getattr(options, name) for name in option_names() if hasattr(options, name)}
+    EverythingOptions(**chosen)
+    if is_image_file(options.image):
+        _one(options, chosen)
+    else:
+        _many(options, chosen)
+
+
+def _one(options: argparse.Namespace, chosen: dict[str, Any]) -> None:
+    for given, name in (
+        (options.workers > 1, "--workers"),
+        (options.format, "--format"),
+        (options.every > 1, "--every"),
+    ):
+        if given:
+            raise InputError(f"{name} is for folders and videos, and {options.image} is one image; leave it out")
+    check_output(options.out, RESULT_FILES, options.overwrite)
+    image = read_image(options.image)
+    generate = MaskGenerator(load_on(options.model, set_up(options)), **chosen)
+    masks = generate(image)
+    codes = _codes(masks)
+    with new_folder(options.out, RESULT_FILES, options.overwrite) as folder:
+        if generate.options.output_mode == "binary_mask":
+            _write_pictures(masks, folder)
+        content = {"masks": list(masks), "seconds": masks.seconds, "decoder_prompts": masks.decoder_prompts}
+        write_json(folder / "masks.json", content)
+        Image.fromarray(draw_masks(image, codes, labels=options.labels)).save(folder / "overlay.png")
+    rows = [("MASK", "AREA", "BOX (x, y, w, h)", "PREDICTED IOU", "STABILITY")]
+    for i, mask in enumerate(masks[:_MASKS_SHOWN]):
+        box = ", ".join(str(v) for v in mask["bbox"])
+        rows.append((str(i), str(mask["area"]), box, f"{mask['predicted_iou']:.3f}", f"{mask['stability_score']:.3f}"))
+    more = f"\n… {len(masks) - _MASKS_SHOWN} more" if len(masks) > _MASKS_SHOWN else ""
+    summary = f"{len(masks)} masks from {masks.decoder_prompts} prompts in {masks.seconds:.2f} s"
+    show(options, content, f"{columns(rows)}{more}\n{summary}\n{options.out}: masks.json, overlay.png")
+
+
+def _codes(masks: Everything) -> list[dict[str, Any]]:
+    """The masks as RLE, whatever they are."""
+    height, width = masks.size
+    given = [mask["segmentation"] for mask in masks]
+    return [
+        rle_from_segmentation(one, height, width) if isinstance(one, dict | list) else encode_rle(one) for one in given
+    ]
+
+
+def _write_pictures(masks: Everything, folder: Path) -> None:
+    """Binary masks as PNG files, which `segmentation` then names."""
+    (folder / "masks").mkdir()
+    for number, mask in enumerate(masks):
+        name = f"masks/{number:04d}.png"
+        Image.fromarray(mask["segmentation"]).save(folder / name)
+        mask["segmentation"] = name
+
+
+def _many(options: argparse.Namespace, chosen: dict[str, Any]) -> None:
+    source = open_source(options.image, options.every)
+    result = segment_source(
+        load_on(options.model, set_up(options)),
+        source,
+        options.out,
+        format=options.format or "jsonl",
+        overlays=options.overlays,
+        labels=options.labels,
+        workers=options.workers,
+        overwrite=options.overwrite,
+        **chosen,
+    )
+    if result.failed and not result.images:
+        name, reason = next(iter(result.failed.items()))
+        raise SamletError(f"all {len(result.failed)} images failed; the first, {name}: {reason}")
+    content = {**dataclasses.asdict(result), "failed": [{"image": k, "reason": v} for k, v in result.failed.items()]}
+    if result.continued:
+        note(f"samlet: {result.continued} images were there already")
+    text = f"{result.images} images, {result.masks} masks in this run, {len(result.failed)} failed, "
+    text += f"{result.decoder_prompts} prompts, {result.seconds:.1f} s\n{options.out}"
+    show(options, content, "\n".join([text, *(f"failed: {k}: {v}" for k, v in result.failed.items())]))

@@ -1,0 +1,101 @@
+"""Images to work through in order: those of a folder, or the frames of a video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from samlet.data.images import EXTENSIONS, RGBImage, find_images, read_image
+from samlet.errors import InputError
+
+VIDEO_EXTENSIONS = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg"})
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image of a source.
+
+    Attributes:
+        name: what it is called in results: the path inside the folder, or the frame's number.
+        content: its file, or its pixels (H, W, 3) RGB.
+    """
+
+    name: str
+    content: Path | RGBImage
+
+    def read(self) -> RGBImage:
+        """The pixels (H, W, 3) RGB; raises InputError for a file that is no image."""
+        return read_image(self.content) if isinstance(self.content, Path) else self.content
+
+
+@dataclass(frozen=True)
+class Source:
+    """Images in a fixed order.
+
+    Attributes:
+        path: what the user named.
+        count: how many images there are; None where nobody knows before the end.
+    """
+
+    path: Path
+    count: int | None
+    _entries: Callable[[], Iterator[Entry]]
+
+    def __iter__(self) -> Iterator[Entry]:
+        return self._entries()
+
+
+def open_source(path: str | Path, every: int = 1) -> Source:
+    """Open a folder of images or a video.
+
+    Args:
+        path: folder, or video file.
+        every: of a video's frames, take the first of each so many.
+
+    Raises:
+        InputError: neither, no image in it, or `every` below 1.
+    """
+    path = Path(path).expanduser()
+    if every < 1:
+        raise InputError(f"every is {every}; expected at least 1, which takes all frames")
+    if path.is_file() and path.suffix.lower() in VIDEO_EXTENSIONS:
+        return _open_video(path, every)
+    if path.is_file():
+        kinds = ", ".join(sorted(VIDEO_EXTENSIONS))
+        raise InputError(f"{path} is neither a folder nor a video; expected a folder of images, or a file in {kinds}")
+    images = find_images(path)
+    entries = [Entry(image.relative_to(path).as_posix(), image) for image in images]
+    return Source(path, len(entries), lambda: iter(entries))
+
+
+def is_image_file(path: Path) -> bool:
+    """Whether a path names one image rather than a folder or a video."""
+    return path.suffix.lower() in EXTENSIONS or not (path.is_dir() or path.suffix.lower() in VIDEO_EXTENSIONS)
+
+
+def _open_video(path: Path, every: int) -> Source:
+    try:
+        import av
+    except ImportError as error:
+        raise InputError(f"{path} is a video, and PyAV is not installed; run: pip install 'samlet[video]'") from error
+
+    def frames() -> Iterator[Entry]:
+        try:
+            with av.open(str(path)) as container:
+                if not container.streams.video:
+                    raise InputError(f"{path} holds no video stream; expected a video")
+                for number, frame in enumerate(container.decode(video=0)):
+                    if number % every == 0:
+                        yield Entry(f"frame-{number:06d}.png", np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
+        except av.FFmpegError as error:
+            raise InputError(f"{path} cannot be decoded: {error}; convert it, for instance to MP4") from error
+
+    try:
+        with av.open(str(path)) as container:
+            total = container.streams.video[0].frames if container.streams.video else 0
+    except av.FFmpegError as error:
+        raise InputError(f"{path} cannot be opened as a video: {error}; convert it, for instance to MP4") from error
+    return Source(path, -(-total // every) or None, frames)

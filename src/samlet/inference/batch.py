@@ -1,0 +1,171 @@
+"""Everything mode over a folder or a video, into files: resumable, failures counted and named."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from PIL import Image
+from tqdm import tqdm
+
+from samlet.checkpoints.locking import take
+from samlet.checkpoints.writing import write_json
+from samlet.data.masks import rle_from_segmentation
+from samlet.data.sources import Entry, Source
+from samlet.errors import InputError
+from samlet.inference.everything import Everything
+from samlet.inference.options import EverythingOptions
+from samlet.inference.overlay import draw_masks
+from samlet.inference.results import JsonLines, Sa1bFiles
+from samlet.inference.workers import segment_many
+from samlet.models import Sam
+
+Format = Literal["jsonl", "sa1b"]
+
+_RECIPE, _LINES, _FAILURES, _OVERLAYS, _LOCK = "run.json", "masks.jsonl", "failures.json", "overlays", "run.lock"
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """What a run over many images did.
+
+    Attributes:
+        images: with masks in the output, earlier runs included.
+        masks: of the images of this run.
+        continued: images that earlier runs had written.
+        failed: why images have no masks, by name.
+        decoder_prompts: of this run.
+        seconds: of this run.
+    """
+
+    images: int
+    masks: int
+    continued: int
+    failed: dict[str, str]
+    decoder_prompts: int
+    seconds: float
+
+
+def segment_source(
+    sam: Sam,
+    source: Source,
+    out: Path,
+    format: Format = "jsonl",
+    overlays: bool = False,
+    labels: bool = False,
+    workers: int = 1,
+    overwrite: bool = False,
+    progress: bool = True,
+    **options: Any,
+) -> BatchResult:
+    """Masks of all images of a source, into a folder.
+
+    The same call on the same folder continues where an earlier one was stopped.
+
+    Args:
+        sam: the model.
+        source: from `open_source`.
+        out: the folder: `masks.jsonl` with one line an image, or SA-1B's `ID.json` files; `failures.json` if any.
+        format: `jsonl`, or `sa1b`, which `open_dataset` reads back.
+        overlays: also draw each image with its masks, into `overlays/`.
+        labels: number the masks there.
+        workers: processes.
+        overwrite: begin again where an earlier run stands.
+        progress: show a progress bar.
+        **options: fields of `EverythingOptions`; the output mode is COCO RLE, in `jsonl` also polygons.
+
+    Raises:
+        InputError: the folder holds something else, or a run with other settings.
+    """
+    start = time.perf_counter()
+    chosen = EverythingOptions(**options)
+    if chosen.output_mode == "binary_mask" or (format == "sa1b" and chosen.output_mode != "coco_rle"):
+        raise InputError(f"output mode {chosen.output_mode} does not fit format {format}; use coco_rle")
+    settings = {name: value for name, value in dataclasses.asdict(chosen).items() if name != "points_per_batch"}
+    recipe = json.loads(json.dumps({"format": format, "model": sam.fingerprint(), **settings}, default=_as_list))
+    out = _open(out.expanduser().resolve(), recipe, overwrite)
+    with (out / _LOCK).open("ab") as lock:
+        if not take(lock):
+            raise InputError(f"another process writes to {out}; wait for it, or name another folder")
+        results = Sa1bFiles(out) if format == "sa1b" else JsonLines(out / _LINES)
+        done = set(results.done())
+        before = len(done)
+        masks = prompts = 0
+        failed: dict[str, str] = {}
+        with tqdm(total=source.count, initial=before, unit="image", disable=None if progress else True) as bar:
+            for entry, answer in segment_many(sam, _remaining(source, done), workers, **options):
+                bar.update()
+                try:
+                    if isinstance(answer, str):
+                        raise InputError(answer)
+                    results.write(entry, answer)
+                except InputError as error:
+                    failed[entry.name] = str(error)
+                    bar.write(f"{entry.name} failed: {error}")
+                    continue
+                done.add(entry.name)
+                masks += len(answer)
+                prompts += answer.decoder_prompts
+                bar.set_postfix(masks=masks, failed=len(failed))
+                if overlays:
+                    _draw(entry, answer, out / _OVERLAYS, labels)
+    (out / _FAILURES).unlink(missing_ok=True)
+    if failed:
+        write_json(out / _FAILURES, {"failed": failed})
+    return BatchResult(len(done), masks, before, failed, prompts, time.perf_counter() - start)
+
+
+def _as_list(value: Any) -> Any:
+    return value.tolist()
+
+
+def _remaining(source: Source, done: set[str]) -> Iterator[Entry]:
+    return (entry for entry in source if entry.name not in done)
+
+
+def _open(out: Path, recipe: dict[str, Any], overwrite: bool) -> Path:
+    """A folder for a run, new or to be continued."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; expected a folder to write to")
+    path = out / _RECIPE
+    if overwrite and path.is_file():
+        _clear(out)
+    if path.is_file():
+        earlier = json.loads(path.read_text())
+        differing = sorted(k for k in {*earlier, *recipe} if earlier.get(k) != recipe.get(k))
+        if differing:
+            raise InputError(
+                f"{out} holds a run with another {', '.join(differing)}; give the same settings to continue it, "
+                "--overwrite to begin again, or name a new folder"
+            )
+        return out
+    if out.is_dir() and any(out.iterdir()):
+        shown = ", ".join(sorted(entry.name for entry in out.iterdir())[:3])
+        raise InputError(f"{out} already holds {shown}; nothing was written. Name a new folder")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(path, recipe)
+    return out
+
+
+def _clear(out: Path) -> None:
+    """Remove what an earlier run wrote, and nothing else."""
+    shutil.rmtree(out / _OVERLAYS, ignore_errors=True)
+    for path in [out / _LINES, out / _FAILURES, *out.glob("frame-*.png")]:
+        path.unlink(missing_ok=True)
+    for path in out.glob("*.json"):
+        if path.name == _RECIPE or b'"annotations"' in path.read_bytes():
+            path.unlink()
+
+
+def _draw(entry: Entry, masks: Everything, folder: Path, labels: bool) -> None:
+    height, width = masks.size
+    shown = [rle_from_segmentation(mask["segmentation"], height, width) for mask in masks]
+    path = (folder / entry.name).with_suffix(".jpg")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(draw_masks(entry.read(), shown, labels=labels)).save(path, quality=90)

@@ -1,0 +1,101 @@
+"""Everything mode over many images: in this process with images read ahead, or in several processes."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+import torch
+from torch import multiprocessing
+
+from samlet.data.images import RGBImage
+from samlet.data.sources import Entry
+from samlet.errors import InputError, SamletError
+from samlet.inference.everything import Everything, MaskGenerator
+from samlet.models import Sam
+
+_generator: MaskGenerator | None = None  # of a worker process
+
+
+def segment_many(
+    sam: Sam, entries: Iterable[Entry], workers: int = 1, **options: Any
+) -> Iterator[tuple[Entry, Everything | str]]:
+    """Masks of images, in the order of the images, as they come.
+
+    Args:
+        sam: the model.
+        entries: the images.
+        workers: processes, which share torch's CPU threads; with 1 the work is done in this one.
+        **options: fields of `EverythingOptions`.
+
+    Yields:
+        An image and its masks, or why it has none.
+
+    Raises:
+        InputError: fewer than one worker, or options that cannot be.
+        SamletError: a worker process died.
+    """
+    if workers < 1:
+        raise InputError(f"workers is {workers}; expected at least 1")
+    generator = MaskGenerator(sam, **options)
+    if workers == 1:
+        with ThreadPoolExecutor(1) as reader:
+            for entry, image in _in_order(reader, entries, 2, _read):
+                yield entry, image if isinstance(image, str) else _segment(generator, image)
+        return
+    threads = max(1, torch.get_num_threads() // workers)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _start_worker, (sam, threads, options)) as pool:
+        try:
+            yield from _in_order(pool, entries, 2 * workers, _work)
+        except BrokenProcessPool as error:
+            raise SamletError("a worker process died, perhaps for lack of memory; use fewer workers") from error
+
+
+def _in_order(
+    pool: Executor, entries: Iterable[Entry], ahead: int, work: Callable[[Entry], Any]
+) -> Iterator[tuple[Entry, Any]]:
+    """Results of work on entries, in their order; so many are under way or waiting at once."""
+    source = iter(entries)
+    waiting: deque[tuple[Entry, Future]] = deque()
+    try:
+        while True:
+            for entry in itertools.islice(source, ahead - len(waiting)):
+                waiting.append((entry, pool.submit(work, entry)))
+            if not waiting:
+                return
+            entry, future = waiting.popleft()
+            yield entry, future.result()
+    finally:
+        for _, future in waiting:
+            future.cancel()
+
+
+def _read(entry: Entry) -> RGBImage | str:
+    try:
+        return entry.read()
+    except InputError as error:
+        return str(error)
+
+
+def _segment(generator: MaskGenerator, image: RGBImage) -> Everything | str:
+    try:
+        return generator(image)
+    except (RuntimeError, MemoryError, InputError) as error:  # one image must not end a run over thousands
+        return str(error).splitlines()[0]
+
+
+def _start_worker(sam: Sam, threads: int, options: dict[str, Any]) -> None:
+    global _generator
+    torch.set_num_threads(threads)
+    _generator = MaskGenerator(sam, **options)
+
+
+def _work(entry: Entry) -> Everything | str:
+    assert _generator is not None
+    image = _read(entry)
+    return image if isinstance(image, str) else _segment(_generator, image)
