@@ -13,6 +13,7 @@ from torch import Tensor
 from samlet.data.transforms import Frame
 from samlet.inference.grids import Points
 from samlet.inference.options import EverythingOptions
+from samlet.inference.settling import Settling
 from samlet.inference.suppression import box_iou
 from samlet.inference.windows import LogitWindow, MaskWindow, Upscaler
 from samlet.models import Sam
@@ -79,8 +80,13 @@ class CropMasks:
         self.floor = self.threshold - options.stability_score_offset
         self.ceiling = self.threshold + options.stability_score_offset
         self._like = embedding
-        self._patches = tuple(-(-n // 4) for n in self.upscaler.shape)  # rows and columns that the image reaches
-        self._settled = np.zeros(self._patches, bool)
+        self._patches = (
+            -(-self.upscaler.shape[0] // 4),
+            -(-self.upscaler.shape[1] // 4),
+        )  # rows and columns that the image reaches
+        self._settling: Settling | None = None
+        if options.strategy == "hierarchical":
+            self._settling = Settling(embedding, *self._patches, consensus=options.settling == "consensus")
         self._candidates: list[Candidate] = []
         self._stored = 0
         self.prompts = 0
@@ -95,7 +101,16 @@ class CropMasks:
             clicks = inputs[part, None]
             labels = torch.ones(clicks.shape[:2], dtype=torch.long, device=clicks.device)
             decoded = self.decoder.transform(clicks, labels)
-            candidates = self._whole(decoded) if self.options.exact else self._sampled(decoded, clicks)
+            samples = None
+            if self._settling is not None or not self.options.exact:
+                samples = self.decoder.samples(decoded, *self._patches)[:, 1:]
+            if self._settling is not None and samples is not None:
+                self._settling.add(samples, self._good(decoded))
+            candidates = (
+                self._whole(decoded)
+                if samples is None or self.options.exact
+                else self._sampled(decoded, samples, clicks)
+            )
             for prompt, output, window in candidates:
                 number = start + prompt
                 order = int(numbers[number]) * 3 + output
@@ -107,12 +122,14 @@ class CropMasks:
                 self._suppress_early()
         self.prompts += len(points)
 
-    def is_settled(self, points: Points) -> NDArray[np.bool_]:
-        """Which points (N, 2), pixels of the crop, lie where a mask so far exceeds the high threshold."""
+    def settledness(self, points: Points) -> NDArray[np.float32]:
+        """How settled the prompts so far leave the patches of points (N, 2), pixels of the crop; see `Settling`."""
+        assert self._settling is not None
         stride = self.frame.image_size // self.decoder.height
         cells = self.frame.to_input(torch.from_numpy(points)).numpy() // stride
         columns, rows = cells.astype(int).T
-        return self._settled[rows.clip(max=self._patches[0] - 1), columns.clip(max=self._patches[1] - 1)]
+        score = self._settling.score().cpu().numpy()
+        return score[rows.clip(max=self._patches[0] - 1), columns.clip(max=self._patches[1] - 1)]
 
     def _good(self, decoded: Decoded) -> Tensor:
         """Which multimask outputs have the predicted IoU that is asked for, (P, M)."""
@@ -126,15 +143,12 @@ class CropMasks:
             if not outputs:
                 continue
             logits = self.decoder.masks(decoded, prompt, [i + 1 for i in outputs])
-            samples = logits[:, 2::4, 2::4][:, : self._patches[0], : self._patches[1]]
-            for output, low_res, sampled in zip(outputs, logits[:, :rows, :columns], samples, strict=True):
+            for output, low_res in zip(outputs, logits[:, :rows, :columns], strict=True):
                 if self._may_be_stable(low_res):
-                    self._settle(sampled)
                     yield prompt, output, self.upscaler.window(low_res, self.floor)
 
-    def _sampled(self, decoded: Decoded, clicks: Tensor) -> Iterator[tuple[int, int, LogitWindow]]:
+    def _sampled(self, decoded: Decoded, samples: Tensor, clicks: Tensor) -> Iterator[tuple[int, int, LogitWindow]]:
         """Candidates from masks that are sampled first, and computed near their samples if those look stable."""
-        samples = self.decoder.samples(decoded, *self._patches)[:, 1:]
         above = samples > self.floor
         count = above.sum((-2, -1)).float()
         stability = (samples > self.ceiling).sum((-2, -1)) / count.clamp(min=1)
@@ -154,7 +168,6 @@ class CropMasks:
                     whole = (0, self._patches[0], 0, self._patches[1])
                     low_res, top, left = self._masks(decoded, prompt, [output], whole)[0], 0, 0
                 if self._may_be_stable(low_res):
-                    self._settle(samples[prompt, output])
                     yield prompt, output, self.upscaler.window(low_res, self.floor, top, left)
 
     def _masks(self, decoded: Decoded, prompt: int, outputs: list[int], window: Window) -> Tensor:
@@ -194,9 +207,6 @@ class CropMasks:
             return True
         cells = int((low_res > self.floor).sum())
         return self._stability(low_res) + _low_res_doubt(cells) >= self.options.stability_score_thresh
-
-    def _settle(self, samples: Tensor) -> None:
-        self._settled |= (samples > self.options.high_threshold).cpu().numpy()
 
     def settle(self, touches_edge: EdgeTest) -> Iterator[Found]:
         """Non-maximum suppression over all candidates, best predicted IoU first.

@@ -16,7 +16,7 @@ from samlet.data.masks import RLE, bounding_box, decode_rle, encode_rle, rle_are
 from samlet.data.polygons import to_polygons
 from samlet.data.transforms import preprocess
 from samlet.inference.candidates import CropMasks, EdgeTest
-from samlet.inference.grids import Box, Points, crop_boxes, sparse_subset
+from samlet.inference.grids import Box, Points, crop_boxes, point_grid, sparse_subset
 from samlet.inference.options import EverythingOptions
 from samlet.inference.predictor import AnyImage, as_rgb
 from samlet.inference.regions import remove_small_regions
@@ -130,8 +130,14 @@ class MaskGenerator:
             return
         sparse = sparse_subset(self.options.points_on_side(layer), self.options.sparse_on_side(layer))
         crop.ask(points[sparse], numbers[sparse])
-        rest = ~sparse & ~crop.is_settled(points)
+        rest = ~sparse & (crop.settledness(points) <= self.options.high_threshold)
         crop.ask(points[rest], numbers[rest])
+        budget = round(self.options.refine * (len(points) - crop.prompts))
+        if budget:
+            size = points[-1] + points[0]  # the grid is symmetric in its crop
+            finer = point_grid(2 * self.options.points_on_side(layer)) * size
+            chosen = np.sort(np.argsort(crop.settledness(finer), kind="stable")[:budget])
+            crop.ask(finer[chosen], len(points) + chosen)
 
     def _without_small_regions(self, masks: list[_Mask]) -> list[_Mask]:
         """Small holes and islands removed; of masks that have become alike, one that did not change stays."""

@@ -15,6 +15,7 @@ from samlet.inference.grids import Points, point_grid
 
 Strategy = Literal["grid", "hierarchical"]
 OutputMode = Literal["coco_rle", "binary_mask", "polygon"]
+Settled = Literal["consensus", "logits"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 
@@ -39,7 +40,9 @@ class EverythingOptions:
         min_mask_region_area: smaller islands and holes of masks are removed, pixels; 0 for none.
         output_mode: `coco_rle`, `binary_mask` (H, W) bool, or `polygon` (COCO's lists x0, y0, x1, y1, …).
         sparse_points_per_side: of the first hierarchical round; a quarter of `points_per_side` if None.
-        high_threshold: logits above it settle a region (TinySAM: 8.5); infinity gives the grid's answer.
+        settling: what counts as settled: `consensus` (see `samlet.inference.settling`), or `logits`, TinySAM's rule.
+        high_threshold: a place is settled above it (TinySAM: a logit of 8.5); infinity gives the grid's answer.
+        refine: share of the prompts that were saved, spent where least is settled on a grid of twice the density.
         exact: compute every mask in full, in float32, as segment-anything does; slower. Without it, masks are
             judged on samples and computed where they matter.
         precision: of the decoder's image features: `bf16`, `fp32`, or `auto` for bf16 where the processor multiplies
@@ -62,13 +65,16 @@ class EverythingOptions:
     min_mask_region_area: int = 0
     output_mode: OutputMode = "coco_rle"
     sparse_points_per_side: int | None = None
+    settling: Settled = "consensus"
     high_threshold: float = 8.5
+    refine: float = 0.0
     exact: bool = False
     precision: Precision = "auto"
     image_size: int | None = None
 
     def __post_init__(self) -> None:
-        for name, kind in (("strategy", Strategy), ("output_mode", OutputMode), ("precision", Precision)):
+        kinds = {"strategy": Strategy, "output_mode": OutputMode, "settling": Settled, "precision": Precision}
+        for name, kind in kinds.items():
             value = getattr(self, name)
             if value not in get_args(kind):
                 raise InputError(f"{name} is {value!r}; expected one of {', '.join(get_args(kind))}")
@@ -79,6 +85,8 @@ class EverythingOptions:
         for name in ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh", "crop_nms_thresh"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}; expected a number from 0 to 1")
+        if not 0 <= self.refine <= 1:
+            raise InputError(f"refine is {self.refine}; expected a share from 0 to 1")
         if not 0 <= self.crop_overlap_ratio < 1:
             raise InputError(f"crop_overlap_ratio is {self.crop_overlap_ratio}; expected a number from 0 up to 1")
         if math.isnan(self.high_threshold):

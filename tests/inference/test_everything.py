@@ -1,0 +1,260 @@
+"""Everything mode: against the published generators and a plain one, its properties, and odd images."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+import samlet
+from samlet.data.images import read_image
+from samlet.data.masks import decode_rle
+from samlet.errors import InputError
+from tests.conftest import PHOTOS, ROOT
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from plain_everything import PlainGenerator
+
+SMALL = {"image_size": 256, "points_per_side": 8}
+LOOSE = {"pred_iou_thresh": 0.7, "stability_score_thresh": 0.8}
+
+
+@pytest.fixture(scope="module")
+def sam():
+    return samlet.load("mobile_sam")
+
+
+def codes(masks):
+    return [mask["segmentation"] for mask in masks]
+
+
+def ious(ours, theirs):
+    return coco_mask.iou(ours, theirs, [0] * len(theirs))
+
+
+def same(a, b):
+    return codes(a) == codes(b) and [m["point_coords"] for m in a] == [m["point_coords"] for m in b]
+
+
+@pytest.fixture(scope="module")
+def published(shared):
+    vectors = json.loads((shared / "vectors" / "everything_truck.json").read_text())
+    sam = samlet.load(shared / "weights" / "mobile_sam.safetensors")
+    return sam, shared / "data" / "photos" / "truck.jpg", vectors
+
+
+def test_the_default_grid_finds_the_published_masks(published):
+    sam, truck, vectors = published
+    masks = samlet.MaskGenerator(sam)(truck)
+    overlap = ious(codes(masks), vectors["grid"])
+    assert (overlap.max(axis=0) >= 0.9).mean() >= 0.98
+    assert len(masks) <= 1.1 * len(vectors["grid"])
+    assert masks.decoder_prompts == 1024
+
+
+def test_the_exact_grid_finds_all_published_masks_and_no_more(published):
+    sam, truck, vectors = published
+    masks = samlet.MaskGenerator(sam, exact=True)(truck)
+    overlap = ious(codes(masks), vectors["grid"])
+    assert (overlap.max(axis=0) >= 0.99).all()
+    assert len(masks) == len(vectors["grid"])
+
+
+@pytest.mark.parametrize("photo", ["cat.jpg", "dogs.jpg"])
+def test_exact_is_what_a_plain_generator_answers(sam, photo):
+    image = read_image(PHOTOS / photo)
+    plain, prompts = PlainGenerator(sam, 1024, 8)(image)
+    masks = samlet.MaskGenerator(sam, exact=True, points_per_side=8)(image)
+    assert len(plain) == len(masks) > 2
+    assert masks.decoder_prompts == prompts == 64
+    assert np.diag(ious(codes(masks), codes(plain))).min() > 0.995
+    for ours, theirs in zip(masks, plain, strict=True):
+        assert ours["point_coords"] == theirs["point_coords"]
+        assert ours["predicted_iou"] == pytest.approx(theirs["predicted_iou"], abs=1e-4)
+        assert ours["stability_score"] == pytest.approx(theirs["stability_score"], abs=5e-3)
+
+
+def test_records_describe_their_masks(sam):
+    masks = samlet.MaskGenerator(sam, **SMALL, **LOOSE)(PHOTOS / "dogs.jpg")
+    height, width = masks.size
+    assert len(masks) > 3
+    for record in masks:
+        mask = decode_rle(record["segmentation"])
+        assert mask.shape == (height, width)
+        assert mask.sum() == record["area"]
+        x, y, w, h = record["bbox"]
+        assert mask[y : y + h, x : x + w].sum() == mask.sum()
+        assert mask[:, x].any()
+        assert mask[y + h - 1].any()
+        assert record["crop_box"] == [0, 0, width, height]
+        assert record["predicted_iou"] > 0.7
+        assert record["stability_score"] >= 0.8
+        [[px, py]] = record["point_coords"]
+        assert 0 < px < width
+        assert 0 < py < height
+    scores = [record["predicted_iou"] for record in masks]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_output_modes_say_the_same(sam):
+    rle, binary, polygon = (
+        samlet.MaskGenerator(sam, output_mode=mode, **SMALL)(PHOTOS / "cat.jpg")
+        for mode in ("coco_rle", "binary_mask", "polygon")
+    )
+    height, width = rle.size
+    for code, mask, polygons in zip(codes(rle), codes(binary), codes(polygon), strict=True):
+        assert (decode_rle(code) == mask).all()
+        drawn = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width)))
+        assert (drawn == mask).mean() > 0.999
+
+
+def test_hierarchical_without_settled_regions_is_the_grid(sam):
+    options = {**SMALL, "points_per_side": 12, **LOOSE}
+    grid = samlet.MaskGenerator(sam, **options)(PHOTOS / "dogs.jpg")
+    hierarchical = samlet.MaskGenerator(sam, strategy="hierarchical", high_threshold=float("inf"), **options)
+    masks = hierarchical(PHOTOS / "dogs.jpg")
+    assert masks.decoder_prompts == grid.decoder_prompts == 144
+    assert (ious(codes(masks), codes(grid)).max(axis=0) > 0.99).all()
+    assert len(masks) == len(grid)
+
+
+@pytest.mark.parametrize("threshold", [-1e9, 4.2])
+def test_hierarchical_saves_prompts(sam, threshold):
+    options = {**SMALL, "points_per_side": 16, "strategy": "hierarchical", "high_threshold": threshold, **LOOSE}
+    masks = samlet.MaskGenerator(sam, **options)(PHOTOS / "dogs.jpg")
+    assert masks
+    assert masks.decoder_prompts < 256
+    if threshold < 0:  # no point remains for the second round
+        assert masks.decoder_prompts == 16
+
+
+def test_a_flipped_image_gives_flipped_masks(sam):
+    image = read_image(PHOTOS / "dogs.jpg")
+    generate = samlet.MaskGenerator(sam, points_per_side=12)
+    plain, flipped = generate(image), generate(np.ascontiguousarray(image[:, ::-1]))
+    theirs = [coco_mask.encode(np.asfortranarray(decode_rle(c)[:, ::-1].astype(np.uint8))) for c in codes(flipped)]
+    overlap = ious(codes(plain), theirs)
+    print(overlap.max(axis=1))
+    assert np.median(overlap.max(axis=1)) > 0.9
+    assert (overlap.max(axis=1) > 0.8).mean() > 0.7
+
+
+def test_crops_find_more_and_say_where(sam):
+    image = read_image(PHOTOS / "dogs.jpg")
+    whole = samlet.MaskGenerator(sam, **SMALL, **LOOSE)(image)
+    crops = samlet.MaskGenerator(sam, **SMALL, **LOOSE, crop_n_layers=1, crop_n_points_downscale_factor=2)(image)
+    assert crops.decoder_prompts == 64 + 4 * 16
+    assert len({tuple(m["crop_box"]) for m in crops}) > 1
+    assert {tuple(m["crop_box"]) for m in whole} == {(0, 0, image.shape[1], image.shape[0])}
+    for record in crops:
+        x, y, w, h = record["crop_box"]
+        bx, by, bw, bh = record["bbox"]
+        assert x <= bx
+        assert y <= by
+        assert bx + bw <= x + w
+        assert by + bh <= y + h
+
+
+def test_small_regions_are_removed(sam):
+    generate = samlet.MaskGenerator(sam, min_mask_region_area=400, **SMALL, **LOOSE)
+    from scipy import ndimage
+
+    for code in codes(generate(PHOTOS / "dogs.jpg")):
+        mask = decode_rle(code)
+        for region in (mask, ~mask):
+            labels, count = ndimage.label(region, np.ones((3, 3)))
+            sizes = np.bincount(labels.ravel())[1:]
+            assert count <= 1 or sizes.min() >= 400
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (2, 3), (17, 9)])
+@pytest.mark.parametrize("strategy", ["grid", "hierarchical"])
+def test_tiny_images(sam, shape, strategy):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    masks = samlet.MaskGenerator(sam, strategy=strategy, image_size=64, points_per_side=4, crop_n_layers=1, **LOOSE)(
+        image
+    )
+    for record in masks:
+        assert record["segmentation"]["size"] == list(shape)
+        assert record["area"] > 0
+
+
+@pytest.mark.parametrize("value", [0, 128, 255])
+def test_blank_images(sam, value):
+    image = np.full((200, 300, 3), value, np.uint8)
+    masks = samlet.MaskGenerator(sam, strategy="hierarchical", **SMALL)(image)
+    assert all(record["area"] > 0 for record in masks)
+
+
+def test_all_kinds_of_pictures_are_read(sam, tmp_path):
+    generate = samlet.MaskGenerator(sam, **SMALL)
+    photo = Image.open(PHOTOS / "cat.jpg")
+    kinds = {
+        "grey.png": photo.convert("L"),
+        "alpha.png": photo.convert("RGBA"),
+        "sixteen.png": Image.fromarray(np.asarray(photo.convert("L")).astype(np.uint16) * 257),
+    }
+    for name, picture in kinds.items():
+        picture.save(tmp_path / name)
+        assert generate(tmp_path / name).size == (photo.height, photo.width)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo.save(tmp_path / "turned.jpg", exif=exif)
+    assert generate(tmp_path / "turned.jpg").size == (photo.width, photo.height)
+
+
+def test_a_panorama(sam):
+    image = np.tile(read_image(PHOTOS / "cat.jpg"), (1, 18, 1))[:, :8000]
+    masks = samlet.MaskGenerator(sam, **{**SMALL, "points_per_side": 12, **LOOSE})(image)
+    assert masks.size == image.shape[:2]
+    assert all(mask["segmentation"]["size"] == list(masks.size) for mask in masks)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"points_per_side": 0}, "points_per_side is 0"),
+        ({"points_per_side": None}, "give one"),
+        ({"strategy": "all"}, "strategy is 'all'"),
+        ({"pred_iou_thresh": 1.5}, "pred_iou_thresh is 1.5"),
+        ({"crop_n_layers": -1}, "crop_n_layers is -1"),
+        ({"points_per_side": 4, "crop_n_layers": 3, "crop_n_points_downscale_factor": 2}, "no point"),
+        ({"points_per_side": 4, "sparse_points_per_side": 5}, "sparse_points_per_side is 5"),
+        ({"high_threshold": float("nan")}, "high_threshold"),
+        ({"image_size": 100}, "image size 100"),
+        ({"points_per_side": None, "point_grids": (np.array([[2.0, 0.5]]),)}, "point grid"),
+        ({"points_per_side": None, "point_grids": (np.ones((1, 2)),), "strategy": "hierarchical"}, "sparse subset"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(sam, options, said):
+    with pytest.raises(InputError, match=said):
+        samlet.MaskGenerator(sam, **options)
+
+
+def test_points_of_ones_own(sam):
+    grid = np.array([[0.5, 0.5], [0.1, 0.9]])
+    masks = samlet.MaskGenerator(sam, image_size=256, points_per_side=None, point_grids=(grid,), **LOOSE)(
+        PHOTOS / "cat.jpg"
+    )
+    assert masks.decoder_prompts == 2
+
+
+def test_batches_change_nothing(sam):
+    one, many = (
+        samlet.MaskGenerator(sam, precision="fp32", points_per_batch=n, **SMALL)(PHOTOS / "cat.jpg") for n in (1, 16)
+    )
+    assert [m["point_coords"] for m in one] == [m["point_coords"] for m in many]
+    assert (np.diag(ious(codes(one), codes(many))) > 0.999).all()
+
+
+def test_answers_do_not_depend_on_earlier_ones(sam):
+    generate = samlet.MaskGenerator(sam, **SMALL)
+    first = generate(PHOTOS / "cat.jpg")
+    generate(PHOTOS / "dogs.jpg")
+    assert same(first, generate(PHOTOS / "cat.jpg"))
+    assert not torch.is_inference_mode_enabled()
