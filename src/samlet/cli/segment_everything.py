@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _one(options: argparse.Namespace, chosen: dict[str, Any]) -> None:
     for given, name in (
-        (options.workers > 1, "--workers"),
+        (options.workers, "--workers"),
         (options.format, "--format"),
         (options.every > 1, "--every"),
     ):

@@ -59,7 +59,7 @@ def segment_source(
     format: Format = "jsonl",
     overlays: bool = False,
     labels: bool = False,
-    workers: int = 1,
+    workers: int | None = None,
     overwrite: bool = False,
     progress: bool = True,
     **options: Any,
@@ -75,7 +75,7 @@ def segment_source(
         format: `jsonl`, or `sa1b`, which `open_dataset` reads back.
         overlays: also draw each image with its masks, into `overlays/`.
         labels: number the masks there.
-        workers: processes.
+        workers: processes; see `segment_many`.
         overwrite: begin again where an earlier run stands.
         progress: show a progress bar.
         **options: fields of `EverythingOptions`; the output mode is COCO RLE, in `jsonl` also polygons.
@@ -89,10 +89,15 @@ def segment_source(
         raise InputError(f"output mode {chosen.output_mode} does not fit format {format}; use coco_rle")
     settings = {name: value for name, value in dataclasses.asdict(chosen).items() if name != "points_per_batch"}
     recipe = json.loads(json.dumps({"format": format, "model": sam.fingerprint(), **settings}, default=_as_list))
-    out = _open(out.expanduser().resolve(), recipe, overwrite)
+    out = out.expanduser().resolve()
+    _check(out, recipe, overwrite)
+    out.mkdir(parents=True, exist_ok=True)
     with (out / _LOCK).open("ab") as lock:
         if not take(lock):
             raise InputError(f"another process writes to {out}; wait for it, or name another folder")
+        if overwrite:
+            _clear(out)
+        write_json(out / _RECIPE, recipe)
         results = Sa1bFiles(out) if format == "sa1b" else JsonLines(out / _LINES)
         done = set(results.done())
         before = len(done)
@@ -129,14 +134,16 @@ def _remaining(source: Source, done: set[str]) -> Iterator[Entry]:
     return (entry for entry in source if entry.name not in done)
 
 
-def _open(out: Path, recipe: dict[str, Any], overwrite: bool) -> Path:
-    """A folder for a run, new or to be continued."""
+def _check(out: Path, recipe: dict[str, Any], overwrite: bool) -> None:
+    """Refuse a folder that holds something else, or a run that this one cannot continue."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; expected a folder to write to")
     path = out / _RECIPE
-    if overwrite and path.is_file():
-        _clear(out)
-    if path.is_file():
+    if not path.is_file():
+        held = sorted(entry.name for entry in out.iterdir() if entry.name != _LOCK) if out.is_dir() else []
+        if held:
+            raise InputError(f"{out} already holds {', '.join(held[:3])}; nothing was written. Name a new folder")
+    elif not overwrite:
         earlier = json.loads(path.read_text())
         differing = sorted(k for k in {*earlier, *recipe} if earlier.get(k) != recipe.get(k))
         if differing:
@@ -144,13 +151,6 @@ def _open(out: Path, recipe: dict[str, Any], overwrite: bool) -> Path:
                 f"{out} holds a run with another {', '.join(differing)}; give the same settings to continue it, "
                 "--overwrite to begin again, or name a new folder"
             )
-        return out
-    if out.is_dir() and any(out.iterdir()):
-        shown = ", ".join(sorted(entry.name for entry in out.iterdir())[:3])
-        raise InputError(f"{out} already holds {shown}; nothing was written. Name a new folder")
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(path, recipe)
-    return out
 
 
 def _clear(out: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -18,18 +19,23 @@ from samlet.errors import InputError, SamletError
 from samlet.inference.everything import Everything, MaskGenerator
 from samlet.models import Sam
 
+_MAX_WORKERS = 8  # each holds a model and its features, about 0.7 GB
+
 _generator: MaskGenerator | None = None  # of a worker process
 
 
 def segment_many(
-    sam: Sam, entries: Iterable[Entry], workers: int = 1, **options: Any
+    sam: Sam, entries: Iterable[Entry], workers: int | None = None, **options: Any
 ) -> Iterator[tuple[Entry, Everything | str]]:
     """Masks of images, in the order of the images, as they come.
+
+    On a CPU every worker computes with one thread: that is the best use of the cores, and the number of threads changes
+    the last bits of sums, so that otherwise single pixels would depend on the number of workers.
 
     Args:
         sam: the model.
         entries: the images.
-        workers: processes, which share torch's CPU threads; with 1 the work is done in this one.
+        workers: processes; with 1 the work is done in this one; None for as many as torch has threads, 8 at most.
         **options: fields of `EverythingOptions`.
 
     Yields:
@@ -39,21 +45,33 @@ def segment_many(
         InputError: fewer than one worker, or options that cannot be.
         SamletError: a worker process died.
     """
+    if workers is None:
+        workers = 1 if sam.device.type != "cpu" else min(torch.get_num_threads(), _MAX_WORKERS)
     if workers < 1:
         raise InputError(f"workers is {workers}; expected at least 1")
     generator = MaskGenerator(sam, **options)
     if workers == 1:
-        with ThreadPoolExecutor(1) as reader:
+        with ThreadPoolExecutor(1) as reader, _one_thread(sam):
             for entry, image in _in_order(reader, entries, 2, _read):
                 yield entry, image if isinstance(image, str) else _segment(generator, image)
         return
-    threads = max(1, torch.get_num_threads() // workers)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _start_worker, (sam, threads, options)) as pool:
+    with ProcessPoolExecutor(workers, context, _start_worker, (sam, options)) as pool:
         try:
             yield from _in_order(pool, entries, 2 * workers, _work)
         except BrokenProcessPool as error:
             raise SamletError("a worker process died, perhaps for lack of memory; use fewer workers") from error
+
+
+@contextlib.contextmanager
+def _one_thread(sam: Sam) -> Iterator[None]:
+    threads = torch.get_num_threads()
+    if sam.device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _in_order(
@@ -89,9 +107,9 @@ def _segment(generator: MaskGenerator, image: RGBImage) -> Everything | str:
         return str(error).splitlines()[0]
 
 
-def _start_worker(sam: Sam, threads: int, options: dict[str, Any]) -> None:
+def _start_worker(sam: Sam, options: dict[str, Any]) -> None:
     global _generator
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     _generator = MaskGenerator(sam, **options)
 
 
