@@ -32,12 +32,16 @@ test: .venv/test-installed
 bench: .venv/test-installed
 	$(BIN)/python benchmarks/encoder_speed.py
 	$(BIN)/python benchmarks/slimming_tables.py curve --image-size 512 --steps 80 --scoring-images 16
+	$(BIN)/python benchmarks/slimming_tables.py longer --image-size 512 --steps 600 --scoring-images 32 --limit 0 \
+		--micro-batch 1
 	$(BIN)/python benchmarks/slimming_tables.py switches
 	$(BIN)/python benchmarks/slimming_tables.py importance selection --steps 40 --limit 30
 	$(BIN)/python benchmarks/aligning_speed.py --steps 10 --rounds 1 --micro-batch 4
 	$(BIN)/python benchmarks/vit_heads.py --repeats 5
 	$(BIN)/python benchmarks/baseline.py
 	$(BIN)/python benchmarks/published_costs.py
+	$(BIN)/python benchmarks/everything.py speed
+	$(BIN)/python benchmarks/everything.py recall
 	$(BIN)/python scripts/update_docs.py
 
 clean:

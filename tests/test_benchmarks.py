@@ -40,6 +40,17 @@ def test_committed_results_say_how_they_were_made():
         assert {"protocol", "machine"} <= json.loads(path.read_text()).keys(), path.name
 
 
+@pytest.mark.parametrize("part", ["speed", "recall"])
+def test_everything_is_measured(part, tmp_path, shared):
+    small = ["--image-size", "256", "--points-per-side", "8", "--repeats", "1", "--limit", "1", "--out", str(tmp_path)]
+    script = str(ROOT / "benchmarks" / "everything.py")
+    subprocess.run([sys.executable, script, part, *small], check=True, env=dict(os.environ), timeout=300)
+    content = json.loads((tmp_path / f"everything_{part}.json").read_text())
+    rows = content["variants"] if part == "speed" else content["settings"]
+    assert len(rows) > 5
+    assert all(row["seconds"] > 0 and row["masks"] >= 0 for row in rows.values())
+
+
 @pytest.mark.parametrize("table", ["importance", "selection", "switches", "curve"])
 def test_slimming_tables_run_and_continue(table, tmp_path):
     photos = str(ROOT / "examples" / "photos")
