@@ -98,13 +98,14 @@ def speed(options: argparse.Namespace) -> None:
         entry["found_at_0.9"] = float((overlap.max(axis=0) >= 0.9).mean())
         entry["ratio"] = found["plain hierarchical" if "hierarchical" in name else "plain grid"]["seconds"]
         entry["ratio"] /= entry["seconds"]
+    chosen = samlet.EverythingOptions().feature_type(torch.device("cpu"), torch.float32)
     protocol = (
         f"mobile_sam, float32 weights; {options.image.name}, encoder included; {options.points_per_side} points a "
-        f"side, input {options.image_size}; a fresh process each, samlet's the median of {options.repeats} calls, the plain "
-        "ones one call; ratio: time of the plain generator of the same strategy over this; found_at_0.9: share of its "
-        "masks that have one of IoU at least 0.9 here; peak: resident memory of the process; plain: 64 prompts at a "
-        "time, every mask at full size before it is judged; torch chose bf16 for samlet's image features unless named: "
-        f"{samlet.MaskGenerator(samlet.load('mobile_sam')).options.feature_type(torch.device('cpu'), torch.float32)}"
+        f"side, input {options.image_size}; a fresh process each, samlet's the median of {options.repeats} calls, "
+        "the plain ones one call; ratio: time of the plain generator of the same strategy over this; found_at_0.9: "
+        "share of its masks that have one of IoU at least 0.9 here; peak: resident memory of the process; plain: 64 "
+        "prompts at a time, every mask at full size before it is judged; image features, where no precision is named: "
+        f"{str(chosen).removeprefix('torch.')}"
     )
     write("everything_speed", protocol, {"variants": found}, options.out)
 

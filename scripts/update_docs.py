@@ -1,4 +1,4 @@
-"""Write the tables of README.md and docs/slimming.md, and docs/curve.png, from the JSON that the benchmarks wrote.
+"""Write the tables of README.md and docs/*.md, and docs/curve.png, from the JSON that the benchmarks wrote.
 
 python scripts/update_docs.py [--check]; with --check nothing is written and the exit code says whether all is current.
 A table stands between `<!-- NAME -->` and `<!-- end -->`; a document is filled where it has such markers.
@@ -17,7 +17,7 @@ import plot_curve
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-DOCUMENTS = ("README.md", "docs/slimming.md")
+DOCUMENTS = ("README.md", "docs/slimming.md", "docs/everything.md")
 NOT_MEASURED = "(not measured yet)"
 SETS = {"bsds500_val": "BSDS500", "coco100_train": "COCO"}
 
@@ -342,6 +342,61 @@ def _source(result: dict[str, Any]) -> list[str]:
     return [f"`benchmarks/slimming_tables.py`: {result['protocol']}."]
 
 
+TINYSAM = {
+    "grid 32": (0.6137, 1.779),
+    "4/16, 8.5": (0.5521, 0.357),
+    "8/32, 8.5": (0.6061, 0.930),
+    "10/32, 8.5": (0.6078, 1.277),
+    "8/32, 7.0": (0.6018, 0.815),
+    "8/32, 10": (0.6067, 1.182),
+}
+"""mIoU and seconds on a V100 that TinySAM's paper prints for its own weights on 100 images of COCO val2017."""
+
+
+def everything_speed() -> str:
+    """Time of everything mode against a plain generator."""
+    result = _read("everything_speed")
+    lines = _head(
+        "generator", "time", "times as fast as plain", "masks", "plain's masks found", "prompts", "peak memory"
+    )
+    for name, found in result["variants"].items():
+        lines.append(
+            _line(
+                name,
+                f"{found['seconds']:.1f} s",
+                f"{found['ratio']:.1f}",
+                str(found["masks"]),
+                f"{found['found_at_0.9']:.0%}",
+                str(found["prompts"]),
+                f"{found['peak_memory_bytes'] / 1e9:.2f} GB",
+            )
+        )
+    return "\n".join([*lines, "", f"`benchmarks/everything.py speed`: {result['protocol']}; {_hardware(result)}."])
+
+
+def everything_recall() -> str:
+    """What hierarchical settings keep of the grid."""
+    result = _read("everything_recall")
+    settings = result["settings"]
+    full = settings["grid 32"]["best_iou"]
+    lines = _head(
+        "setting", "TinySAM prints: mIoU", "seconds", "here: mIoU", "less than the grid", "prompts", "seconds"
+    )
+    for name, found in settings.items():
+        paper = TINYSAM.get(name)
+        lines.append(
+            _line(
+                name,
+                *((f"{paper[0]:.4f}", f"{paper[1]:.3f}") if paper else ("", "")),
+                f"{found['best_iou']:.4f}",
+                f"{100 * (full - found['best_iou']):.2f}",
+                f"{found['prompts']:.0%}",
+                f"{found['seconds']:.1f}",
+            )
+        )
+    return "\n".join([*lines, "", f"`benchmarks/everything.py recall`: {result['protocol']}; {_hardware(result)}."])
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "slimming": slimming,
     "speed": speed,
@@ -354,6 +409,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "slimming_longer": slimming_longer,
     "aligning_speed": aligning_speed,
     "vit_heads": vit_heads,
+    "everything_speed": everything_speed,
+    "everything_recall": everything_recall,
 }
 
 

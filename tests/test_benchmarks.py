@@ -40,8 +40,9 @@ def test_committed_results_say_how_they_were_made():
         assert {"protocol", "machine"} <= json.loads(path.read_text()).keys(), path.name
 
 
+@pytest.mark.usefixtures("shared")
 @pytest.mark.parametrize("part", ["speed", "recall"])
-def test_everything_is_measured(part, tmp_path, shared):
+def test_everything_is_measured(part, tmp_path):
     small = ["--image-size", "256", "--points-per-side", "8", "--repeats", "1", "--limit", "1", "--out", str(tmp_path)]
     script = str(ROOT / "benchmarks" / "everything.py")
     subprocess.run([sys.executable, script, part, *small], check=True, env=dict(os.environ), timeout=300)
