@@ -30,7 +30,8 @@ def _read(name: str) -> dict[str, Any]:
 
 def _hardware(result: dict[str, Any]) -> str:
     machine = result["machine"]
-    return f"{machine['threads']} threads of an {machine['processor']} CPU, torch {machine['torch']}"
+    threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
+    return f"{threads} of an {machine['processor']} CPU, torch {machine['torch']}"
 
 
 def _machine(result: dict[str, Any]) -> str:
@@ -207,15 +208,10 @@ def _by_cost(name: str) -> str:
     columns = [(data, prompt) for data in SETS for prompt in ("point", "box")]
 
     def line(name: str, row: Row) -> str:
-        seconds = latency.get(name)
-        cells = [
-            name,
-            f"{row['parameters'] / 1e6:.2f} M",
-            _giga(row["macs_modules"]),
-            _giga(row["macs_total"]),
-            "" if seconds is None else f"{seconds * 1000:.0f} ms",
-            _agreement(row),
-        ]
+        cells = [name, f"{row['parameters'] / 1e6:.2f} M", _giga(row["macs_modules"]), _giga(row["macs_total"])]
+        if latency:
+            cells.append(f"{latency[name] * 1000:.0f} ms")
+        cells.append(_agreement(row))
         for data, prompt in columns:
             value, full = (r["miou"].get(f"{data}_{prompt}") for r in (row, reference))
             lost = "" if row is reference or value is None or full is None else f" ({100 * (value - full):+.1f})"
@@ -223,11 +219,13 @@ def _by_cost(name: str) -> str:
         return _line(*cells)
 
     names = [f"{SETS[data]} {prompt}" for data, prompt in columns]
-    head = _head("ratio", "parameters", "MACs (modules)", "MACs (total)", "latency", "agreement", *names)
+    costs = ["parameters", "MACs (modules)", "MACs (total)", *(["latency"] if latency else [])]
+    head = _head("ratio", *costs, "agreement", *names)
     rows = [line("teacher", reference), *(line(row["name"], row) for row in result["rows"])]
+    timed = f" Latency: one image of 1024x1024, float32, on {_hardware(result)}." if latency else ""
     note = (
-        "Parameters, MACs and latency are the encoder's; latency of one image of 1024x1024, float32, on "
-        f"{_hardware(result)}. BSDS500, COCO: mIoU, in brackets the difference from the teacher in points."
+        f"Parameters and costs are the encoder's.{timed} BSDS500, COCO: mIoU, in brackets the difference from the "
+        "teacher in points."
     )
     return "\n".join([*head, *rows, "", note, "", *_source(result)])
 

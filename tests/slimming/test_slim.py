@@ -20,6 +20,7 @@ from samlet.data.transforms import preprocess
 from samlet.evaluation.costs import count_encoder_macs
 from samlet.slimming import SlimConfig, run
 from samlet.slimming.procedure import hold_out
+from samlet.slimming.report import provenance
 from samlet.slimming.validation import Validation
 from samlet.training.batches import Photographs
 from samlet.training.engine import Engine
@@ -138,6 +139,9 @@ def test_the_two_stages_apart_make_what_they_make_together(small_sam, photo_fold
     second = run(small_sam, photo_folder, SlimConfig(**half, stage="second"), student=first.sam)
     assert list(second.stages) == ["embedding aligning"]
     assert same_weights(second.sam, together.sam)
+    parents = [provenance(made, "teacher", "photographs", "half")["parents"] for made in (first, second)]
+    assert [[parent["name"] for parent in made] for made in parents] == [["teacher"], ["teacher", "half"]]
+    assert parents[1][1]["weights_sha256"] == first.sam.fingerprint()
 
 
 def test_a_slimmed_model_can_be_aligned_further(small_sam, photo_folder):

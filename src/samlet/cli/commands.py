@@ -457,7 +457,7 @@ def _add_slim_training(group: Any) -> None:
         "--cache",
         type=Path,
         metavar="DIR",
-        help="keep the teacher's embeddings there, so that it never runs twice on a photograph; needs --no-augment. "
+        help="keep the teacher's final embeddings there, computed once for all epochs and runs; needs --no-augment. "
         "4 MB an image at 1024 px",
     )
     _choice(

@@ -74,7 +74,8 @@ def run(options: argparse.Namespace) -> None:
         )
         if not engine.is_main:
             return
-        origin = report.provenance(made, Path(options.teacher).name, options.images.resolve().name)
+        began_with = Path(options.student).name if options.student else None
+        origin = report.provenance(made, Path(options.teacher).name, options.images.resolve().name, began_with)
         # First the model: whatever comes after, it is safe.
         native.write(made.sam, out, origin, overwrite=True, run_folder=True)
         if made.skipped:

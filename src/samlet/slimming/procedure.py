@@ -48,7 +48,8 @@ class SlimRun:
     """What a slimming run made.
 
     Attributes:
-        teacher: the model it began with.
+        teacher: the model whose features were aligned with.
+        origin: the model that it began from: the teacher, or the student of a stage alone.
         pruned: the final widths with the weights before any aligning or recovery.
         sam: the slimmed model.
         kept: the channels that stayed, by group.
@@ -64,6 +65,7 @@ class SlimRun:
     """
 
     teacher: Sam
+    origin: Sam
     pruned: Sam
     sam: Sam
     kept: Kept
@@ -322,6 +324,7 @@ def run(
     skipped = {**photographs.skipped, **held_out_photographs.skipped}
     return SlimRun(
         teacher=teacher,
+        origin=begin_with,
         pruned=with_encoder(teacher, cut_encoder(before, shared.kept)),
         sam=with_encoder(teacher, encoder),
         kept=shared.kept,

@@ -103,11 +103,15 @@ def method(run: SlimRun) -> str:
     return f"{part}: {halves.get(run.config.stage) or ', '.join(halves.values())}"
 
 
-def provenance(run: SlimRun, teacher: str, images: str) -> dict[str, Any]:
-    """Where the slimmed model comes from; `teacher` and `images` are names for people, the fingerprints tell."""
+def provenance(run: SlimRun, teacher: str, images: str, student: str | None = None) -> dict[str, Any]:
+    """Where the slimmed model comes from; the names of models and images are for people, the fingerprints tell."""
+    parents = [{"name": teacher, "weights_sha256": run.teacher.fingerprint()}]
+    began_with = run.origin.fingerprint()
+    if began_with != parents[0]["weights_sha256"]:
+        parents.append({"name": student or "student", "weights_sha256": began_with})
     return {
         "method": method(run),
-        "parents": [{"name": teacher, "weights_sha256": run.teacher.fingerprint()}],
+        "parents": parents,
         "data": {
             "name": images,
             "photographs": len(run.trained_on),
