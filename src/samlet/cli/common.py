@@ -58,6 +58,15 @@ def columns(rows: Sequence[tuple[str, ...]]) -> str:
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
+def mask_rows(masks: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """A table of masks, its head first."""
+    rows: list[tuple[str, ...]] = [("MASK", "AREA", "BOX (x, y, w, h)", "PREDICTED IOU", "STABILITY")]
+    for i, mask in enumerate(masks):
+        box = ", ".join(str(v) for v in mask["bbox"])
+        rows.append((str(i), str(mask["area"]), box, f"{mask['predicted_iou']:.3f}", f"{mask['stability_score']:.3f}"))
+    return rows
+
+
 def giga(count: int) -> str:
     """Multiply-accumulates in G."""
     return f"{count / 1e9:.1f} G"

@@ -10,7 +10,7 @@ import numpy as np
 
 from samlet.checkpoints.writing import RESULT_FILES, check_output, new_folder, write_json
 from samlet.cli import segment_everything
-from samlet.cli.common import columns, load_on, set_up, show
+from samlet.cli.common import columns, load_on, mask_rows, set_up, show
 from samlet.data.images import read_image
 from samlet.data.masks import bounding_box, encode_rle
 from samlet.errors import InputError
@@ -67,11 +67,7 @@ def run(options: argparse.Namespace) -> None:
     with new_folder(options.out, RESULT_FILES, options.overwrite) as folder:
         write_json(folder / "masks.json", content)
         picture.save(folder / "overlay.png")
-    rows = [("MASK", "AREA", "BOX (x, y, w, h)", "PREDICTED IOU", "STABILITY")]
-    for i, mask in enumerate(masks):
-        box = ", ".join(str(v) for v in mask["bbox"])
-        rows.append((str(i), str(mask["area"]), box, f"{mask['predicted_iou']:.3f}", f"{mask['stability_score']:.3f}"))
-    show(options, content, f"{columns(rows)}\n{options.out}: masks.json, overlay.png; {seconds:.2f} s")
+    show(options, content, f"{columns(mask_rows(masks))}\n{options.out}: masks.json, overlay.png; {seconds:.2f} s")
 
 
 def _records(answer: Prediction, clicks: list[list[float]]) -> list[dict[str, Any]]:

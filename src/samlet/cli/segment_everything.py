@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from samlet.checkpoints.writing import RESULT_FILES, check_output, new_folder, write_json
-from samlet.cli.common import columns, load_on, note, set_up, show
+from samlet.cli.common import columns, load_on, mask_rows, note, set_up, show
 from samlet.data.images import read_image
 from samlet.data.masks import encode_rle, rle_from_segmentation
 from samlet.data.sources import is_image_file, open_source
@@ -52,13 +52,13 @@ def _one(options: argparse.Namespace, chosen: dict[str, Any]) -> None:
         content = {"masks": list(masks), "seconds": masks.seconds, "decoder_prompts": masks.decoder_prompts}
         write_json(folder / "masks.json", content)
         Image.fromarray(draw_masks(image, codes, labels=options.labels)).save(folder / "overlay.png")
-    rows = [("MASK", "AREA", "BOX (x, y, w, h)", "PREDICTED IOU", "STABILITY")]
-    for i, mask in enumerate(masks[:_MASKS_SHOWN]):
-        box = ", ".join(str(v) for v in mask["bbox"])
-        rows.append((str(i), str(mask["area"]), box, f"{mask['predicted_iou']:.3f}", f"{mask['stability_score']:.3f}"))
     more = f"\n… {len(masks) - _MASKS_SHOWN} more" if len(masks) > _MASKS_SHOWN else ""
     summary = f"{len(masks)} masks from {masks.decoder_prompts} prompts in {masks.seconds:.2f} s"
-    show(options, content, f"{columns(rows)}{more}\n{summary}\n{options.out}: masks.json, overlay.png")
+    show(
+        options,
+        content,
+        f"{columns(mask_rows(masks[:_MASKS_SHOWN]))}{more}\n{summary}\n{options.out}: masks.json, overlay.png",
+    )
 
 
 def _codes(masks: Everything) -> list[dict[str, Any]]:

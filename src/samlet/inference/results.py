@@ -6,25 +6,13 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 from PIL import Image
 
 from samlet.data.sources import Entry
 from samlet.errors import InputError
 from samlet.inference.everything import Everything
-
-
-class Results(Protocol):
-    """Where masks of many images go."""
-
-    def done(self) -> set[str]:
-        """Names of the images that are written already."""
-        ...
-
-    def write(self, entry: Entry, masks: Everything) -> None:
-        """Write the masks of one image, so that a killed process leaves whole images only."""
-        ...
 
 
 class JsonLines:

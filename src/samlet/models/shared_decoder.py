@@ -107,7 +107,10 @@ class SharedDecoder:
             queries = tokens + positions
             keys = None if image is None else self._with_positions(image)
             attention = block.cross_attn_token_to_image
-            update = self._read_shared(attention, queries) if image is None else _read(attention, queries, keys, image)
+            if image is None or keys is None:
+                update = self._read_shared(attention, queries)
+            else:
+                update = _read(attention, queries, keys, image)
             tokens = block.norm2(tokens + update)
             tokens = block.norm3(tokens + block.mlp(tokens))
             image = self._write(block, image, keys, tokens + positions, tokens, valid)
@@ -249,9 +252,8 @@ def _block_diagonal(x: Tensor) -> Tensor:
     return out.view(prompts, heads * tokens, heads * dim)
 
 
-def _read(attention: Attention, queries: Tensor, keys: Tensor | None, values: Tensor) -> Tensor:
+def _read(attention: Attention, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """What tokens (P, T, C) read from each prompt's image: keys, values (P, S, C); to (P, T, C)."""
-    assert keys is not None
     heads = attention.heads
     q = _split(attention.q_proj(queries), heads) * attention.scale  # (P, H, T, D)
     side = _per_head(q, attention.k_proj.weight.unflatten(0, (heads, -1))).flatten(1, 2)  # the bias changes no softmax
