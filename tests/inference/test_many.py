@@ -18,6 +18,7 @@ from samlet.data.images import read_image
 from samlet.data.sources import open_source
 from samlet.errors import InputError
 from samlet.inference.batch import segment_source
+from samlet.inference.options import option_names
 from samlet.inference.workers import segment_many
 from tests.conftest import PHOTOS
 
@@ -167,6 +168,31 @@ def test_the_command_on_an_image(mode, tmp_path, capsys):
     if mode == "binary_mask":
         with Image.open(out / content["masks"][0]["segmentation"]) as mask:
             assert int(np.asarray(mask).sum()) == content["masks"][0]["area"]
+
+
+def test_a_result_may_be_replaced_whatever_its_format(tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = ["segment", str(PHOTOS / "cat.jpg"), "--everything", *FLAGS, "--out", str(out)]
+    binary = [*arguments, "--output-mode", "binary_mask"]
+    assert main(binary) == 0
+    assert main(binary) == 2
+    assert main([*binary, "--overwrite"]) == 0
+    count = len(json.loads((out / "masks.json").read_text())["masks"])
+    assert count == len(list((out / "masks").iterdir())) > 0
+    assert main([*arguments, "--overwrite"]) == 0
+    assert {path.name for path in out.iterdir()} == {"masks.json", "overlay.png"}
+    (out / "masks").mkdir()
+    (out / "masks" / "thesis.txt").write_text("mine")
+    assert main([*arguments, "--overwrite"]) == 2
+    assert (out / "masks" / "thesis.txt").read_text() == "mine"
+
+
+def test_every_option_of_a_call_is_an_option_of_the_command(capsys):
+    with pytest.raises(SystemExit):
+        main(["segment", "--help"])
+    said = capsys.readouterr().out
+    names = set(option_names()) - {"point_grids"}
+    assert not [name for name in names if f"--{name.replace('_', '-')}" not in said]
 
 
 @pytest.mark.parametrize(

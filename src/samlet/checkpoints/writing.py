@@ -26,8 +26,8 @@ RUN_FOLDER = "run"
 
 _TEMPORARY = ".samlet-"
 
-RESULT_FILES = frozenset({"masks.json", "overlay.png"})
-"""What a folder with the masks of one image holds."""
+RESULT_FILES = frozenset({"masks.json", "overlay.png", "masks/"})
+"""What a folder with the masks of one image holds; a name that ends with a slash is a folder of PNG files alone."""
 
 
 def check_output(path: Path, ours: frozenset[str], overwrite: bool = False, run_folder: bool = False) -> Path:
@@ -36,6 +36,7 @@ def check_output(path: Path, ours: frozenset[str], overwrite: bool = False, run_
     Args:
         path: the folder that will be written.
         ours: names of the files that we write; a folder that holds nothing else may be replaced.
+            A name that ends with a slash is a folder of PNG files.
         overwrite: replace such a folder.
         run_folder: a run may stand there, alone or beside a model; whether it may be continued is not asked here.
 
@@ -49,7 +50,7 @@ def check_output(path: Path, ours: frozenset[str], overwrite: bool = False, run_
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file; expected a new folder to write to")
     held = _held(path, run_folder) if path.is_dir() else set()
-    replaceable = held <= ours and all((path / name).is_file() for name in held)
+    replaceable = held <= ours and all(name.endswith("/") or (path / name).is_file() for name in held)
     if held and not (replaceable and overwrite):
         remedy = "Pass --overwrite to replace it, or name" if replaceable else "Name"
         shown = ", ".join(sorted(held)[:3])
@@ -63,7 +64,23 @@ def check_output(path: Path, ours: frozenset[str], overwrite: bool = False, run_
 def _held(path: Path, run_folder: bool) -> set[str]:
     """What stands in a folder, without a run and without what a killed process left half-written."""
     run = {RUN_FOLDER} if run_folder and (path / RUN_FOLDER / "run.json").is_file() else set()
-    return {entry.name for entry in path.iterdir() if not entry.name.startswith(_TEMPORARY)} - run
+    return {_name(entry) for entry in path.iterdir() if not entry.name.startswith(_TEMPORARY)} - run
+
+
+def _name(entry: Path) -> str:
+    """The name of a file or folder, with a slash behind it for a folder of PNG files alone, which may be ours."""
+    if entry.is_symlink() or not entry.is_dir():
+        return entry.name
+    pictures = all(inside.suffix == ".png" and inside.is_file() for inside in entry.iterdir())
+    return f"{entry.name}/" if pictures else entry.name
+
+
+def _remove(entry: Path) -> None:
+    """Remove a file, or a folder if one is there."""
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -88,14 +105,16 @@ def new_folder(path: Path, ours: frozenset[str], overwrite: bool = False, run_fo
             temporary.chmod(0o755)
             temporary.rename(path)
             return
-        made = {entry.name for entry in temporary.iterdir()}
+        made = {_name(entry) for entry in temporary.iterdir()}
         others = _held(path, run_folder)
         if others and not (overwrite and others <= ours):
             raise InputError(f"{path} was filled by something else meanwhile; nothing was written. Name a new folder")
         for name in sorted(made):
+            if name.endswith("/"):
+                _remove(path / name)
             (temporary / name).replace(path / name)
         for name in others - made:
-            (path / name).unlink()
+            _remove(path / name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

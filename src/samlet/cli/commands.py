@@ -151,7 +151,13 @@ def _add_everything(group: Any) -> None:
         ("--crop-overlap-ratio", float, 512 / 1500, "overlap of crops, as a share of the shorter side"),
         ("--crop-n-points-downscale-factor", int, 1, "points a side are divided by this in each layer"),
         ("--min-mask-region-area", int, 0, "smaller holes and islands are removed, pixels"),
-        ("--high-threshold", float, 8.5, "hierarchical: logits above it settle a region"),
+        ("--high-threshold", float, 8.5, "hierarchical: places above it are settled, a logit; inf asks the whole grid"),
+        (
+            "--refine",
+            float,
+            0.0,
+            "hierarchical: share of the saved prompts spent on a finer grid where least is settled",
+        ),
     ]
     for name, kind, default, what in numbers:
         shown = f"{default:.4g}" if isinstance(default, float) else str(default)
@@ -163,6 +169,13 @@ def _add_everything(group: Any) -> None:
         type=int,
         metavar="N",
         help="hierarchical: points a side of the first round; a quarter of --points-per-side if not given",
+    )
+    _choice(
+        group,
+        "--settling",
+        {"consensus": "several masks and the image's own features", "logits": "the highest logit alone, as in TinySAM"},
+        "consensus",
+        "hierarchical: what settles a place",
     )
     _choice(
         group,

@@ -36,6 +36,8 @@ class Settling:
         features = embedding[0, :, :rows, :columns].float()
         features = features - features.mean(dim=(1, 2), keepdim=True)
         self._features = F.normalize(features, dim=0)
+        near = F.avg_pool2d(self._features[None], _NEIGHBOURHOOD, 1, _NEIGHBOURHOOD // 2, count_include_pad=False)[0]
+        self._like_neighbours = (self._features * F.normalize(near, dim=0)).sum(dim=0)
         self._top = torch.full((_VOTES if consensus else 1, rows, columns), -torch.inf, device=embedding.device)
         self._alike = torch.full((rows, columns), -1.0, device=embedding.device)
 
@@ -55,7 +57,5 @@ class Settling:
         """How settled each patch is, (rows, columns); comparable to a logit."""
         if not self.consensus:
             return self._top[0]
-        near = F.avg_pool2d(self._features[None], _NEIGHBOURHOOD, 1, _NEIGHBOURHOOD // 2, count_include_pad=False)[0]
-        neighbours = (self._features * F.normalize(near, dim=0)).sum(dim=0)
         votes = self._top.clamp(min=-50.0).mean(dim=0)
-        return _LOGITS * votes + _CORE_LIKENESS * self._alike + _NEIGHBOUR_LIKENESS * neighbours
+        return _LOGITS * votes + _CORE_LIKENESS * self._alike + _NEIGHBOUR_LIKENESS * self._like_neighbours
