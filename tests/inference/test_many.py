@@ -170,7 +170,7 @@ def test_the_command_on_an_image(mode, tmp_path, capsys):
             assert int(np.asarray(mask).sum()) == content["masks"][0]["area"]
 
 
-def test_a_result_may_be_replaced_whatever_its_format(tmp_path, capsys):
+def test_a_result_may_be_replaced_whatever_its_format(tmp_path):
     out = tmp_path / "out"
     arguments = ["segment", str(PHOTOS / "cat.jpg"), "--everything", *FLAGS, "--out", str(out)]
     binary = [*arguments, "--output-mode", "binary_mask"]

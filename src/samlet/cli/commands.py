@@ -156,7 +156,7 @@ def _add_everything(group: Any) -> None:
             "--refine",
             float,
             0.0,
-            "hierarchical: share of the saved prompts spent on a finer grid where least is settled",
+            "hierarchical: share of the saved prompts to spend on a finer grid where least is settled",
         ),
     ]
     for name, kind, default, what in numbers:
