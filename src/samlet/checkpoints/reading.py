@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
-import pickle
-import re
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from samlet.checkpoints.unpickling import DamagedError, UnsafeError, read_file
 from samlet.errors import CheckpointError, InputError
 
 StateDict = dict[str, Tensor]
 
 _NESTED = ("model", "state_dict", "model_state_dict")
 _SHOWN = 4
-_REFUSED = re.compile(r"(?:GLOBAL|type|class) ([\w.]+)")
 
 
 def read_tensors(path: Path) -> StateDict:
@@ -62,6 +59,15 @@ def _read_safetensors(path: Path, size: int) -> StateDict:
 
 
 def _read_torch(path: Path, size: int) -> StateDict:
+    return _find_state_dict(path, read_objects(path, size))
+
+
+def read_objects(path: Path, size: int) -> Any:
+    """What a PyTorch file holds; see `samlet.checkpoints.unpickling`.
+
+    Raises:
+        CheckpointError: the file is not complete, or names something that no checkpoint needs.
+    """
     with path.open("rb") as file:
         if file.read(4) == b"PK\x03\x04" and not zipfile.is_zipfile(path):
             raise CheckpointError(
@@ -69,20 +75,16 @@ def _read_torch(path: Path, size: int) -> StateDict:
                 "Download or copy it again"
             )
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        named = _REFUSED.search(str(error))
-        found = named.group(1) if named else "other objects"
+        return read_file(path)
+    except UnsafeError as error:
         raise CheckpointError(
-            f"{path} holds {found}, not only tensors; expected a state dict. "
+            f"{path} holds {error}, not only tensors; expected a state dict. "
             "Nothing of it was run; ask its author for a state dict or a safetensors file"
         ) from error
-    except Exception as error:  # the unpickler raises whatever a damaged byte leads it to
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except DamagedError as error:
         raise CheckpointError(
-            f"{path} ({size} bytes) is not a complete PyTorch checkpoint: {reason}. Download or copy it again"
+            f"{path} ({size} bytes) is not a complete PyTorch checkpoint: {error}. Download or copy it again"
         ) from error
-    return _find_state_dict(path, content)
 
 
 def _find_state_dict(path: Path, content: Any) -> StateDict:
