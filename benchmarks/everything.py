@@ -145,7 +145,7 @@ def one_recall(
     for name in ("points_per_side", "sparse_points_per_side"):
         if name in scaled:
             scaled[name] = max(1, scaled[name] * options.points_per_side // 32)
-    masks = samlet.MaskGenerator(sam, image_size=options.image_size, **scaled)(read_image(sample.path, upright=False))
+    masks = samlet.MaskGenerator(sam, image_size=options.image_size, **scaled)(sample.image())
     true = [annotation.rle for annotation in sample.annotations]
     codes = [mask["segmentation"] for mask in masks]
     overlap = coco_mask.iou(codes, true, [0] * len(true)) if codes else np.zeros((1, len(true)))

@@ -24,7 +24,7 @@ import torch
 
 import samlet
 from common import RESULTS, ROOT, shared_data, write
-from samlet.data.datasets import Dataset, open_dataset
+from samlet.data.datasets import Dataset, open_dataset, plain_images
 from samlet.evaluation.costs import count_encoder_macs
 from samlet.models import SamConfig, build_encoder
 from samlet.slimming import SlimConfig, run
@@ -118,7 +118,7 @@ def miou(sam: samlet.Sam, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def agreement(sam: samlet.Sam, teacher: samlet.Sam, held_out: list[Path], size: int) -> float:
-    data = Dataset(Path("held out"), "images", tuple((path, None) for path in held_out))
+    data = plain_images("held out", held_out)
     result = samlet.evaluate(sam, data, "point", reference=teacher, image_size=size, progress=False, rules=("single",))
     return result.miou["single"]
 

@@ -3,40 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from samlet.data.annotations import Annotation, read_annotations
+from samlet.data.coco import CocoSource
 from samlet.data.images import find_images
-from samlet.data.masks import RLE, bounding_box, decode_rle, interior_point, rle_from_segmentation
+from samlet.data.label_maps import LabelMapSource, find_pairs
+from samlet.data.samples import Sample
+from samlet.data.shards import ShardSource
 from samlet.errors import InputError
 
+__all__ = ["Annotation", "Dataset", "Sample", "open_dataset", "plain_images"]
 
-@dataclass(frozen=True)
-class Annotation:
-    """One true mask and its prompts.
-
-    Attributes:
-        rle: the mask, COCO RLE.
-        point: x, y inside the mask, pixels of the original image.
-        box: x0, y0, x1, y1 around the mask, pixels of the original image.
-    """
-
-    rle: RLE
-    point: tuple[float, float]
-    box: tuple[float, float, float, float]
+_EXPECTED = "expected an SA-1B folder or shard, a COCO or LVIS JSON, label maps, or a folder of images"
 
 
-@dataclass(frozen=True)
-class Sample:
-    """A photograph and what is known about it."""
+class Source(Protocol):
+    """Where photographs come from."""
 
-    path: Path
-    annotations: tuple[Annotation, ...] = field(default=())
+    kind: str
+    annotated: bool
+
+    def __len__(self) -> int: ...
+
+    def sample(self, index: int) -> Sample:
+        """One photograph."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -45,83 +42,144 @@ class Dataset:
 
     Attributes:
         path: what the user named.
-        kind: `sa1b`, `coco` or `images`.
+        source: where they come from.
+        order: which of the source's, in which order.
         without_masks: photographs beside them that have no annotations and are left out.
     """
 
     path: Path
-    kind: str
-    _entries: tuple[tuple[Path, Any], ...]
+    source: Source
+    order: Sequence[int]
     without_masks: int = 0
+
+    @property
+    def kind(self) -> str:
+        """`sa1b`, `coco`, `label maps` or `images`."""
+        return self.source.kind
 
     @property
     def size(self) -> int:
         """Number of photographs."""
-        return len(self._entries)
+        return len(self.order)
 
     @property
     def annotated(self) -> bool:
         """Whether it brings true masks."""
-        return self.kind != "images"
+        return self.source.annotated
 
     def __iter__(self) -> Iterator[Sample]:
-        for path, source in self._entries:
-            if self.kind == "sa1b":
-                yield Sample(path, _annotations(str(source), _read(source)["annotations"], None))
-            elif self.kind == "coco":
-                entries, height, width = source
-                yield Sample(path, _annotations(f"{self.path} ({path.name})", entries, (height, width)))
-            else:
-                yield Sample(path)
+        return (self.source.sample(int(index)) for index in self.order)
 
     def shuffled(self, seed: int) -> Dataset:
         """The same photographs in a random order."""
         order = np.random.default_rng(seed).permutation(self.size)
-        return Dataset(self.path, self.kind, tuple(self._entries[i] for i in order), self.without_masks)
+        return replace(self, order=[self.order[i] for i in order])
 
     def head(self, limit: int | None) -> Dataset:
         """The first `limit` photographs."""
-        return Dataset(self.path, self.kind, self._entries[:limit], self.without_masks)
+        return replace(self, order=self.order[:limit])
+
+    def share(self, part: int, parts: int) -> Dataset:
+        """Every `parts`-th photograph from number `part` on: what one of several processes works on."""
+        return replace(self, order=self.order[part::parts])
+
+
+class _Sidecars:
+    """SA-1B's layout: `ID.jpg` with `ID.json`."""
+
+    kind = "sa1b"
+    annotated = True
+
+    def __init__(self, pairs: list[tuple[Path, Path]]) -> None:
+        self._pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def sample(self, index: int) -> Sample:
+        path, sidecar = self._pairs[index]
+        return Sample(path, read_annotations(str(sidecar), _read(sidecar)["annotations"], None))
+
+
+class _Images:
+    """Photographs of which nothing is known."""
+
+    kind = "images"
+    annotated = False
+
+    def __init__(self, paths: list[Path]) -> None:
+        self._paths = paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def sample(self, index: int) -> Sample:
+        return Sample(self._paths[index])
 
 
 def open_dataset(path: str | Path, images: str | Path | None = None) -> Dataset:
-    """Open an SA-1B folder, a COCO JSON or a plain folder of images, told apart by content.
+    """Open a dataset, its kind told by content.
 
     Args:
-        path: folder of `ID.jpg|png` + `ID.json` (SA-1B), COCO instances JSON, or folder of images.
-        images: where the images are, if not beside their `ID.json` or, for COCO, in `images/` beside the JSON.
+        path: folder of `ID.jpg|png` + `ID.json` (SA-1B), an SA-1B shard (`.tar`) or a folder of shards, COCO or LVIS
+            JSON, folder of images and label maps (`ID.mat` or `ID.png`), or folder of images.
+        images: where the images are, if not beside their `ID.json` or map or, for COCO, in `images/` beside the JSON.
 
     Raises:
         InputError: none of these is there, or it is damaged.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.is_file() and path.suffix == ".json":
-        return _open_coco(path, Path(images) if images is not None else path.parent / "images")
+        return _whole(path, CocoSource(path, Path(images) if images is not None else path.parent / "images"))
+    if path.is_file() and path.suffix == ".tar":
+        return _shards(path, [path])
     if path.is_file():
-        raise InputError(f"{path} is a file; expected an SA-1B folder, a COCO JSON, or a folder of images")
+        raise InputError(f"{path} is a file; {_EXPECTED}")
     if images is not None:
-        return _open_apart(path, Path(images))
+        return _open_apart(path, Path(images).expanduser())
+    if path.is_dir() and (shards := sorted(path.glob("*.tar"))):
+        return _shards(path, shards)
     found = find_images(path)
-    pairs = tuple((p, p.with_suffix(".json")) for p in found if _is_sidecar(p.with_suffix(".json")))
+    pairs = [(p, p.with_suffix(".json")) for p in found if _is_sidecar(p.with_suffix(".json"))]
     if pairs:
-        return Dataset(path, "sa1b", pairs, without_masks=len(found) - len(pairs))
-    return Dataset(path, "images", tuple((p, None) for p in found))
+        return _whole(path, _Sidecars(pairs), without_masks=len(found) - len(pairs))
+    maps = find_pairs(found)
+    if maps:
+        pictures = {picture for pair in maps for picture in pair}
+        return _whole(path, LabelMapSource(maps), without_masks=len(set(found) - pictures))
+    return plain_images(path)
+
+
+def plain_images(path: str | Path, files: Sequence[Path] | None = None) -> Dataset:
+    """A folder of images, annotations or not; or some files, `path` being what to call them."""
+    return _whole(Path(path), _Images(find_images(path) if files is None else list(files)))
+
+
+def _whole(path: Path, source: Source, without_masks: int = 0) -> Dataset:
+    return Dataset(path, source, range(len(source)), without_masks)
+
+
+def _shards(path: Path, shards: list[Path]) -> Dataset:
+    source = ShardSource(shards)
+    return _whole(path, source, source.without_masks)
 
 
 def _open_apart(path: Path, images: Path) -> Dataset:
-    """SA-1B's `ID.json` in one folder, the images in another."""
+    """Annotations in one folder, the images in another."""
     if not path.is_dir():
-        raise InputError(f"{path} is not a folder; expected an SA-1B folder, a COCO JSON, or a folder of images")
+        raise InputError(f"{path} is not a folder; {_EXPECTED}")
     found = find_images(images)
-    pairs = tuple((p, path / f"{p.stem}.json") for p in found if _is_sidecar(path / f"{p.stem}.json"))
+    pairs = [(p, path / f"{p.stem}.json") for p in found if _is_sidecar(path / f"{p.stem}.json")]
+    source: Source = _Sidecars(pairs)
     if not pairs:
-        raise InputError(f"{path} holds no ID.json for any of the {len(found)} images in {images}; name their folder")
-    return Dataset(path, "sa1b", pairs, without_masks=len(found) - len(pairs))
-
-
-def plain_images(path: str | Path) -> Dataset:
-    """A folder of images, annotations or not."""
-    return Dataset(Path(path), "images", tuple((p, None) for p in find_images(path)))
+        maps = find_pairs(found, path)
+        source = LabelMapSource(maps)
+    if not len(source):
+        raise InputError(
+            f"{path} holds no ID.json, ID.mat or ID.png for any of the {len(found)} images in {images}; "
+            "name their folder"
+        )
+    return _whole(path, source, without_masks=len(found) - len(source))
 
 
 def _is_sidecar(path: Path) -> bool:
@@ -140,61 +198,3 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or "annotations" not in content:
         raise InputError(f"{path} has no 'annotations'; expected SA-1B or COCO instances JSON")
     return content
-
-
-def _annotation(rle: RLE, point: Any = None) -> Annotation | None:
-    """An annotation of a mask; None for an empty mask, which no prompt can point at."""
-    mask = decode_rle(rle)
-    x, y, width, height = bounding_box(mask)
-    if not width:
-        return None
-    if point is None or not (0 <= point[0] < mask.shape[1] and 0 <= point[1] < mask.shape[0]):
-        point = interior_point(mask)
-    return Annotation(rle, (float(point[0]), float(point[1])), (x, y, x + width, y + height))
-
-
-def _annotations(name: str, entries: list[Any], size: tuple[int, int] | None) -> tuple[Annotation, ...]:
-    """Annotations of one image; `size` (height, width) where the entries do not bring their own."""
-    found = []
-    for number, entry in enumerate(entries):
-        try:
-            segmentation = entry["segmentation"]
-            if isinstance(segmentation, list):
-                segmentation = [polygon for polygon in segmentation if len(polygon) >= 6]
-                if not segmentation:
-                    continue
-            height, width = size or segmentation["size"]
-            rle = rle_from_segmentation(segmentation, height, width)
-            annotation = _annotation(rle, (entry.get("point_coords") or [None])[0])
-        except Exception as error:  # pycocotools raises bare ones
-            raise InputError(
-                f"{name}: annotation {number} is damaged: {error!r}; expected a polygon or an RLE"
-            ) from error
-        if annotation is not None:
-            found.append(annotation)
-    return tuple(found)
-
-
-def _open_coco(path: Path, images: Path) -> Dataset:
-    content = _read(path)
-    if not images.is_dir():
-        raise InputError(f"{images} is not a folder; name the folder of the images of {path.name} with --images")
-    by_image: dict[Any, list[Any]] = defaultdict(list)
-    entries = []
-    try:
-        for entry in content["annotations"]:
-            if not entry.get("iscrowd"):
-                by_image[entry["image_id"]].append(entry)
-        for image in content["images"]:
-            if by_image[image["id"]]:
-                source = (by_image[image["id"]], image["height"], image["width"])
-                entries.append((images / image["file_name"], source))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is not COCO instances JSON: {error!r} is missing or misplaced") from error
-    if not entries:
-        raise InputError(f"{path} annotates no image; expected COCO instances")
-    if not any(image.is_file() for image, _ in entries):
-        raise InputError(
-            f"{entries[0][0]} and all other images of {path.name} are missing; name their folder (--images)"
-        )
-    return Dataset(path, "coco", tuple(sorted(entries, key=lambda entry: entry[0])))

@@ -6,6 +6,7 @@ import hashlib
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,16 +36,21 @@ def read_image(path: str | Path, upright: bool = True) -> RGBImage:
     path = Path(path).expanduser()
     if not path.is_file():
         raise InputError(f"{path} is not a file; expected an image")
+    return decode_image(path, str(path), upright)
+
+
+def decode_image(source: Path | BinaryIO, name: str, upright: bool = True) -> RGBImage:
+    """Read a photograph from a file or an open stream; `name` is for messages. See `read_image`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(source) as image:
                 image.load()
                 return to_rgb(image, upright)
     except UnidentifiedImageError as error:
-        raise InputError(f"{path} is not an image that can be read; expected JPEG, PNG, WebP, BMP or TIFF") from error
+        raise InputError(f"{name} is not an image that can be read; expected JPEG, PNG, WebP, BMP or TIFF") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} is a damaged or oversized image: {error}; save it again or leave it out") from error
+        raise InputError(f"{name} is a damaged or oversized image: {error}; save it again or leave it out") from error
 
 
 def to_rgb(image: Image.Image, upright: bool = True) -> RGBImage:

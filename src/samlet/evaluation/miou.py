@@ -18,7 +18,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from samlet.data.datasets import Dataset
-from samlet.data.images import read_image
 from samlet.data.masks import bounding_box, decode_rle
 from samlet.data.transforms import Frame, preprocess
 from samlet.errors import InputError
@@ -113,7 +112,7 @@ def evaluate(
     samples = dataset.head(limit)
     for sample in tqdm(samples, total=samples.size, disable=None if progress else True, unit="image"):
         try:
-            image = read_image(sample.path, upright=not dataset.annotated)
+            image = sample.image(upright=not dataset.annotated)
         except InputError as error:
             skipped[str(sample.path)] = str(error)
             continue

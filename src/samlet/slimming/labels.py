@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from samlet.data.datasets import Dataset
-from samlet.data.images import read_image
 from samlet.data.masks import decode_rle
 from samlet.data.transforms import preprocess
 from samlet.errors import InputError
@@ -51,7 +50,7 @@ def labelled_sample(dataset: Dataset, count: int, image_size: int, sam: Sam, see
         if given == count:
             return
         try:
-            image = read_image(sample.path, upright=False)
+            image = sample.image()
         except InputError:
             continue
         if not sample.annotations:

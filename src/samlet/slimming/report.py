@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from samlet.checkpoints.writing import new_file
-from samlet.data.datasets import Dataset
+from samlet.data.datasets import plain_images
 from samlet.data.images import RGBImage, fingerprint, read_image
 from samlet.data.masks import mask_iou
 from samlet.data.transforms import Frame
@@ -52,7 +52,7 @@ class SlimFigures:
 
 def measure(run: SlimRun) -> SlimFigures:
     """Cost of both models, and their agreement on the photographs held out: mean IoU over point prompts."""
-    dataset = Dataset(Path("held out"), "images", tuple((path, None) for path in run.held_out))
+    dataset = plain_images("held out", run.held_out)
 
     def agreement(sam: Any) -> Evaluation:
         return evaluate(sam, dataset, "point", reference=run.teacher, image_size=run.image_size, rules=("single",))
