@@ -36,7 +36,7 @@ SPEED: dict[str, dict[str, Any]] = {
     "hierarchical": {"strategy": "hierarchical"},
 }
 
-_PAPER = {"strategy": "hierarchical", "settling": "logits"}
+_PAPER = {"strategy": "hierarchical", "settling": "logits", "refine": 0.0}
 RECALL: dict[str, dict[str, Any]] = {
     "grid 32": {},
     "4/16, 8.5": {**_PAPER, "sparse_points_per_side": 4, "points_per_side": 16},
@@ -112,30 +112,33 @@ def speed(options: argparse.Namespace) -> None:
 
 def recall(options: argparse.Namespace) -> None:
     data = shared_data() / "data" / "coco100_train" / "instances.json"
-    dataset = open_dataset(data).head(options.limit)
+    part, parts = options.part
+    dataset = open_dataset(data).head(options.limit).share(part, parts)
     sam = samlet.load(weights())
-    path = options.out / "everything_recall.json"
+    name_here = "everything_recall" if parts == 1 else f"everything_recall.{part}-of-{parts}"
+    path = options.out / f"{name_here}.json"
     budget = {"limit": options.limit, "image_size": options.image_size, "points_per_side": options.points_per_side}
     content: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
     if content.get("budget") != budget:
         content = {"budget": budget, "images": {}, "settings": {}}
+    for other in sorted(options.out.glob("everything_recall.*-of-*.json")) if parts == 1 else ():
+        made = json.loads(other.read_text())
+        if made["budget"] == budget:
+            content["images"] = {**made["images"], **content["images"]}
     protocol = (
         "mobile_sam, float32 weights; coco100_train; mean over true masks of the best IoU with any of the generated "
         f"masks; first {options.limit or 'all'} images; input {options.image_size}; prompts: share of the grid's; "
         "masks and seconds: of an image"
     )
-    for sample in dataset:
-        done = content["images"].setdefault(sample.path.name, {})
-        for name, settings in RECALL.items():
-            if name not in done or done[name]["options"] != settings:
-                done[name] = {"options": settings, **one_recall(sam, sample, settings, options)}
-        content["settings"] = {name: summary(content["images"], name) for name in RECALL}
-        write("everything_recall", protocol, content, options.out, quiet=True)
-        print(
-            len(content["images"]),
-            {name: round(s["best_iou"], 4) for name, s in content["settings"].items()},
-            flush=True,
-        )
+    for name in ("grid 32", "samlet's", *RECALL):
+        for sample in dataset:
+            done = content["images"].setdefault(sample.path.name, {})
+            if name not in done or done[name]["options"] != RECALL[name]:
+                done[name] = {"options": RECALL[name], **one_recall(sam, sample, RECALL[name], options)}
+                write(name_here, protocol, content, options.out, quiet=True)
+                print(sample.path.name, name, summary(content["images"], name), flush=True)
+    content["settings"] = {name: summary(content["images"], name) for name in RECALL}
+    write(name_here, protocol, content, options.out, quiet=True)
 
 
 def one_recall(
@@ -159,7 +162,7 @@ def one_recall(
 
 def summary(images: dict[str, Any], name: str) -> dict[str, Any]:
     rows = [image[name] for image in images.values() if name in image]
-    grid = sum(image["grid 32"]["prompts"] for image in images.values())
+    grid = sum(image["grid 32"]["prompts"] for image in images.values() if name in image)
     return {
         "best_iou": statistics.fmean(value for row in rows for value in row["best_iou"]),
         "prompts": sum(row["prompts"] for row in rows) / grid,
@@ -177,6 +180,13 @@ def main() -> None:
     parser.add_argument("--points-per-side", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--limit", type=int, help="photographs for recall; all if not given")
+    parser.add_argument(
+        "--part",
+        type=lambda text: tuple(int(n) for n in text.split("/")),
+        default=(0, 1),
+        metavar="I/N",
+        help="recall: only every N-th photograph from the I-th on, into a file of its own, which a whole run takes in",
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--one", help=argparse.SUPPRESS)

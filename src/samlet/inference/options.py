@@ -67,7 +67,7 @@ class EverythingOptions:
     sparse_points_per_side: int | None = None
     settling: Settled = "consensus"
     high_threshold: float = 8.5
-    refine: float = 0.0
+    refine: float = 0.2
     exact: bool = False
     precision: Precision = "auto"
     image_size: int | None = None
