@@ -112,7 +112,7 @@ def speed(options: argparse.Namespace) -> None:
 
 def recall(options: argparse.Namespace) -> None:
     data = shared_data() / "data" / "coco100_train" / "instances.json"
-    part, parts = options.part
+    part, parts = options.share
     dataset = open_dataset(data).head(options.limit).share(part, parts)
     sam = samlet.load(weights())
     name_here = "everything_recall" if parts == 1 else f"everything_recall.{part}-of-{parts}"
@@ -181,7 +181,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--limit", type=int, help="photographs for recall; all if not given")
     parser.add_argument(
-        "--part",
+        "--share",
         type=lambda text: tuple(int(n) for n in text.split("/")),
         default=(0, 1),
         metavar="I/N",

@@ -123,14 +123,14 @@ def test_hierarchical_without_settled_regions_is_the_grid(sam):
     assert len(masks) == len(grid)
 
 
-@pytest.mark.parametrize("threshold", [-1e9, 4.2])
-def test_hierarchical_saves_prompts(sam, threshold):
+@pytest.mark.parametrize(("threshold", "refine"), [(-1e9, 0.0), (-1e9, 0.2), (4.2, 0.0)])
+def test_hierarchical_saves_prompts(sam, threshold, refine):
     options = {**SMALL, "points_per_side": 16, "strategy": "hierarchical", "high_threshold": threshold, **LOOSE}
-    masks = samlet.MaskGenerator(sam, **options)(PHOTOS / "dogs.jpg")
+    masks = samlet.MaskGenerator(sam, refine=refine, **options)(PHOTOS / "dogs.jpg")
     assert masks
     assert masks.decoder_prompts < 256
     if threshold < 0:  # no point remains for the second round
-        assert masks.decoder_prompts == 16
+        assert masks.decoder_prompts == 16 + refine * 240
 
 
 def test_a_flipped_image_gives_flipped_masks(sam):
