@@ -1,0 +1,58 @@
+"""What everything that segments has in common, whatever is inside: evaluation asks nothing more of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samlet.data.images import RGBImage
+from samlet.inference.everything import Everything
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers to P prompts on one image; masks are made when they are asked for.
+
+    Attributes:
+        scores: (P, M) how good each mask is taken to be.
+        single: number of the output for an unambiguous prompt; None where the model has none.
+        multi: numbers of the outputs for an ambiguous prompt.
+        low_res: (P, M, h, w) logits that a next call takes as `masks`; None where the model takes none.
+        draw: makes masks (K, H, W), bool, of a prompt's outputs.
+    """
+
+    scores: NDArray[np.float32]
+    single: int | None
+    multi: tuple[int, ...]
+    low_res: NDArray[np.float32] | None
+    draw: Callable[[int, Sequence[int]], NDArray[np.bool_]]
+
+    def best(self, prompt: int) -> int:
+        """The output of a prompt whose mask is taken to be the best of the multimask outputs."""
+        return self.multi[int(self.scores[prompt, list(self.multi)].argmax())]
+
+
+class Segmenter(Protocol):
+    """A model that answers prompts on an image.
+
+    Attributes:
+        image_size: side of its input, pixels.
+    """
+
+    image_size: int
+
+    def set_image(self, image: RGBImage) -> None:
+        """Take an image (H, W, 3); what does not depend on prompts is computed here."""
+        ...
+
+    def answer(self, points: Any = None, labels: Any = None, boxes: Any = None, masks: Any = None) -> Answers:
+        """Answer prompts on that image; arguments as of `Predictor.predict`."""
+        ...
+
+    def everything(self, **options: Any) -> Everything:
+        """All masks of that image."""
+        ...
