@@ -33,7 +33,7 @@ class PlainGenerator:
     def __call__(self, image: RGBImage, hierarchical: bool = False) -> tuple[list[dict[str, Any]], int]:
         """Masks and the number of prompts."""
         height, width = image.shape[:2]
-        inputs, self.frame = preprocess(image, self.image_size, self.sam.pixel_mean, self.sam.pixel_std)
+        inputs, self.frame = preprocess(image, self.image_size, *self.sam.preprocessing)
         self.embedding = self.sam.encode(inputs[None])
         self.settled = np.zeros((height, width), bool)
         size = [width, height]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 
-from samlet.checkpoints import hugging_face, native, segment_anything, tiny
+from samlet.checkpoints import efficient_sam, hugging_face, native, segment_anything, tiny
 from samlet.checkpoints.reading import read_json, read_tensors, shorten
 from samlet.checkpoints.writing import new_file, write_tensors
 from samlet.errors import CheckpointError, InputError
@@ -38,7 +38,7 @@ def load_checkpoint(path: str | Path) -> Sam:
         is_native = "model_type" not in read_json(path / "config.json")
         return native.read(path) if is_native else hugging_face.read(path)
     tensors = read_tensors(path)
-    for module in (segment_anything, tiny):
+    for module in (efficient_sam, segment_anything, tiny):
         if module.matches(tensors):
             return module.read(tensors, path)
     raise CheckpointError(

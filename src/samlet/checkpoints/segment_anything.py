@@ -79,6 +79,9 @@ def check_plain(sam: Sam, target: str) -> ViTConfig:
     config = sam.config.encoder
     if not isinstance(config, ViTConfig):
         raise InputError(f"the model has a {config.kind} encoder; {target} holds the ViT family only")
+    own = config.relative_positions and config.position_side is None and sam.config.decoder.style == "sam"
+    if not own or sam.config.resize != "longest_side" or sam.config.score != "iou":
+        raise InputError(f"the model is no SAM of Meta's making inside; {target} cannot hold it. Save it natively")
     heads = config.num_heads[0]
     dims = set(config.qk_dims) | set(config.v_dims) | {config.scale_dim}
     plain = set(config.num_heads) == {heads} and dims == {config.scale_dim} and len(set(config.mlp_dims)) == 1

@@ -1,4 +1,7 @@
-"""From an image to the encoder's input, and coordinates with it (segment-anything's ResizeLongestSide)."""
+"""From an image to the encoder's input, and coordinates with it.
+
+segment-anything and most others keep the proportions (its ResizeLongestSide); EfficientSAM stretches to the square.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +24,19 @@ class Frame:
         height: of the original image, pixels.
         width: of the original image, pixels.
         image_size: side of the encoder's input, pixels.
+        stretch: the image fills the whole input, whatever its proportions.
     """
 
     height: int
     width: int
     image_size: int
+    stretch: bool = False
 
     @property
     def resized(self) -> tuple[int, int]:
-        """Height and width of the image inside the input: the longest side fills it."""
+        """Height and width of the image inside the input: the longest side, or both, fill it."""
+        if self.stretch:
+            return self.image_size, self.image_size
         scale = self.image_size / max(self.height, self.width)
         return max(1, int(self.height * scale + 0.5)), max(1, int(self.width * scale + 0.5))
 
@@ -41,7 +48,13 @@ class Frame:
         )
 
     def upscale(self, low_res: Tensor) -> Tensor:
-        """Low-res logits (N, M, h, w) to logits (N, M, height, width) on the original image."""
+        """Low-res logits (N, M, h, w) to logits (N, M, height, width) on the original image.
+
+        In two bilinear steps by way of the encoder's input, as segment-anything does; a stretched image in one bicubic
+        step, as EfficientSAM does.
+        """
+        if self.stretch:
+            return F.interpolate(low_res.float(), (self.height, self.width), mode="bicubic", align_corners=False)
         height, width = self.resized
         size = (self.image_size, self.image_size)
         logits = F.interpolate(low_res.float(), size, mode="bilinear", align_corners=False)[..., :height, :width]
@@ -50,19 +63,26 @@ class Frame:
         return F.interpolate(logits, (self.height, self.width), mode="bilinear", align_corners=False)
 
 
-def preprocess(image: RGBImage, image_size: int, mean: Tensor, std: Tensor) -> tuple[Tensor, Frame]:
-    """Resize so that the longest side is `image_size`, normalise, pad.
+def preprocess(
+    image: RGBImage, image_size: int, mean: Tensor, std: Tensor, stretch: bool = False
+) -> tuple[Tensor, Frame]:
+    """Resize so that the longest side is `image_size`, normalise, pad; or resize to the square.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         image_size: side of the result, pixels.
         mean: (3, 1, 1) of RGB in 0…255.
         std: (3, 1, 1).
+        stretch: resize to the square, without antialiasing, as EfficientSAM does.
 
     Returns:
         (3, image_size, image_size) float32 and the frame that leads back.
     """
-    frame = Frame(image.shape[0], image.shape[1], image_size)
+    frame = Frame(image.shape[0], image.shape[1], image_size, stretch)
+    if stretch:
+        values = torch.from_numpy(image).to(mean.device).permute(2, 0, 1)[None].float()
+        resized = F.interpolate(values, frame.resized, mode="bilinear", align_corners=False)
+        return (resized[0] - mean) / std, frame
     height, width = frame.resized
     if (height, width) != image.shape[:2]:
         image = np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))

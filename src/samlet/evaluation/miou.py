@@ -147,7 +147,7 @@ def evaluate(
 
 @torch.inference_mode()
 def _encode(sam: Sam, image: NDArray[np.uint8], size: int) -> tuple[Tensor, Frame]:
-    pixels, frame = preprocess(image, size, sam.pixel_mean, sam.pixel_std)
+    pixels, frame = preprocess(image, size, *sam.preprocessing)
     return sam.encode(pixels[None].to(sam.dtype)), frame
 
 

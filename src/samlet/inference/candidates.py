@@ -17,7 +17,8 @@ from samlet.inference.settling import Settling
 from samlet.inference.suppression import box_iou
 from samlet.inference.windows import LogitWindow, MaskWindow, Upscaler
 from samlet.models import Sam
-from samlet.models.shared_decoder import Decoded, SharedDecoder, Window
+from samlet.models.shared_decoder import Decoded, Window
+from samlet.models.whole_decoder import prompt_decoder
 
 _REACH = 2  # patches around the samples of a mask that are computed
 _FEW = 64  # samples of a mask below which they say nothing about its stability
@@ -74,7 +75,7 @@ class CropMasks:
 
     def __init__(self, sam: Sam, embedding: Tensor, frame: Frame, options: EverythingOptions) -> None:
         self.options, self.frame = options, frame
-        self.decoder = SharedDecoder(sam, embedding, options.feature_type(sam.device, sam.dtype))
+        self.decoder = prompt_decoder(sam, embedding, options.feature_type(sam.device, sam.dtype))
         self.upscaler = Upscaler(frame, self.decoder.low_res_size)
         self.threshold = sam.config.mask_threshold
         self.floor = self.threshold - options.stability_score_offset

@@ -106,7 +106,7 @@ class MaskGenerator:
         height, width = image.shape[:2]
         x0, y0, x1, y1 = box
         part = np.ascontiguousarray(image[y0:y1, x0:x1])
-        inputs, frame = preprocess(part, self.image_size, self.sam.pixel_mean, self.sam.pixel_std)
+        inputs, frame = preprocess(part, self.image_size, *self.sam.preprocessing)
         crop = CropMasks(self.sam, self.sam.encode(inputs[None].to(self.sam.dtype)), frame, self.options)
         points = self.options.grid(layer) * [x1 - x0, y1 - y0]
         self._ask(crop, points, layer)

@@ -90,7 +90,7 @@ class Predictor:
         images = cast("list[AnyImage]", list(image) if isinstance(image, list | tuple) else [image])
         self._embeddings, self._frames = [], []
         for entry in images:
-            pixels, frame = preprocess(as_rgb(entry), self.image_size, self.sam.pixel_mean, self.sam.pixel_std)
+            pixels, frame = preprocess(as_rgb(entry), self.image_size, *self.sam.preprocessing)
             self._embeddings.append(self.sam.encode(pixels[None].to(self.sam.dtype)))
             self._frames.append(frame)
 

@@ -79,8 +79,8 @@ class Upscaler:
 
     def __init__(self, frame: Frame, low_res_size: tuple[int, int]) -> None:
         size, resized = frame.image_size, frame.resized
-        self._rows = _Axis(low_res_size[0], size, resized[0], frame.height)
-        self._columns = _Axis(low_res_size[1], size, resized[1], frame.width)
+        self._rows = _Axis(low_res_size[0], size, resized[0], frame.height, frame.stretch)
+        self._columns = _Axis(low_res_size[1], size, resized[1], frame.width, frame.stretch)
         self.shape = (int(self._rows.last.max()) + 1, int(self._columns.last.max()) + 1)
         """Rows and columns of the low-res logits that the image reaches; the rest is padding."""
         self.cell = (
@@ -125,12 +125,16 @@ class Upscaler:
 
 
 class _Axis:
-    """SAM's two bilinear steps along one axis as a matrix (original, low_res); see `Frame.upscale`."""
+    """The upscaling along one axis as a matrix (original, low_res); see `Frame.upscale`."""
 
-    def __init__(self, low_res: int, image_size: int, resized: int, original: int) -> None:
-        steps = F.interpolate(torch.eye(low_res)[None], image_size, mode="linear", align_corners=False)[..., :resized]
-        if resized != original:
-            steps = F.interpolate(steps, original, mode="linear", align_corners=False)
+    def __init__(self, low_res: int, image_size: int, resized: int, original: int, stretch: bool) -> None:
+        steps = torch.eye(low_res)[None]
+        if stretch:
+            steps = F.interpolate(steps[None], (low_res, original), mode="bicubic", align_corners=False)[0]
+        else:
+            steps = F.interpolate(steps, image_size, mode="linear", align_corners=False)[..., :resized]
+            if resized != original:
+                steps = F.interpolate(steps, original, mode="linear", align_corners=False)
         self.matrix = steps[0].T.contiguous()
         used = self.matrix.numpy() != 0
         self.first = used.argmax(axis=1)  # the first low-res cell that an output reads

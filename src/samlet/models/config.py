@@ -5,9 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 from samlet.errors import InputError
+
+DecoderStyle = Literal["sam", "efficient_sam"]
+Resize = Literal["longest_side", "stretch"]
+Score = Literal["iou", "stability"]
 
 
 def _check_positive(owner: str, **values: Any) -> None:
@@ -18,6 +22,11 @@ def _check_positive(owner: str, **values: Any) -> None:
                 _check_positive(owner, **{name: entry})
             elif not isinstance(entry, int) or isinstance(entry, bool) or entry < 1:
                 raise InputError(f"{owner}.{name} is {value!r}; every width must be a whole number of at least 1")
+
+
+def _check_choice(name: str, value: Any, kind: Any) -> None:
+    if value not in get_args(kind):
+        raise InputError(f"{name} is {value!r}; expected one of {', '.join(get_args(kind))}")
 
 
 def _check_lengths(owner: str, expected: int, **values: tuple[Any, ...]) -> None:
@@ -42,6 +51,9 @@ class ViTConfig:
         window_size: side of an attention window, tokens.
         global_blocks: indices of the blocks that attend to the whole image.
         out_channels: channels of the image embedding.
+        position_side: side of the table of absolute positions, patches; that of the whole image if None. EfficientSAM
+            keeps the table of its pretraining.
+        relative_positions: whether attention has relative positions, as SAM's does.
     """
 
     kind: ClassVar[str] = "vit"
@@ -58,11 +70,16 @@ class ViTConfig:
     window_size: int = 14
     global_blocks: tuple[int, ...]
     out_channels: int = 256
+    position_side: int | None = None
+    relative_positions: bool = True
 
     def __post_init__(self) -> None:
+        no_widths = {"global_blocks", "relative_positions"} | (
+            {"position_side"} if self.position_side is None else set()
+        )
         _check_positive(
             "ViTConfig",
-            **{f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "global_blocks"},
+            **{f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in no_widths},
         )
         _check_lengths("ViTConfig", self.depth, qk_dims=self.qk_dims, v_dims=self.v_dims, mlp_dims=self.mlp_dims)
         if any(not 0 <= block < self.depth for block in self.global_blocks):
@@ -167,9 +184,10 @@ _ENCODER_CONFIGS: dict[str, type[EncoderConfig]] = {c.kind: c for c in (ViTConfi
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderConfig:
-    """SAM's two-way mask decoder and its prompt encoder; the same in every SAM of the two papers.
+    """SAM's two-way mask decoder and its prompt encoder, or EfficientSAM's variation of both.
 
     Attributes:
+        style: `sam`, the same in every SAM of the two papers, or `efficient_sam`.
         depth: two-way blocks.
         num_heads: heads of every attention.
         mlp_dim: hidden width of the MLP of a block.
@@ -180,6 +198,7 @@ class DecoderConfig:
         norm_eps: epsilon of the layer norms of the blocks (segment-anything 1e-5, transformers 1e-6).
     """
 
+    style: DecoderStyle = "sam"
     depth: int = 2
     num_heads: int = 8
     mlp_dim: int = 2048
@@ -192,6 +211,7 @@ class DecoderConfig:
     def __post_init__(self) -> None:
         widths = dataclasses.asdict(self)
         widths.pop("norm_eps")
+        _check_choice("DecoderConfig.style", widths.pop("style"), DecoderStyle)
         _check_positive("DecoderConfig", **widths)
 
 
@@ -205,6 +225,9 @@ class SamConfig:
         pixel_mean: subtracted from RGB in 0…255.
         pixel_std: divides after that.
         mask_threshold: a logit above it is mask.
+        resize: how images come to the input: `longest_side` keeps their proportions, `stretch` does not.
+        score: how good a mask is taken to be: its predicted `iou`, or its `stability`, for models whose IoU head was
+            never trained (EdgeSAM).
     """
 
     encoder: EncoderConfig
@@ -212,8 +235,12 @@ class SamConfig:
     pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     mask_threshold: float = 0.0
+    resize: Resize = "longest_side"
+    score: Score = "iou"
 
     def __post_init__(self) -> None:
+        _check_choice("resize", self.resize, Resize)
+        _check_choice("score", self.score, Score)
         if len(self.pixel_mean) != 3 or len(self.pixel_std) != 3:
             raise InputError(f"pixel_mean {self.pixel_mean} and pixel_std {self.pixel_std}; expected 3 numbers each")
 
@@ -225,6 +252,8 @@ class SamConfig:
             "pixel_mean": list(self.pixel_mean),
             "pixel_std": list(self.pixel_std),
             "mask_threshold": self.mask_threshold,
+            "resize": self.resize,
+            "score": self.score,
         }
 
     @classmethod
@@ -245,6 +274,8 @@ class SamConfig:
                 pixel_mean=_tuples(values["pixel_mean"]),
                 pixel_std=_tuples(values["pixel_std"]),
                 mask_threshold=float(values["mask_threshold"]),
+                resize=values.get("resize", "longest_side"),
+                score=values.get("score", "iou"),
             )
         except InputError:
             raise

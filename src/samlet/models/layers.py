@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Activation = Callable[[Tensor], Tensor]
 
 
 class LayerNorm2d(nn.Module):
@@ -36,16 +39,17 @@ class Neck(nn.Sequential):
 
 
 class MLP(nn.Module):
-    """Linear layers with ReLU between them: SAM's heads."""
+    """Linear layers with an activation between them: ReLU in SAM's heads."""
 
-    def __init__(self, in_dim: int, hidden_dim: int, out_dim: int, depth: int) -> None:
+    def __init__(self, in_dim: int, hidden_dim: int, out_dim: int, depth: int, activation: Activation = F.relu) -> None:
         super().__init__()
+        self.activation = activation
         widths = [in_dim, *[hidden_dim] * (depth - 1), out_dim]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers[:-1]:
-            x = F.relu(layer(x))
+            x = self.activation(layer(x))
         return self.layers[-1](x)
 
 

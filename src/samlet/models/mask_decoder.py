@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samlet.models.config import DecoderConfig
-from samlet.models.layers import MLP, LayerNorm2d, attend
+from samlet.models.layers import MLP, Activation, LayerNorm2d, attend
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,16 @@ class Attention(nn.Module):
 
 
 class TransformerMLP(nn.Module):
-    """Two linear layers with ReLU between them."""
+    """Two linear layers with an activation between them, ReLU in SAM."""
 
-    def __init__(self, dim: int, hidden_dim: int) -> None:
+    def __init__(self, dim: int, hidden_dim: int, activation: Activation = F.relu) -> None:
         super().__init__()
+        self.activation = activation
         self.lin1 = nn.Linear(dim, hidden_dim)
         self.lin2 = nn.Linear(hidden_dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.lin2(F.relu(self.lin1(x)))
+        return self.lin2(self.activation(self.lin1(x)))
 
 
 class TwoWayBlock(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from samlet.errors import InputError
 from samlet.models.config import EncoderConfig, SamConfig, TinyViTConfig
+from samlet.models.efficient_decoder import EfficientMaskDecoder, EfficientPromptEncoder
 from samlet.models.mask_decoder import DecoderOutput, MaskDecoder
 from samlet.models.prompt_encoder import PromptEncoder
 from samlet.models.tiny_vit import TinyViTEncoder
@@ -37,10 +39,16 @@ class Sam(nn.Module):
         self.config = config
         channels = config.encoder.out_channels
         self.image_encoder = build_encoder(config.encoder)
-        self.prompt_encoder = PromptEncoder(config.decoder, channels)
-        self.mask_decoder = MaskDecoder(config.decoder, channels)
+        own = config.decoder.style == "efficient_sam"
+        self.prompt_encoder = (EfficientPromptEncoder if own else PromptEncoder)(config.decoder, channels)
+        self.mask_decoder = (EfficientMaskDecoder if own else MaskDecoder)(config.decoder, channels)
         self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(config.pixel_std).view(3, 1, 1), persistent=False)
+
+    @property
+    def preprocessing(self) -> tuple[Tensor, Tensor, bool]:
+        """Mean and deviation of the pixels, and whether images are stretched: `samlet.data.transforms.preprocess`."""
+        return self.pixel_mean, self.pixel_std, self.config.resize == "stretch"
 
     @property
     def image_size(self) -> int:
@@ -117,4 +125,13 @@ class Sam(nn.Module):
         stride = self.config.encoder.stride
         tokens, valid = self.prompt_encoder.tokens(points, labels, boxes, (height * stride, width * stride))
         positions = self.prompt_encoder.pe_layer.grid(height, width)
-        return self.mask_decoder(embedding, positions, tokens, self.prompt_encoder.dense(masks), valid)
+        out = self.mask_decoder(embedding, positions, tokens, self.prompt_encoder.dense(masks), valid)
+        if self.config.score == "iou":
+            return out
+        return dataclasses.replace(out, iou=stability(out.low_res, self.config.mask_threshold))
+
+
+def stability(logits: Tensor, threshold: float, offset: float = 1.0) -> Tensor:
+    """Stability score of masks (..., h, w): IoU of the masks at logits `offset` above and below the threshold."""
+    inner, outer = (logits > threshold + offset).sum((-2, -1)), (logits > threshold - offset).sum((-2, -1))
+    return (inner / outer.clamp(min=1)).to(logits.dtype)

@@ -37,16 +37,21 @@ def relative_positions(size: int, table: Tensor) -> Tensor:
 
 
 class ViTAttention(nn.Module):
-    """Multi-head attention with decomposed relative positions over a (B, H, W, C) grid."""
+    """Multi-head attention over a (B, H, W, C) grid, with decomposed relative positions unless `grid` is None."""
 
-    def __init__(self, dim: int, heads: int, qk_dim: int, v_dim: int, scale_dim: int, grid: tuple[int, int]) -> None:
+    rel_pos_h: nn.Parameter | None
+    rel_pos_w: nn.Parameter | None
+
+    def __init__(
+        self, dim: int, heads: int, qk_dim: int, v_dim: int, scale_dim: int, grid: tuple[int, int] | None
+    ) -> None:
         super().__init__()
         self.heads, self.qk_dim, self.v_dim = heads, qk_dim, v_dim
         self.scale = scale_dim**-0.5
         self.qkv = nn.Linear(dim, heads * (2 * qk_dim + v_dim))
         self.proj = nn.Linear(heads * v_dim, dim)
-        self.rel_pos_h = nn.Parameter(torch.zeros(2 * grid[0] - 1, qk_dim))
-        self.rel_pos_w = nn.Parameter(torch.zeros(2 * grid[1] - 1, qk_dim))
+        self.rel_pos_h = None if grid is None else nn.Parameter(torch.zeros(2 * grid[0] - 1, qk_dim))
+        self.rel_pos_w = None if grid is None else nn.Parameter(torch.zeros(2 * grid[1] - 1, qk_dim))
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         batch, height, width, _ = x_BHWC.shape
@@ -54,6 +59,9 @@ class ViTAttention(nn.Module):
         parts = self.qkv(x_BHWC).flatten(1, 2).split(widths, dim=-1)
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)  # (B, N, L, D)
 
+        if self.rel_pos_h is None or self.rel_pos_w is None:
+            out = attend(q, k, v, self.scale)
+            return self.proj(out.transpose(1, 2).reshape(batch, height, width, -1))
         q_grid = q.unflatten(2, (height, width))
         rel_h = torch.einsum("bnhwd,hkd->bnhwk", q_grid, relative_positions(height, self.rel_pos_h)).flatten(2, 3)
         rel_w = torch.einsum("bnhwd,wkd->bnhwk", q_grid, relative_positions(width, self.rel_pos_w)).flatten(2, 3)
@@ -112,7 +120,7 @@ class ViTBlock(nn.Module):
             config.qk_dims[index],
             config.v_dims[index],
             config.scale_dim,
-            (side, side),
+            (side, side) if config.relative_positions else None,
         )
         self.norm2 = nn.LayerNorm(config.embed_dim, eps=1e-6)
         self.mlp = ViTMLP(config.embed_dim, config.mlp_dims[index])
@@ -149,7 +157,7 @@ class ViTEncoder(nn.Module):
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
         self.config = config
-        side = config.image_size // config.patch_size
+        side = config.position_side or config.image_size // config.patch_size
         self.patch_embed = PatchEmbed(config.patch_size, config.embed_dim)
         self.pos_embed = nn.Parameter(torch.zeros(1, side, side, config.embed_dim))
         self.blocks = nn.ModuleList(ViTBlock(config, i) for i in range(config.depth))
@@ -196,7 +204,8 @@ class ViTEncoder(nn.Module):
                 [("qk_dims", i), ("v_dims", i), ("num_heads", i)],
                 packed=False,
             )
-            tables = tuple(Member(parameter=f"{block}.attn.rel_pos_{axis}", dim=1) for axis in "hw")
+            axes = "hw" if config.relative_positions else ""
+            tables = tuple(Member(parameter=f"{block}.attn.rel_pos_{axis}", dim=1) for axis in axes)
             groups += [dataclasses.replace(qk, members=qk.members + tables), v, heads]
             groups.append(
                 ChannelGroup(

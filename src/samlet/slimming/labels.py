@@ -55,7 +55,7 @@ def labelled_sample(dataset: Dataset, count: int, image_size: int, sam: Sam, see
             continue
         if not sample.annotations:
             continue
-        pixels, frame = preprocess(image, image_size, sam.pixel_mean, sam.pixel_std)
+        pixels, frame = preprocess(image, image_size, *sam.preprocessing)
         chosen = np.random.default_rng(seed).permutation(len(sample.annotations))[:_MOST_MASKS]
         annotations = [sample.annotations[i] for i in chosen]
         points = frame.to_input(torch.tensor([[a.point] for a in annotations], device=sam.device))

@@ -295,13 +295,13 @@ def run(
 
     teacher = with_encoder(teacher, copy.deepcopy(teacher.image_encoder)).to(engine.device).requires_grad_(False)
     before = copy.deepcopy(begin_with.image_encoder).to(engine.device).requires_grad_(False)
-    mean, std = teacher.pixel_mean.cpu(), teacher.pixel_std.cpu()
-    photographs = Photographs(trained_on, size, mean, std, config.seed, config.augment)
+    mean, std, stretch = teacher.pixel_mean.cpu(), teacher.pixel_std.cpu(), teacher.config.resize == "stretch"
+    photographs = Photographs(trained_on, size, mean, std, config.seed, config.augment, stretch)
     plans = _plans(config, len(trained_on))
     positions = range(
         config.batch_size * plans[0].first_step, config.batch_size * (plans[-1].first_step + plans[-1].steps)
     )
-    held_out_photographs = Photographs(held_out, size, mean, std)
+    held_out_photographs = Photographs(held_out, size, mean, std, stretch=stretch)
     shared = _Run(
         teacher=teacher,
         config=config,

@@ -52,12 +52,20 @@ class Photographs:
         std: (3, 1, 1).
         seed: of order and views.
         augment: crop and mirror at random in `at`.
+        stretch: images fill the whole input, whatever their proportions.
     """
 
     def __init__(
-        self, paths: Sequence[Path], image_size: int, mean: Tensor, std: Tensor, seed: int = 0, augment: bool = True
+        self,
+        paths: Sequence[Path],
+        image_size: int,
+        mean: Tensor,
+        std: Tensor,
+        seed: int = 0,
+        augment: bool = True,
+        stretch: bool = False,
     ) -> None:
-        self.paths = list(paths)
+        self.paths, self.stretch = list(paths), stretch
         self.image_size, self.mean, self.std = image_size, mean, std
         self.seed, self.augment = seed, augment
         self.skipped: dict[Path, str] = {}
@@ -90,7 +98,7 @@ class Photographs:
 
     def prepare(self, image: RGBImage) -> Tensor:
         """(3, S, S) of an image as it is."""
-        return preprocess(image, self.image_size, self.mean, self.std)[0]
+        return preprocess(image, self.image_size, self.mean, self.std, self.stretch)[0]
 
     def sample(self, count: int) -> Iterator[Photograph]:
         """`count` usable photographs (or all, if fewer) drawn at random, as they are."""

@@ -1,0 +1,50 @@
+"""Any mask decoder behind the interface of `SharedDecoder`: every mask is computed at once."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from samlet.models.sam import Sam
+from samlet.models.shared_decoder import Decoded, SharedDecoder, Window
+
+
+class WholeDecoder:
+    """The mask decoder of one image, for models whose decoder or scores are not SAM's own.
+
+    Args:
+        sam: the model.
+        embedding: (1, C, h, w) from `Sam.encode`.
+    """
+
+    def __init__(self, sam: Sam, embedding: Tensor) -> None:
+        self.sam, self.embedding = sam, embedding
+        self.height, self.width = embedding.shape[2:]
+
+    @property
+    def low_res_size(self) -> tuple[int, int]:
+        """Height and width of the masks."""
+        return 4 * self.height, 4 * self.width
+
+    def transform(
+        self, points: Tensor | None = None, labels: Tensor | None = None, boxes: Tensor | None = None
+    ) -> Decoded:
+        """Answer prompts; `features` of the result are the low-res logits (P, M, 4h, 4w)."""
+        out = self.sam.decode(self.embedding, points, labels, boxes)
+        return Decoded(out.iou, out.iou.new_empty(0), out.low_res)
+
+    def masks(self, decoded: Decoded, prompt: int, outputs: list[int], window: Window | None = None) -> Tensor:
+        """As `SharedDecoder.masks`."""
+        top, bottom, left, right = window or (0, self.height, 0, self.width)
+        return decoded.features[prompt, outputs, 4 * top : 4 * bottom, 4 * left : 4 * right].float()
+
+    def samples(self, decoded: Decoded, rows: int | None = None, columns: int | None = None) -> Tensor:
+        """As `SharedDecoder.samples`."""
+        return decoded.features[:, :, 2::4, 2::4][..., : rows or self.height, : columns or self.width].float()
+
+
+def prompt_decoder(sam: Sam, embedding: Tensor, dtype: torch.dtype | None = None) -> SharedDecoder | WholeDecoder:
+    """The fastest decoder for many prompts on one image that gives the model's own answers; see `SharedDecoder`."""
+    if sam.config.decoder.style == "sam" and sam.config.score == "iou":
+        return SharedDecoder(sam, embedding, dtype)
+    return WholeDecoder(sam, embedding)
