@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 
-from samlet.checkpoints import efficient_sam, hugging_face, native, segment_anything, tiny
+from samlet.checkpoints import edge_sam, efficient_sam, hugging_face, native, segment_anything, tiny
 from samlet.checkpoints.reading import read_json, read_tensors, shorten
 from samlet.checkpoints.writing import new_file, write_tensors
 from samlet.errors import CheckpointError, InputError
@@ -24,8 +24,8 @@ def load_checkpoint(path: str | Path) -> Sam:
     """Load a model from a folder or a file in any format that samlet knows, told apart by content.
 
     Args:
-        path: native folder, `SamModel` folder, or a segment-anything, MobileSAM or TinySAM state dict
-            (`.pth`, `.pt` or `.safetensors`).
+        path: native folder, `SamModel` folder, or a published file (`.pth`, `.pt` or `.safetensors`): a state dict of
+            segment-anything, SlimSAM, MobileSAM, TinySAM, EdgeSAM or EfficientSAM, or a pickled module of these.
 
     Raises:
         InputError: there is nothing at `path`.
@@ -38,12 +38,12 @@ def load_checkpoint(path: str | Path) -> Sam:
         is_native = "model_type" not in read_json(path / "config.json")
         return native.read(path) if is_native else hugging_face.read(path)
     tensors = read_tensors(path)
-    for module in (efficient_sam, segment_anything, tiny):
+    for module in (efficient_sam, edge_sam, segment_anything, tiny):
         if module.matches(tensors):
             return module.read(tensors, path)
     raise CheckpointError(
         f"{path} holds {len(tensors)} tensors ({shorten(tensors)}) of no architecture that samlet knows; "
-        "expected a segment-anything, MobileSAM or TinySAM state dict"
+        "expected a segment-anything, SlimSAM, MobileSAM, TinySAM, EdgeSAM or EfficientSAM state dict"
     )
 
 

@@ -3,6 +3,7 @@
 from samlet.models.config import DecoderConfig, EncoderConfig, SamConfig, TinyViTConfig, ViTConfig
 from samlet.models.groups import ChannelGroup, Member
 from samlet.models.mask_decoder import DecoderOutput
+from samlet.models.repvit_config import RepViTConfig
 from samlet.models.sam import ImageEncoder, Sam, build_encoder
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "EncoderConfig",
     "ImageEncoder",
     "Member",
+    "RepViTConfig",
     "Sam",
     "SamConfig",
     "TinyViTConfig",

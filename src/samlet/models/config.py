@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args
 
 from samlet.errors import InputError
+from samlet.models.repvit_config import RepViTConfig
 
 DecoderStyle = Literal["sam", "efficient_sam"]
 Resize = Literal["longest_side", "stretch"]
@@ -178,8 +179,8 @@ class TinyViTConfig:
             raise InputError(f"image_size {self.image_size} is not a multiple of the stride {self.stride}")
 
 
-EncoderConfig = ViTConfig | TinyViTConfig
-_ENCODER_CONFIGS: dict[str, type[EncoderConfig]] = {c.kind: c for c in (ViTConfig, TinyViTConfig)}
+EncoderConfig = ViTConfig | TinyViTConfig | RepViTConfig
+_ENCODER_CONFIGS: dict[str, type[EncoderConfig]] = {c.kind: c for c in (ViTConfig, TinyViTConfig, RepViTConfig)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,15 +13,19 @@ from samlet.models.config import EncoderConfig, SamConfig, TinyViTConfig
 from samlet.models.efficient_decoder import EfficientMaskDecoder, EfficientPromptEncoder
 from samlet.models.mask_decoder import DecoderOutput, MaskDecoder
 from samlet.models.prompt_encoder import PromptEncoder
+from samlet.models.repvit import RepViTEncoder
+from samlet.models.repvit_config import RepViTConfig
 from samlet.models.tiny_vit import TinyViTEncoder
 from samlet.models.vit import ViTEncoder
 
-ImageEncoder = ViTEncoder | TinyViTEncoder
+ImageEncoder = ViTEncoder | TinyViTEncoder | RepViTEncoder
 
 
 def build_encoder(config: EncoderConfig) -> ImageEncoder:
     """An image encoder with untrained weights."""
-    return TinyViTEncoder(config) if isinstance(config, TinyViTConfig) else ViTEncoder(config)
+    if isinstance(config, TinyViTConfig):
+        return TinyViTEncoder(config)
+    return RepViTEncoder(config) if isinstance(config, RepViTConfig) else ViTEncoder(config)
 
 
 class Sam(nn.Module):

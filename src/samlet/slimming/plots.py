@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samlet.checkpoints.writing import new_file
-from samlet.models.config import EncoderConfig
+from samlet.models.config import EncoderConfig, ViTConfig
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -108,11 +108,12 @@ def widths_figure(teacher: EncoderConfig, slimmed: EncoderConfig) -> Figure:
     from matplotlib.figure import Figure
 
     before, after = panels(teacher), panels(slimmed)
-    heads = _places("num_heads", slimmed.num_heads), _places("num_heads", teacher.num_heads)
+    heads = _heads(slimmed), _heads(teacher)
     comparable = all(before[title].keys() == after[title].keys() for title in after)
     shown = [title for title in after if after[title]]
     figure = Figure(figsize=(11, 0.8 + 2.2 * len(shown)), layout="constrained")
-    figure.suptitle("Channels of the image encoder, by " + ("stage.block" if "1.0" in heads[0] else "block"))
+    by = "block" if isinstance(slimmed, ViTConfig) else "stage.block"
+    figure.suptitle(f"Channels of the image encoder, by {by}")
     for axes, title in zip(figure.subplots(len(shown), 1, squeeze=False)[:, 0], shown, strict=True):
         kept, whole = after[title], before[title] if comparable else {}
         _draw_bars(axes, kept, whole)
@@ -137,16 +138,21 @@ _HIDDEN = "hidden width of MLPs and convolutions"
 def panels(encoder: EncoderConfig) -> dict[str, Widths]:
     """Widths of an encoder under the title of their panel, gathered from the fields of its config."""
     found: dict[str, Widths] = {_STREAMS: {}, _VALUES: {}, _QUERIES: {}, _HIDDEN: {}}
-    heads = _places("num_heads", encoder.num_heads)
+    heads = _heads(encoder)
     for field, value in vars(encoder).items():
         if not field.endswith(("_dim", "_dims")) or field == "scale_dim":
             continue
-        places = _places(field, value)
+        places = {place: width for place, width in _places(field, value).items() if width}
         if field in ("qk_dims", "v_dims"):
             found[_VALUES if field == "v_dims" else _QUERIES] = {p: heads[p] * width for p, width in places.items()}
         else:
             found[_STREAMS if field.startswith("embed") else _HIDDEN] |= places
     return found
+
+
+def _heads(encoder: EncoderConfig) -> Widths:
+    """Attention heads by place; none of a convolutional encoder."""
+    return _places("num_heads", getattr(encoder, "num_heads", ()))
 
 
 _PLACES = {
