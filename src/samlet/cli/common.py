@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from samlet.checkpoints import load_checkpoint
 from samlet.errors import InputError
+from samlet.inference.fast_sam import FastSam
 from samlet.models import Sam
-from samlet.zoo import load
+from samlet.training.engine import Engine
+from samlet.zoo import load, locate
 
 
 def set_up(options: argparse.Namespace) -> torch.device:
@@ -40,6 +45,24 @@ def set_up(options: argparse.Namespace) -> torch.device:
 def load_on(model: str, device: torch.device) -> Sam:
     """Load a model onto a device."""
     return load(model).to(device)
+
+
+def load_any(model: str, device: torch.device, threads: int | None = None) -> Sam | FastSam:
+    """Load a model that segments, whatever it is: FastSAM from an ONNX file, anything else as a `Sam`."""
+    path = locate(model)
+    if path.suffix == ".onnx":
+        return FastSam(path, threads=threads)
+    return load_checkpoint(path).to(device)
+
+
+def several_processes(options: argparse.Namespace) -> Engine | None:
+    """The processes of this run if torchrun has started several."""
+    return Engine(options.device) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else None
+
+
+def file_bytes(path: Path) -> int:
+    """Bytes of the weights of a file or model folder."""
+    return (path / "model.safetensors" if path.is_dir() else path).stat().st_size
 
 
 def show(options: argparse.Namespace, content: dict[str, Any], text: str) -> None:

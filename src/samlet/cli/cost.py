@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from functools import partial
-from pathlib import Path
 
-from samlet.cli.common import columns, giga, load_on, mega, set_up, show
+from samlet.cli.common import columns, file_bytes, giga, load_on, mega, set_up, show
 from samlet.evaluation.costs import PartCost, cost, peak_memory
 from samlet.models import Sam
 from samlet.zoo import ENTRIES, load, locate
@@ -24,7 +23,7 @@ def run(options: argparse.Namespace) -> None:
         sam = load_on(options.model, device)
     found = cost(sam, options.image_size, measure=not options.no_measure)
     content = dataclasses.asdict(found)
-    content["file_bytes"] = None if path is None else _size(path)
+    content["file_bytes"] = None if path is None else file_bytes(path)
     memory = (
         None
         if options.no_measure or path is None
@@ -48,8 +47,3 @@ def run(options: argparse.Namespace) -> None:
     if memory is not None:
         text += f", peak memory {memory / 1e6:.0f} MB"
     show(options, content, text)
-
-
-def _size(path: Path) -> int:
-    """Bytes of the weights of a file or model folder."""
-    return (path / "model.safetensors" if path.is_dir() else path).stat().st_size

@@ -3,43 +3,121 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
-from samlet.cli.common import columns, load_on, note, set_up, show
-from samlet.data.datasets import open_dataset, plain_images
+from samlet.checkpoints.writing import write_json
+from samlet.cli.common import columns, load_any, note, set_up, several_processes, show
+from samlet.data.datasets import Dataset, open_dataset, plain_images
 from samlet.errors import InputError
-from samlet.evaluation.miou import RULES, evaluate
+from samlet.evaluation import report
+from samlet.evaluation.detector import DetectorEvaluation, evaluate_detector
+from samlet.evaluation.miou import Evaluation, as_segmenter, evaluate_all
+from samlet.evaluation.protocols import find_protocol
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure one model on one dataset."""
+    """Measure one model on one dataset by one protocol."""
+    protocol = find_protocol(options.protocol or options.prompt or "sa1b-point")
+    check(options)
+    device = set_up(options)
+    engine = several_processes(options)
+    if protocol.kind == "box-detector":
+        _detector(options)
+        return
+    dataset = open_data(options)
+    model = load_any(options.model, device if engine is None else engine.device, options.threads)
+    reference = load_any(options.reference, device, options.threads) if options.reference else None
+    (found,) = evaluate_all(
+        model,
+        dataset,
+        [protocol.name],
+        reference,
+        options.image_size,
+        limit=options.limit,
+        seed=options.seed,
+        everything=everything_options(options),
+        out=options.out,
+        overwrite=options.overwrite,
+        engine=engine,
+    )
+    if engine is not None and not engine.is_main:
+        return
+    content = report.evaluation_json(found)
+    written = ""
+    if options.out is not None:
+        write_json(options.out / "evaluation.json", content)
+        if dataset.annotated and reference is None:
+            report.write_worst(found, dataset, as_segmenter(model, options.image_size), options.out / "worst.png")
+        written = f"\n{options.out}: evaluation.json, worst.png, what was measured on each image"
+    tell_skipped(found.skipped)
+    show(options, content, _text(found) + written)
+
+
+def _text(found: Evaluation) -> str:
+    rules = list(found.miou)
+    rows = [("", *rules), ("mIoU", *(f"{found.miou[rule]:.4f}" for rule in rules))]
+    rows.append(("95% interval", *("{:.4f} to {:.4f}".format(*found.intervals[rule]) for rule in rules)))
+    rows.append(("mean over images", *(f"{found.over_images[rule]:.4f}" for rule in rules)))
+    for size, (count, _) in (found.by_size.get(rules[0]) or {}).items():
+        values = [found.by_size[rule][size][1] for rule in rules]
+        rows.append((f"{size} ({count})", *("–" if value is None else f"{value:.4f}" for value in values)))
+    lines = [columns(rows), f"{found.masks} masks on {found.images} images, {found.seconds:.1f} s"]
+    if found.recall:
+        recall = ", ".join(f"{value:.4f} with {count}" for count, value in found.recall.items())
+        lines.append(f"average recall by number of masks: {recall}")
+    lines.append(f"encoder {found.encode_s:.2f} s, prompts {found.prompts_s:.2f} s an image")
+    return "\n".join([*lines, f"protocol: {found.protocol}"])
+
+
+def _detector(options: argparse.Namespace) -> None:
+    if options.detections is None or options.reference or options.data.suffix != ".json":
+        raise InputError("protocol box-detector needs --detections FILE and a COCO or LVIS JSON, and no --reference")
+    found: DetectorEvaluation = evaluate_detector(
+        load_any(options.model, set_up(options), options.threads),
+        options.data,
+        options.detections,
+        options.images,
+        options.image_size,
+        limit=options.limit,
+        out=options.out,
+        overwrite=options.overwrite,
+    )
+    content = report.detector_json(found)
+    if options.out is not None:
+        write_json(options.out / "evaluation.json", content)
+    tell_skipped(found.skipped)
+    names = list(next(iter(found.precision.values())))
+    rows = [("", *names)]
+    rows += [(rule, *(f"{values[name]:.4f}" for name in names)) for rule, values in found.precision.items()]
+    text = f"{columns(rows)}\n{found.detections} boxes on {found.images} images, {found.seconds:.1f} s"
+    show(options, content, f"{text}\nprotocol: {found.protocol}")
+
+
+def check(options: argparse.Namespace) -> None:
+    """Refuse numbers that mean nothing.
+
+    Raises:
+        InputError: a limit below 1.
+    """
     if options.limit is not None and options.limit < 1:
         raise InputError(f"--limit is {options.limit}; expected at least 1")
-    device = set_up(options)
+
+
+def open_data(options: argparse.Namespace) -> Dataset:
+    """The dataset; a folder counts as plain images where a reference model is asked."""
     annotated = options.reference is None or options.data.is_file()
     dataset = open_dataset(options.data, options.images) if annotated else plain_images(options.data)
     if dataset.without_masks:
         note(f"samlet: {dataset.without_masks} photographs without annotations are left out")
-    sam = load_on(options.model, device)
-    reference = load_on(options.reference, device) if options.reference else None
-    found = evaluate(
-        sam, dataset, options.prompt, reference, image_size=options.image_size, limit=options.limit, seed=options.seed
-    )
-    for path, reason in found.skipped.items():
+    return dataset
+
+
+def everything_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Options of everything mode, where it is asked for."""
+    return {"strategy": options.strategy, "points_per_side": options.points_per_side}
+
+
+def tell_skipped(skipped: dict[str, str]) -> None:
+    """Name what could not be read."""
+    for path, reason in skipped.items():
         note(f"samlet: skipped {path}: {reason}")
-    content = {
-        "protocol": found.protocol,
-        "images": found.images,
-        "masks": found.masks,
-        "miou": {
-            key: value
-            for rule in RULES
-            for key, value in ((rule, found.miou[rule]), (f"{rule}_ci", list(found.intervals[rule])))
-        },
-        "skipped": found.skipped,
-        "seconds": found.seconds,
-    }
-    rows = [("", *RULES), ("mIoU", *(f"{found.miou[rule]:.4f}" for rule in RULES))]
-    rows.append(("95% interval", *("{:.4f} to {:.4f}".format(*found.intervals[rule]) for rule in RULES)))
-    text = f"{columns(rows)}\n{found.masks} masks on {found.images} images, {found.seconds:.1f} s"
-    text += f"\nprotocol: {found.protocol}"
-    show(options, content, text)

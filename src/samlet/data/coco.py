@@ -27,6 +27,7 @@ class CocoSource:
     Args:
         path: the JSON.
         images: folder of the images.
+        annotated_only: leave out images without masks.
 
     Raises:
         InputError: the file is no such JSON, or annotates no image that is there.
@@ -35,7 +36,7 @@ class CocoSource:
     kind = "coco"
     annotated = True
 
-    def __init__(self, path: Path, images: Path) -> None:
+    def __init__(self, path: Path, images: Path, annotated_only: bool = True) -> None:
         if not images.is_dir():
             raise InputError(f"{images} is not a folder; name the folder of the images of {path.name} with --images")
         self._path, self._images = path, images
@@ -47,8 +48,8 @@ class CocoSource:
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise InputError(f"{path} is not COCO instances JSON: {error!r} is missing or misplaced") from error
         self._base.execute("create index by_image on mask (image)")
-        found = "select id, file, height, width from image where id in (select image from mask) order by file"
-        self._base.execute(f"create table entry as {found}")
+        kept = "where id in (select image from mask)" if annotated_only else ""
+        self._base.execute(f"create table entry as select id, file, height, width from image {kept} order by file")
         self._count = int(self._base.execute("select count(*) from entry").fetchone()[0])
         if not self._count:
             raise InputError(f"{path} annotates no image; expected COCO instances")

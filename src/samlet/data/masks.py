@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,37 @@ def interior_point(mask: Mask) -> tuple[int, int]:
     inside = np.pad(mask[y : y + height, x : x + width], 1)
     row, col = np.unravel_index(ndimage.distance_transform_edt(inside).argmax(), inside.shape)
     return x + int(col) - 1, y + int(row) - 1
+
+
+@dataclass(frozen=True)
+class Region:
+    """A mask cut to its box, so that many of a large image fit in memory.
+
+    Attributes:
+        top: first row, pixels.
+        left: first column, pixels.
+        mask: (h, w) bool.
+        area: pixels of the mask.
+    """
+
+    top: int
+    left: int
+    mask: Mask
+    area: int
+
+    @classmethod
+    def of(cls, mask: Mask) -> Region:
+        """The region of an (H, W) mask."""
+        x, y, width, height = bounding_box(mask)
+        inside = np.ascontiguousarray(mask[y : y + height, x : x + width])
+        return cls(y, x, inside, int(np.count_nonzero(inside)))
+
+    def iou(self, other: Mask) -> float:
+        """Intersection over union with an (H, W) mask of the whole image; 1 where both are empty."""
+        height, width = self.mask.shape
+        common = np.count_nonzero(self.mask & other[self.top : self.top + height, self.left : self.left + width])
+        union = self.area + np.count_nonzero(other) - common
+        return common / union if union else 1.0
 
 
 def mask_iou(a: Mask, b: Mask) -> float:

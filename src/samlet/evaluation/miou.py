@@ -1,95 +1,112 @@
-"""Mean IoU for point and box prompts, against true masks or against another model's.
+"""Mean IoU of a model by one or several protocols, against true masks or against another model's.
 
-One encode an image; prompts are decoded in batches; the single-mask output, the best predicted and the oracle of three
-are always apart.
+One encode an image; prompts are decoded in batches, and only masks that are judged are drawn.
 """
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 from tqdm import tqdm
 
 from samlet.data.datasets import Dataset
-from samlet.data.masks import bounding_box, decode_rle
-from samlet.data.transforms import Frame, preprocess
+from samlet.data.samples import Sample
 from samlet.errors import InputError
-from samlet.inference.predictor import decode
-from samlet.inference.prompts import make_prompts
+from samlet.evaluation import statistics
+from samlet.evaluation.protocols import COUNTS, Protocol, Values, find_protocol, judge
+from samlet.evaluation.store import Store
+from samlet.evaluation.truth import RULES, Rule, annotated_truth, reference_truth
+from samlet.inference.sam_segmenter import SamSegmenter
+from samlet.inference.segmenter import Segmenter
 from samlet.models import Sam
+from samlet.training.engine import Engine
 
-Prompt = Literal["point", "box"]
-Rule = Literal["single", "best", "oracle"]
-RULES: tuple[Rule, ...] = ("single", "best", "oracle")
-_RESAMPLES = 2000
-_GRID_SIDE = 4
 
-ImageResult = dict[str, list[float]]
-"""IoU of every mask of one image, by rule."""
+@dataclass(frozen=True)
+class ImageResult:
+    """What was measured on one image.
+
+    Attributes:
+        name: of the image in its dataset.
+        areas: of the true masks, pixels.
+        values: by protocol, IoU of every true mask by rule.
+        seconds: by protocol; `encode` for the encoder.
+    """
+
+    name: str
+    areas: list[int]
+    values: dict[str, Values]
+    seconds: dict[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Mean IoU of a model on a dataset.
+    """Mean IoU of a model on a dataset by one protocol.
 
     Attributes:
+        name: of the protocol.
         protocol: what was done, in words and numbers, exact enough to compare figures.
         images: images that had masks to compare with.
         masks: masks compared.
         miou: mean IoU over masks by rule: `single` the single-mask output, `best` the multimask output of highest
             predicted IoU, `oracle` the best of the three against the truth.
         intervals: 95 % bootstrap interval over images, by rule.
+        over_images: mean over images of each image's mean, by rule, as SlimSAM's code averages.
+        by_size: number of masks and mean IoU by COCO's sizes, by rule.
+        recall: for everything mode, average recall over IoU .50 to .95 with so many masks.
         skipped: images that could not be read, with the reason.
         seconds: of the whole evaluation.
+        encode_s: of the encoder, an image.
+        prompts_s: of everything after the encoder, an image.
+        results: what was measured on each image.
     """
 
+    name: str
     protocol: str
     images: int
     masks: int
     miou: dict[str, float]
     intervals: dict[str, tuple[float, float]]
+    over_images: dict[str, float]
+    by_size: dict[str, dict[str, tuple[int, float | None]]]
+    recall: dict[str, float]
     skipped: dict[str, str]
     seconds: float
+    encode_s: float
+    prompts_s: float
+    results: tuple[ImageResult, ...] = field(repr=False)
 
-
-@dataclass(frozen=True)
-class _Truth:
-    """Prompts of one image and, by rule, the masks to compare with (P, H, W)."""
-
-    points: NDArray[np.float32]
-    boxes: NDArray[np.float32]
-    masks: dict[str, Tensor]
+    def values(self, rule: str) -> list[list[float]]:
+        """IoU of every mask, by image."""
+        return [result.values[self.name][rule] for result in self.results]
 
 
 def evaluate(
-    sam: Sam,
+    sam: Sam | Segmenter,
     dataset: Dataset,
-    prompt: Prompt = "point",
-    reference: Sam | None = None,
+    prompt: str = "point",
+    reference: Sam | Segmenter | None = None,
     image_size: int | None = None,
     limit: int | None = None,
     seed: int = 0,
     progress: bool = True,
     rules: Sequence[Rule] = RULES,
 ) -> Evaluation:
-    """Compare a model's masks with true ones, or with a reference model's.
+    """Compare a model's masks with true ones, or with a reference model's, by one protocol.
 
-    With annotations, a prompt is the annotated (or an interior) point or the tight box of a true mask. With a
-    reference model it is one of 4×4 points spread over the image, or the box of the mask that the reference answers
-    with there; `single` is compared with the reference's single mask, the others with its best predicted one. A model
-    compared with itself scores 1.
+    With annotations, a prompt comes from a true mask. With a reference model it is one of 4×4 points spread over the
+    image, or the box of the mask that the reference answers with there; `single` is compared with the reference's
+    single mask, the others with its best predicted one. A model compared with itself scores 1.
 
     Args:
         sam: the model.
         dataset: photographs, from `samlet.data.datasets.open_dataset`.
-        prompt: `point` or `box`.
+        prompt: name of a protocol; see `samlet.evaluation.protocols`.
         reference: model whose masks count as true; needed for photographs without annotations.
         image_size: side of the encoder's input, pixels; the model's own if None.
         limit: use only the first so many images.
@@ -100,149 +117,207 @@ def evaluate(
     Raises:
         InputError: no annotations and no reference, or nothing to compare.
     """
+    (found,) = evaluate_all(
+        sam, dataset, [prompt], reference, image_size, limit=limit, seed=seed, progress=progress, rules=rules
+    )
+    return found
+
+
+def evaluate_all(
+    sam: Sam | Segmenter,
+    dataset: Dataset,
+    protocols: Sequence[str],
+    reference: Sam | Segmenter | None = None,
+    image_size: int | None = None,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    progress: bool = True,
+    rules: Sequence[Rule] = RULES,
+    everything: dict[str, Any] | None = None,
+    out: Path | None = None,
+    overwrite: bool = False,
+    title: str = "",
+    engine: Engine | None = None,
+) -> list[Evaluation]:
+    """As `evaluate`, by several protocols, each image encoded once.
+
+    Args:
+        sam: the model.
+        dataset: photographs.
+        protocols: names.
+        reference: model whose masks count as true.
+        image_size: side of the encoder's input, pixels; the model's own if None.
+        limit: use only the first so many images.
+        seed: of the bootstrap.
+        progress: show a bar.
+        rules: which of `RULES` to measure.
+        everything: options of everything mode.
+        out: folder that keeps the results of each image; what is there already is not computed again.
+        overwrite: start again in `out`.
+        title: of the bar.
+        engine: the processes that share the images, all of which call this and get the whole result; this one alone
+            if None.
+
+    Raises:
+        InputError: no annotations and no reference, nothing to compare, or a protocol that needs something else.
+    """
+    chosen = [find_protocol(name) for name in protocols]
+    if any(protocol.kind == "box-detector" for protocol in chosen):
+        raise InputError("protocol box-detector needs a detector's boxes; use samlet.evaluation.detector")
     if not dataset.annotated and reference is None:
         raise InputError(
             f"{dataset.path} has no annotations; name a model to compare with (--reference MODEL), or give an SA-1B "
             "folder or a COCO JSON"
         )
-    size = sam.check_image_size(image_size)
+    if reference is not None and any(protocol.kind in ("clicks", "everything") for protocol in chosen):
+        raise InputError("clicks and everything mode need true masks; with a reference expected sa1b-point or box")
+    segmenter = as_segmenter(sam, image_size)
+    compared = None if reference is None else as_segmenter(reference, segmenter.image_size)
     start = time.perf_counter()
-    results: list[ImageResult] = []
-    skipped: dict[str, str] = {}
     samples = dataset.head(limit)
-    for sample in tqdm(samples, total=samples.size, disable=None if progress else True, unit="image"):
-        try:
-            image = sample.image(upright=not dataset.annotated)
-        except InputError as error:
-            skipped[str(sample.path)] = str(error)
-            continue
-        if reference is not None:
-            truth = _reference_truth(reference, image, size, prompt)
-        else:
-            truth = _annotated_truth(sample.annotations, image.shape[:2], str(sample.path))
-        if truth is None:
-            continue
-        embedding, frame = _encode(sam, image, size)
-        results.append(_compare(sam, embedding, frame, truth, prompt, rules))
+    recipe = _recipe(sam, reference, samples, chosen, segmenter.image_size, rules, everything or {})
+    skipped: dict[str, str] = {}
+    rank, world = (0, 1) if engine is None else (engine.rank, engine.world)
+
+    def measure(sample: Sample) -> ImageResult | None:
+        upright = not dataset.annotated
+        return _measure(segmenter, compared, sample, upright, chosen, rules, everything or {}, skipped)
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = str(temporary if out is None else out)
+        store = Store(Path(folder if engine is None else engine.from_main(folder)), recipe, rank, overwrite, engine)
+        share = samples.share(rank, world)
+        shown = None if progress and not rank else True
+        with store, tqdm(share, total=share.size, disable=shown, unit="image", desc=title or None) as bar:
+            for sample in bar:
+                if str(sample.path) not in store.done and (measured := measure(sample)) is not None:
+                    store.add(asdict(measured))
+        results = [ImageResult(**record) for record in store.all()]
     if not results:
         reasons = f" ({len(skipped)} could not be read)" if skipped else ""
         raise InputError(f"{dataset.path} has no mask to compare with{reasons}; expected annotated photographs")
-    truth_name = "reference model" if reference is not None else f"{dataset.kind} annotations"
-    source = {
-        ("point", True): f"{_GRID_SIDE}x{_GRID_SIDE} grid points",
-        ("box", True): "boxes of the reference's masks",
-        ("point", False): "annotated or innermost point",
-        ("box", False): "tight box",
-    }[prompt, reference is not None]
-    return Evaluation(
-        protocol=f"{prompt} ({source}), truth from {truth_name}, input {size}, mean over masks at full resolution",
-        images=len(results),
-        masks=sum(len(r[rules[0]]) for r in results),
-        miou={rule: _mean(results, rule) for rule in rules},
-        intervals={rule: _interval(results, rule, seed) for rule in rules},
-        skipped=skipped,
-        seconds=time.perf_counter() - start,
-    )
+    seconds = time.perf_counter() - start
+    truth = "reference model" if reference is not None else f"{dataset.kind} annotations"
+    return [
+        _summary(protocol, results, rules, truth, segmenter.image_size, seed, skipped, seconds) for protocol in chosen
+    ]
 
 
-@torch.inference_mode()
-def _encode(sam: Sam, image: NDArray[np.uint8], size: int) -> tuple[Tensor, Frame]:
-    pixels, frame = preprocess(image, size, *sam.preprocessing)
-    return sam.encode(pixels[None].to(sam.dtype)), frame
+def as_segmenter(model: Sam | Segmenter, image_size: int | None = None) -> Segmenter:
+    """A model as a `Segmenter`.
+
+    Raises:
+        InputError: an image size that the model does not allow.
+    """
+    if isinstance(model, Sam):
+        return SamSegmenter(model, image_size)
+    if image_size not in (None, model.image_size):
+        raise InputError(f"image size {image_size} was asked for, and the model takes {model.image_size} only")
+    return model
 
 
-def _annotated_truth(annotations: Sequence, shape: tuple[int, int], name: str) -> _Truth | None:
-    if not annotations:
+def _recipe(
+    sam: Sam | Segmenter,
+    reference: Sam | Segmenter | None,
+    dataset: Dataset,
+    protocols: Sequence[Protocol],
+    image_size: int,
+    rules: Sequence[Rule],
+    everything: dict[str, Any],
+) -> dict[str, Any]:
+    """What determines the result of an image."""
+    return {
+        "model": fingerprint(sam),
+        "reference": None if reference is None else fingerprint(reference),
+        "data": str(dataset.path),
+        "images": dataset.size,
+        "protocols": [protocol.name for protocol in protocols],
+        "rules": list(rules),
+        "image_size": image_size,
+        "everything": everything,
+    }
+
+
+def fingerprint(model: Any) -> str:
+    """What tells a model from others: a digest of its weights."""
+    return str(model.fingerprint()) if hasattr(model, "fingerprint") else type(model).__name__
+
+
+def _measure(
+    segmenter: Segmenter,
+    reference: Segmenter | None,
+    sample: Sample,
+    upright: bool,
+    protocols: Sequence[Protocol],
+    rules: Sequence[Rule],
+    everything: dict[str, Any],
+    skipped: dict[str, str],
+) -> ImageResult | None:
+    """One image by all protocols; None, and a reason in `skipped`, where it cannot be read."""
+    try:
+        image = sample.image(upright)
+    except InputError as error:
+        skipped[str(sample.path)] = str(error)
         return None
-    masks = [decode_rle(a.rle) for a in annotations]
-    wrong = next((mask.shape for mask in masks if mask.shape != shape), None)
-    if wrong is not None:
-        raise InputError(
-            f"{name} is {shape[1]} wide and {shape[0]} high, but a mask of it {wrong[1]} and {wrong[0]}; "
-            "expected them to agree"
-        )
-    truth = torch.from_numpy(np.stack(masks))
-    return _Truth(
-        np.array([[a.point] for a in annotations], np.float32),
-        np.array([a.box for a in annotations], np.float32),
-        dict.fromkeys(RULES, truth),
-    )
-
-
-def grid_points(frame: Frame, side: int) -> NDArray[np.float32]:
-    """(side², 1, 2) centres of the cells of a grid over an image, x before y, pixels."""
-    y, x = np.mgrid[0:side, 0:side]
-    points = np.stack([(x + 0.5) * frame.width / side, (y + 0.5) * frame.height / side], axis=-1)
-    return points.reshape(-1, 1, 2).astype(np.float32)
-
-
-@torch.inference_mode()
-def _reference_truth(reference: Sam, image: NDArray[np.uint8], size: int, prompt: Prompt) -> _Truth | None:
-    embedding, frame = _encode(reference, image, size)
-    points = grid_points(frame, _GRID_SIDE)
-    low_res, iou = _decode(reference, embedding, frame, points=points)
-    best = 1 + iou[:, 1:].argmax(dim=1)
-    rows = torch.arange(len(points))
-    masks = {"single": _full(reference, frame, low_res[:, 0]), "best": _full(reference, frame, low_res[rows, best])}
-    masks["oracle"] = masks["best"]
-    keep = masks["best"].flatten(1).any(dim=1)
-    boxes = [bounding_box(mask.numpy()) for mask in masks["best"]]
-    if prompt == "box":  # the reference answers the box, as the model will have to
-        boxes = [box for box, kept in zip(boxes, keep, strict=True) if kept]
-        if not boxes:
+    truth = None if reference is not None else annotated_truth(sample, image.shape[:2])
+    if reference is None and truth is None:
+        return None
+    begin = time.perf_counter()
+    segmenter.set_image(image)
+    if isinstance(segmenter, SamSegmenter) and any(protocol.kind != "everything" for protocol in protocols):
+        segmenter.encode()
+    values: dict[str, Values] = {}
+    seconds = {"encode": time.perf_counter() - begin}
+    for protocol in protocols:
+        if reference is not None:
+            truth = reference_truth(reference, image, protocol.kind == "box")
+        if truth is None:
             return None
-        array = np.array([(x, y, x + w, y + h) for x, y, w, h in boxes], np.float32)
-        low_res, iou = _decode(reference, embedding, frame, boxes=array)
-        best = 1 + iou[:, 1:].argmax(dim=1)
-        rows = torch.arange(len(array))
-        single, chosen = _full(reference, frame, low_res[:, 0]), _full(reference, frame, low_res[rows, best])
-        return _Truth(points[keep.numpy()], array, {"single": single, "best": chosen, "oracle": chosen})
-    if not keep.any():
-        return None
-    empty = np.zeros((int(keep.sum()), 4), np.float32)
-    return _Truth(points[keep.numpy()], empty, {rule: mask[keep] for rule, mask in masks.items()})
+        begin = time.perf_counter()
+        values[protocol.name] = judge(protocol, segmenter, truth, rules, everything)
+        seconds[protocol.name] = time.perf_counter() - begin
+    assert truth is not None
+    return ImageResult(str(sample.path), truth.areas, values, seconds)
 
 
-def _decode(sam: Sam, embedding: Tensor, frame: Frame, **prompts: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
-    low_res_size = (4 * embedding.shape[2], 4 * embedding.shape[3])
-    return decode(sam, embedding, make_prompts(frame, low_res_size, **prompts))
-
-
-def _full(sam: Sam, frame: Frame, low_res: Tensor) -> Tensor:
-    """Low-res logits (P, h, w) to masks (P, H, W) on the original image."""
-    parts = [frame.upscale(part[:, None])[:, 0] > sam.config.mask_threshold for part in low_res.split(4)]
-    return torch.cat(parts).cpu()
-
-
-@torch.inference_mode()
-def _compare(
-    sam: Sam, embedding: Tensor, frame: Frame, truth: _Truth, prompt: Prompt, rules: Sequence[Rule]
-) -> ImageResult:
-    chosen = {"points": truth.points} if prompt == "point" else {"boxes": truth.boxes}
-    low_res, iou = _decode(sam, embedding, frame, **chosen)
-    best = 1 + iou[:, 1:].argmax(dim=1)
-    result: ImageResult = {rule: [] for rule in rules}
-    for p in range(len(low_res)):
-        outputs = {"single": [0], "best": [int(best[p])], "oracle": list(range(1, low_res.shape[1]))}
-        needed = sorted({output for rule in rules for output in outputs[rule]})
-        masks = dict(zip(needed, _full(sam, frame, low_res[p, needed]), strict=True))
-        for rule in rules:
-            result[rule].append(max(float(_iou(masks[o], truth.masks[rule][p])) for o in outputs[rule]))
-    return result
-
-
-def _iou(a: Tensor, b: Tensor) -> float:
-    union = int(torch.count_nonzero(a | b))
-    return int(torch.count_nonzero(a & b)) / union if union else 1.0
-
-
-def _mean(results: Sequence[ImageResult], rule: str) -> float:
-    return float(np.mean([value for result in results for value in result[rule]]))
-
-
-def _interval(results: Sequence[ImageResult], rule: str, seed: int) -> tuple[float, float]:
-    sums = np.array([sum(result[rule]) for result in results])
-    counts = np.array([len(result[rule]) for result in results])
-    picks = np.random.default_rng(seed).integers(0, len(results), (_RESAMPLES, len(results)))
-    low, high = np.quantile(sums[picks].sum(axis=1) / counts[picks].sum(axis=1), [0.025, 0.975])
-    return float(low), float(high)
+def _summary(
+    protocol: Protocol,
+    results: Sequence[ImageResult],
+    rules: Sequence[Rule],
+    truth: str,
+    image_size: int,
+    seed: int,
+    skipped: dict[str, str],
+    seconds: float,
+) -> Evaluation:
+    shown = [rule for rule in protocol.rules if rule in rules]
+    values = {rule: [result.values[protocol.name][rule] for result in results] for rule in shown}
+    areas = [result.areas for result in results]
+    told = protocol.describe(reference=truth == "reference model")
+    recall = {}
+    if protocol.kind == "everything":
+        recall = {
+            str(count): statistics.average_recall([r.values[protocol.name][f"best@{count}"] for r in results])
+            for count in COUNTS
+        }
+    return Evaluation(
+        name=protocol.name,
+        protocol=f"{protocol.name} ({told}), truth from {truth}, input {image_size}, "
+        "mean over masks at full resolution",
+        images=len(results),
+        masks=sum(len(image) for image in values[shown[0]]),
+        miou={rule: statistics.mean_over_masks(v) for rule, v in values.items()},
+        intervals={rule: statistics.interval(v, seed) for rule, v in values.items()},
+        over_images={rule: statistics.mean_over_images(v) for rule, v in values.items()},
+        by_size={
+            rule: statistics.by_size(v, areas) if [len(a) for a in areas] == [len(i) for i in v] else {}
+            for rule, v in values.items()
+        },
+        recall=recall,
+        skipped=skipped,
+        seconds=seconds,
+        encode_s=sum(r.seconds.get("encode", 0.0) for r in results) / len(results),
+        prompts_s=sum(r.seconds[protocol.name] for r in results) / len(results),
+        results=tuple(results),
+    )

@@ -21,14 +21,12 @@ class Answers:
         scores: (P, M) how good each mask is taken to be.
         single: number of the output for an unambiguous prompt; None where the model has none.
         multi: numbers of the outputs for an ambiguous prompt.
-        low_res: (P, M, h, w) logits that a next call takes as `masks`; None where the model takes none.
         draw: makes masks (K, H, W), bool, of a prompt's outputs.
     """
 
     scores: NDArray[np.float32]
     single: int | None
     multi: tuple[int, ...]
-    low_res: NDArray[np.float32] | None
     draw: Callable[[int, Sequence[int]], NDArray[np.bool_]]
 
     def best(self, prompt: int) -> int:

@@ -28,7 +28,7 @@ class LogitWindow:
     Attributes:
         top: first row.
         left: first column.
-        logits: (h, w) float16.
+        logits: (h, w), float16 where many are kept.
     """
 
     top: int
@@ -89,15 +89,17 @@ class Upscaler:
         )
         """Height and width of a low-res cell, pixels of the original image."""
 
-    def window(self, logits: Tensor, floor: float, top: int = 0, left: int = 0) -> LogitWindow:
+    def window(
+        self, logits: Tensor, floor: float, top: int = 0, left: int = 0, dtype: torch.dtype = torch.float16
+    ) -> LogitWindow:
         """Keep of low-res logits (h, w), which begin at top, left, the part around all that exceeds `floor`."""
         above = logits > floor
         rows, columns = above.any(dim=1).nonzero()[:, 0], above.any(dim=0).nonzero()[:, 0]
         if not len(rows):
-            return LogitWindow(top, left, logits[:0, :0].half().cpu())
+            return LogitWindow(top, left, logits[:0, :0].to(dtype).cpu())
         y0, x0 = max(int(rows[0]) - 2, 0), max(int(columns[0]) - 2, 0)
         part = logits[y0 : int(rows[-1]) + 3, x0 : int(columns[-1]) + 3]
-        return LogitWindow(top + y0, left + x0, part.half().cpu())
+        return LogitWindow(top + y0, left + x0, part.to(dtype).cpu())
 
     def mask(self, window: LogitWindow, threshold: float, offset: float) -> MaskWindow:
         """The mask at full resolution and its stability score.

@@ -27,10 +27,14 @@ class WholeDecoder:
         return 4 * self.height, 4 * self.width
 
     def transform(
-        self, points: Tensor | None = None, labels: Tensor | None = None, boxes: Tensor | None = None
+        self,
+        points: Tensor | None = None,
+        labels: Tensor | None = None,
+        boxes: Tensor | None = None,
+        masks: Tensor | None = None,
     ) -> Decoded:
         """Answer prompts; `features` of the result are the low-res logits (P, M, 4h, 4w)."""
-        out = self.sam.decode(self.embedding, points, labels, boxes)
+        out = self.sam.decode(self.embedding, points, labels, boxes, masks)
         return Decoded(out.iou, out.iou.new_empty(0), out.low_res)
 
     def masks(self, decoded: Decoded, prompt: int, outputs: list[int], window: Window | None = None) -> Tensor:

@@ -13,10 +13,10 @@ from samlet.checkpoints.writing import new_file
 from samlet.data.datasets import plain_images
 from samlet.data.images import RGBImage, fingerprint, read_image
 from samlet.data.masks import mask_iou
-from samlet.data.transforms import Frame
 from samlet.errors import InputError
 from samlet.evaluation.costs import Cost, cost
-from samlet.evaluation.miou import Evaluation, evaluate, grid_points
+from samlet.evaluation.miou import Evaluation, evaluate
+from samlet.evaluation.truth import grid_points
 from samlet.inference import Predictor
 from samlet.inference.overlay import draw_masks, draw_prompts
 from samlet.slimming.alpha import ALPHAS
@@ -277,7 +277,7 @@ def comparison(run: SlimRun) -> Image.Image:
             continue
         for predictor in predictors:
             predictor.set_image(image)
-        point = _telling_point(predictors[0], image, run.image_size)
+        point = _telling_point(predictors[0], image)
         masks = [p.predict(points=point, multimask=False).masks[0, 0] for p in predictors]
         height = min(max(round(_CELL * image.shape[0] / image.shape[1]), _CELL // 8), 2 * _CELL)
         row = Image.new("RGB", (_CELL * len(names), height + _CAPTION), "white")
@@ -297,10 +297,10 @@ def comparison(run: SlimRun) -> Image.Image:
     return sheet
 
 
-def _telling_point(teacher: Predictor, image: RGBImage, image_size: int) -> np.ndarray:
+def _telling_point(teacher: Predictor, image: RGBImage) -> np.ndarray:
     """The point, (1, 2), of the middle of a grid where the teacher is surest of a mask neither dust nor everything."""
-    frame = Frame(image.shape[0], image.shape[1], image_size)
-    points = grid_points(frame, _GRID).reshape(_GRID, _GRID, 1, 2)[1:-1, 1:-1].reshape(-1, 1, 2)
+    grid = grid_points(image.shape[0], image.shape[1], _GRID).reshape(_GRID, _GRID, 1, 2)
+    points = grid[1:-1, 1:-1].reshape(-1, 1, 2)
     answer = teacher.predict(points=points, multimask=False)
     area = answer.masks[:, 0].mean(axis=(1, 2))
     fits = (area >= _AREA[0]) & (area <= _AREA[1])

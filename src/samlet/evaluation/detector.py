@@ -1,0 +1,247 @@
+"""Zero-shot instance segmentation: a detector's boxes as prompts, judged by COCO's or LVIS's average precision.
+
+Every box of the detector is a prompt of its own; the mask takes the box's category and score (Kirillov et al., "Segment
+Anything", 2023, section 7.4; TinySAM, "Zero-shot instance segmentation"). The AP is that of pycocotools, or of the
+lvis package for LVIS.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from tqdm import tqdm
+
+from samlet.data.coco import CocoSource
+from samlet.data.masks import encode_rle
+from samlet.data.samples import Sample
+from samlet.errors import InputError
+from samlet.evaluation.miou import as_segmenter, fingerprint
+from samlet.evaluation.store import Store
+from samlet.inference.segmenter import Segmenter
+from samlet.models import Sam
+
+_PROMPTS = 16
+_RULES = ("single", "best")
+_COCO = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
+_LVIS = {
+    "AP": "AP",
+    "AP50": "AP50",
+    "AP75": "AP75",
+    "AP_small": "APs",
+    "AP_medium": "APm",
+    "AP_large": "APl",
+    "AP_rare": "APr",
+    "AP_common": "APc",
+    "AP_frequent": "APf",
+}
+
+Detection = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorEvaluation:
+    """Average precision of a model's masks in a detector's boxes.
+
+    Attributes:
+        name: `box-detector`.
+        protocol: what was done, in words.
+        images: images of the dataset that were used.
+        detections: boxes that were prompts.
+        precision: by rule, AP and its kin, fractions; -1 where there is nothing to measure.
+        skipped: images that could not be read, with the reason.
+        seconds: of the whole evaluation.
+    """
+
+    name: str
+    protocol: str
+    images: int
+    detections: int
+    precision: dict[str, dict[str, float]]
+    skipped: dict[str, str]
+    seconds: float
+
+
+def evaluate_detector(
+    sam: Sam | Segmenter,
+    annotations: Path,
+    detections: Path,
+    images: Path | None = None,
+    image_size: int | None = None,
+    *,
+    limit: int | None = None,
+    progress: bool = True,
+    out: Path | None = None,
+    overwrite: bool = False,
+    title: str = "",
+) -> DetectorEvaluation:
+    """AP of a model's masks for a detector's boxes.
+
+    Args:
+        sam: the model.
+        annotations: COCO instances JSON, or LVIS v1's.
+        detections: the detector's results JSON: `image_id`, `category_id`, `bbox` (x, y, width, height), `score`.
+        images: folder of the images; `images` beside the JSON if None.
+        image_size: side of the encoder's input, pixels; the model's own if None.
+        limit: use only the first so many images.
+        progress: show a bar.
+        out: folder that keeps the results of each image; what is there already is not computed again.
+        overwrite: start again in `out`.
+        title: of the bar.
+
+    Raises:
+        InputError: a file cannot be read, or the lvis package is missing.
+    """
+    start = time.perf_counter()
+    segmenter = as_segmenter(sam, image_size)
+    source = CocoSource(annotations, images or annotations.parent / "images", annotated_only=False)
+    boxes = _read_detections(detections)
+    samples = [source.sample(i) for i in range(len(source) if limit is None else min(limit, len(source)))]
+    is_lvis = _is_lvis(annotations)
+    if is_lvis:
+        _lvis()
+    skipped: dict[str, str] = {}
+    recipe = {
+        "model": fingerprint(sam),
+        "data": str(annotations),
+        "detections": str(detections),
+        "images": len(samples),
+        "protocols": ["box-detector"],
+        "image_size": segmenter.image_size,
+    }
+    with tempfile.TemporaryDirectory() as temporary:
+        store = Store(Path(temporary) if out is None else out, recipe, overwrite=overwrite)
+        shown = None if progress else True
+        with store, tqdm(samples, disable=shown, unit="image", desc=title or None) as bar:
+            for sample in bar:
+                if str(sample.path) in store.done:
+                    continue
+                record = _answers(segmenter, sample, boxes.get(sample.identity, []), skipped)
+                if record is not None:
+                    store.add(record)
+        records = store.all()
+    used = [sample.identity for sample in samples]
+    found = {rule: [entry for record in records for entry in record["results"][rule]] for rule in _RULES}
+    judge = _lvis_precision if is_lvis else _coco_precision
+    data = "LVIS" if is_lvis else "COCO"
+    return DetectorEvaluation(
+        name="box-detector",
+        protocol=f"box-detector (boxes and scores of {detections.name}, {data} AP of masks), input "
+        f"{segmenter.image_size}",
+        images=len(samples),
+        detections=len(found["best"]),
+        precision={rule: judge(annotations, entries, used) for rule, entries in found.items()},
+        skipped=skipped,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _answers(
+    segmenter: Segmenter, sample: Sample, detections: list[Detection], skipped: dict[str, str]
+) -> dict[str, Any] | None:
+    """Entries of a results file for one image, by rule."""
+    results: dict[str, list[Detection]] = {rule: [] for rule in _RULES}
+    if detections:
+        try:
+            image = sample.image()
+        except InputError as error:
+            skipped[str(sample.path)] = str(error)
+            return None
+        segmenter.set_image(image)
+        boxes = np.array([_inside(entry["bbox"], image.shape[1], image.shape[0]) for entry in detections], np.float32)
+        for start in range(0, len(boxes), _PROMPTS):
+            answers = segmenter.answer(boxes=boxes[start : start + _PROMPTS])
+            for p, entry in enumerate(detections[start : start + _PROMPTS]):
+                best = answers.best(p)
+                masks = answers.draw(p, [best if answers.single is None else answers.single, best])
+                for rule, mask in zip(_RULES, masks, strict=True):
+                    kept = {key: entry[key] for key in ("image_id", "category_id", "score")}
+                    results[rule].append({**kept, "segmentation": encode_rle(mask)})
+    return {"name": str(sample.path), "results": results}
+
+
+def _inside(box: Any, width: int, height: int) -> tuple[float, float, float, float]:
+    """A box x, y, w, h as corners inside an image, at least a pixel large."""
+    x, y, w, h = (float(value) for value in box)
+    x0, y0 = min(max(x, 0.0), width - 1.0), min(max(y, 0.0), height - 1.0)
+    return x0, y0, max(min(x + w, width), x0 + 1.0), max(min(y + h, height), y0 + 1.0)
+
+
+def _read_detections(path: Path) -> dict[Any, list[Detection]]:
+    found: dict[Any, list[Detection]] = defaultdict(list)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for entry in content:
+            if len(entry["bbox"]) != 4:
+                raise ValueError(f"a bbox has {len(entry['bbox'])} numbers")
+            float(entry["score"]), entry["category_id"]
+            found[entry["image_id"]].append(entry)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{path} is no results JSON of a detector: {error!r}; expected a list of image_id, category_id, bbox "
+            "(x, y, width, height) and score"
+        ) from error
+    return found
+
+
+def _is_lvis(annotations: Path) -> bool:
+    """Whether categories say how frequent they are, as LVIS's do."""
+    import ijson
+
+    with annotations.open("rb") as file:
+        return any("frequency" in entry for entry in ijson.items(file, "categories.item"))
+
+
+def _coco_precision(annotations: Path, entries: list[Detection], images: list[Any]) -> dict[str, float]:
+    """pycocotools' AP of masks."""
+    if not entries:
+        return dict.fromkeys(_COCO, 0.0)
+    with _silence():
+        truth = COCO(str(annotations))
+        judged = COCOeval(truth, truth.loadRes([dict(entry) for entry in entries]), "segm")
+        judged.params.imgIds = images
+        judged.evaluate()
+        judged.accumulate()
+        judged.summarize()
+    return {name: float(value) for name, value in zip(_COCO, judged.stats, strict=False)}
+
+
+def _lvis_precision(annotations: Path, entries: list[Detection], images: list[Any]) -> dict[str, float]:
+    """The lvis package's AP of masks."""
+    if not entries:
+        return dict.fromkeys(_LVIS, 0.0)
+    lvis = _lvis()
+    with _silence():
+        truth = lvis.LVIS(str(annotations))
+        judged = lvis.LVISEval(truth, lvis.LVISResults(truth, [dict(entry) for entry in entries]), "segm")
+        judged.params.img_ids = images
+        judged.run()
+    results: NDArray[np.float64] | dict[str, float] = judged.get_results()
+    return {ours: float(results[theirs]) for ours, theirs in _LVIS.items()}  # type: ignore[call-overload]
+
+
+def _lvis() -> Any:
+    try:
+        return importlib.import_module("lvis")
+    except ImportError as error:
+        raise InputError(f"LVIS is judged by the lvis package: {error}; pip install samlet[lvis]") from error
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Both packages print."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield

@@ -1,0 +1,112 @@
+"""A `Sam` as a `Segmenter`: one encode an image, prompts a few at a time, masks when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from samlet.data.images import RGBImage
+from samlet.data.transforms import Frame, preprocess
+from samlet.errors import InputError
+from samlet.inference.everything import Everything, MaskGenerator
+from samlet.inference.prompts import Prompts, make_prompts
+from samlet.inference.segmenter import Answers
+from samlet.inference.windows import Upscaler
+from samlet.models import Sam
+from samlet.models.shared_decoder import Decoded, SharedDecoder
+from samlet.models.whole_decoder import WholeDecoder, prompt_decoder
+
+_TOGETHER = 4  # prompts decoded together: larger batches fall out of a CPU's cache
+
+
+class SamSegmenter:
+    """See `Segmenter`. Answers are those of `Predictor`, without full-size masks that nobody looks at.
+
+    Args:
+        sam: the model.
+        image_size: side of the encoder's input, pixels; the model's own if None.
+    """
+
+    def __init__(self, sam: Sam, image_size: int | None = None) -> None:
+        self.sam = sam.eval()
+        self.image_size = sam.check_image_size(image_size)
+        self._image: RGBImage | None = None
+        self._encoded: tuple[Tensor, Frame, Upscaler, SharedDecoder | WholeDecoder] | None = None
+
+    def set_image(self, image: RGBImage) -> None:
+        """Take an image (H, W, 3); it is encoded with the first prompt."""
+        self._image, self._encoded = image, None
+
+    @torch.inference_mode()
+    def encode(self) -> None:
+        """Encode the image now, if it is not encoded yet."""
+        if self._encoded is None:
+            pixels, frame = preprocess(self._the_image(), self.image_size, *self.sam.preprocessing)
+            embedding = self.sam.encode(pixels[None].to(self.sam.dtype))
+            decoder = prompt_decoder(self.sam, embedding)
+            self._encoded = embedding, frame, Upscaler(frame, decoder.low_res_size), decoder
+
+    @torch.inference_mode()
+    def answer(self, points: Any = None, labels: Any = None, boxes: Any = None, masks: Any = None) -> Answers:
+        """Answers to prompts; see `Segmenter.answer`."""
+        self.encode()
+        assert self._encoded is not None
+        embedding, frame, upscaler, decoder = self._encoded
+        prompts = make_prompts(frame, decoder.low_res_size, points, labels, boxes, masks)
+        whole = decoder if masks is None else WholeDecoder(self.sam, embedding)
+        starts = range(0, prompts.count, _TOGETHER)
+        parts = [self._decode(whole, prompts, start) for start in starts]
+        own_single = self.sam.config.decoder.style == "sam"  # EfficientSAM's was never trained
+        outputs = range(1, 1 + self.sam.config.decoder.num_multimask_outputs)
+        return Answers(
+            scores=torch.cat([part.iou for part in parts]).float().cpu().numpy(),
+            single=0 if own_single else None,
+            multi=tuple(outputs),
+            draw=partial(_draw, whole, upscaler, parts, self.sam.config.mask_threshold, (frame.height, frame.width)),
+        )
+
+    def _decode(self, decoder: SharedDecoder | WholeDecoder, prompts: Prompts, start: int) -> Decoded:
+        part = prompts.part(start, start + _TOGETHER)
+        for name, value in part.items():
+            if value is not None:
+                part[name] = value.to(self.sam.device, self.sam.dtype if value.is_floating_point() else None)
+        if part["masks"] is None or isinstance(decoder, SharedDecoder):
+            return decoder.transform(part["points"], part["labels"], part["boxes"])
+        return decoder.transform(**part)
+
+    def everything(self, **options: Any) -> Everything:
+        """All masks of the image; options as of `MaskGenerator`."""
+        return MaskGenerator(self.sam, **{"image_size": self.image_size, **options})(self._the_image())
+
+    def _the_image(self) -> RGBImage:
+        if self._image is None:
+            raise InputError("no image is set; call set_image first")
+        return self._image
+
+
+@torch.inference_mode()
+def _draw(
+    decoder: SharedDecoder | WholeDecoder,
+    upscaler: Upscaler,
+    parts: list[Decoded],
+    threshold: float,
+    size: tuple[int, int],
+    prompt: int,
+    outputs: Sequence[int],
+) -> NDArray[np.bool_]:
+    """Full-size masks (K, H, W) of some outputs of a prompt."""
+    rows, columns = upscaler.shape
+    low_res = decoder.masks(parts[prompt // _TOGETHER], prompt % _TOGETHER, list(outputs))[:, :rows, :columns]
+    drawn = np.zeros((len(outputs), *size), bool)
+    for canvas, logits in zip(drawn, low_res, strict=True):
+        window = upscaler.window(logits, threshold, dtype=torch.float32)
+        found = upscaler.mask(window, threshold, 0.0)
+        height, width = found.mask.shape
+        canvas[found.top : found.top + height, found.left : found.left + width] = found.mask
+    return drawn
