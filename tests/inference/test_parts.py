@@ -11,7 +11,7 @@ from scipy import ndimage
 from samlet.data.masks import decode_rle, encode_rle
 from samlet.data.polygons import to_polygons
 from samlet.data.transforms import Frame
-from samlet.inference.grids import crop_boxes, point_grid, sparse_subset
+from samlet.inference.grids import barren, checkerboard, crop_boxes, point_grid, sparse_subset
 from samlet.inference.overlay import draw_masks
 from samlet.inference.regions import remove_small_regions
 from samlet.inference.suppression import box_iou, suppress
@@ -131,3 +131,13 @@ def test_the_overlay_takes_masks_and_codes_and_numbers():
     assert (plain[10, 20:60] == 255).all()
     assert (plain[30, 40] != 100).any()
     assert (draw_masks(image, [mask], labels=True) != plain).any()
+
+
+def test_barren_points_have_neighbours_that_gave_nothing():
+    asked, fruitful = np.zeros((9, 9), bool), np.zeros((9, 9), bool)
+    asked[1, 1] = asked[6, 6] = fruitful[6, 6] = True
+    found = barren(asked.ravel(), fruitful.ravel()).reshape(9, 9)
+    expected = np.zeros((9, 9), bool)
+    expected[:4, :4] = True
+    assert np.array_equal(found, expected)
+    assert checkerboard(3).tolist() == [True, False, True, False, True, False, True, False, True]

@@ -91,6 +91,8 @@ class CropMasks:
         self._candidates: list[Candidate] = []
         self._stored = 0
         self.prompts = 0
+        self.fruitful: set[int] = set()
+        """Numbers of the prompts that gave a mask that may stay."""
 
     def ask(self, points: Points, numbers: NDArray[np.integer]) -> None:
         """Decode prompts of one click each: points (N, 2), pixels of the crop, and their numbers in the grid (N,)."""
@@ -115,6 +117,7 @@ class CropMasks:
             for prompt, output, window in candidates:
                 number = start + prompt
                 order = int(numbers[number]) * 3 + output
+                self.fruitful.add(int(numbers[number]))
                 x, y = points[number]
                 iou = float(decoded.iou[prompt, output + 1])
                 self._candidates.append(Candidate(order, iou, (float(x), float(y)), window))

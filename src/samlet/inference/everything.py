@@ -3,6 +3,7 @@ or hierarchically (Shu et al., "TinySAM", AAAI 2025, section 3.4)."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from samlet.data.masks import RLE, bounding_box, decode_rle, encode_rle, rle_are
 from samlet.data.polygons import to_polygons
 from samlet.data.transforms import preprocess
 from samlet.inference.candidates import CropMasks, EdgeTest
-from samlet.inference.grids import Box, Points, crop_boxes, point_grid, sparse_subset
+from samlet.inference.grids import Box, Points, barren, checkerboard, crop_boxes, point_grid, sparse_subset
 from samlet.inference.options import EverythingOptions
 from samlet.inference.predictor import AnyImage, as_rgb
 from samlet.inference.regions import remove_small_regions
@@ -131,6 +132,12 @@ class MaskGenerator:
         sparse = sparse_subset(self.options.points_on_side(layer), self.options.sparse_on_side(layer))
         crop.ask(points[sparse], numbers[sparse])
         rest = ~sparse & (crop.settledness(points) <= self.options.high_threshold)
+        if self.options.settling == "consensus" and math.isfinite(self.options.high_threshold):
+            half = rest & checkerboard(self.options.points_on_side(layer))
+            crop.ask(points[half], numbers[half])
+            fruitful = np.isin(numbers, list(crop.fruitful))
+            rest &= ~half & ~barren(sparse | half, fruitful)
+            rest &= crop.settledness(points) <= self.options.high_threshold
         crop.ask(points[rest], numbers[rest])
         budget = round(self.options.refine * (len(points) - crop.prompts))
         if budget:

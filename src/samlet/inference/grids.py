@@ -6,6 +6,9 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
+
+_NEAR = 5  # points: side of a point's neighbourhood
 
 Box = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels, x1 and y1 exclusive."""
@@ -28,6 +31,25 @@ def sparse_subset(points_per_side: int, sparse_per_side: int) -> NDArray[np.bool
     axis[first_half] = True
     axis[points_per_side - 1 - first_half] = True
     return np.logical_and.outer(axis, axis).ravel()
+
+
+def checkerboard(points_per_side: int) -> NDArray[np.bool_]:
+    """Every second point of a grid, as the white squares of a chessboard lie, (points_per_side²,)."""
+    axis = np.arange(points_per_side)
+    return (axis[:, None] + axis).ravel() % 2 == 0
+
+
+def barren(asked: NDArray[np.bool_], fruitful: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which points of a square grid have neighbours that were asked, and none that gave a good mask, (N,).
+
+    Args:
+        asked: (N,).
+        fruitful: which gave a good mask (N,).
+    """
+    side = round(len(asked) ** 0.5)
+    near = np.ones((_NEAR, _NEAR), bool)
+    around, good = (ndimage.binary_dilation(which.reshape(side, side), near).ravel() for which in (asked, fruitful))
+    return around & ~good
 
 
 def crop_boxes(height: int, width: int, layers: int, overlap_ratio: float) -> list[tuple[Box, int]]:

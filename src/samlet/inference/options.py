@@ -40,7 +40,8 @@ class EverythingOptions:
         min_mask_region_area: smaller islands and holes of masks are removed, pixels; 0 for none.
         output_mode: `coco_rle`, `binary_mask` (H, W) bool, or `polygon` (COCO's lists x0, y0, x1, y1, …).
         sparse_points_per_side: of the first hierarchical round; a quarter of `points_per_side` if None.
-        settling: what counts as settled: `consensus` (see `samlet.inference.settling`), or `logits`, TinySAM's rule.
+        settling: what counts as settled: `consensus` (see `samlet.inference.settling`), which also passes over points
+            whose neighbours gave nothing, or `logits`, TinySAM's rule.
         high_threshold: a place is settled above it (TinySAM: a logit of 8.5); infinity gives the grid's answer.
         refine: share of the prompts that were saved, spent where least is settled on a grid of twice the density.
         exact: compute every mask in full, in float32, as segment-anything does; slower. Without it, masks are
@@ -67,7 +68,7 @@ class EverythingOptions:
     sparse_points_per_side: int | None = None
     settling: Settled = "consensus"
     high_threshold: float = 8.5
-    refine: float = 0.2
+    refine: float = 0.23
     exact: bool = False
     precision: Precision = "auto"
     image_size: int | None = None
