@@ -23,6 +23,7 @@ from samlet.inference.sam_segmenter import SamSegmenter
 from tests.conftest import PHOTOS
 
 SIZE = 256
+OPTIONS = {"points_per_side": 6, "pred_iou_thresh": 0.6, "stability_score_thresh": 0.8}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def data(sam, tmp_path_factory):
     """Photographs in SA-1B's layout and as COCO JSON; the masks are what everything mode finds, moved a little."""
     folder = tmp_path_factory.mktemp("sa1b")
     images, annotations = [], []
-    generate = samlet.MaskGenerator(sam, image_size=SIZE, points_per_side=6, pred_iou_thresh=0.7)
+    generate = samlet.MaskGenerator(sam, image_size=SIZE, **OPTIONS)
     for number, name in enumerate(("cat", "dogs")):
         image = read_image(PHOTOS / f"{name}.jpg")[::2, ::2]
         Image.fromarray(image).save(folder / f"{name}.png")
@@ -56,6 +57,8 @@ def data(sam, tmp_path_factory):
                     "segmentation": encode_rle(mask),
                 }
             )
+    for image in images:
+        image |= {"neg_category_ids": [], "not_exhaustive_category_ids": []}
     categories = [{"id": 1, "name": "a", "frequency": "f"}, {"id": 2, "name": "b", "frequency": "c"}]
     content = {"images": images, "annotations": annotations, "categories": categories}
     (folder / "lvis.txt").write_text(json.dumps(content))
@@ -134,7 +137,7 @@ def test_prompts_are_answered_as_by_the_predictor(sam, data, protocol):
 
 
 def test_everything_finds_what_a_slow_loop_finds(sam, data):
-    options = {"points_per_side": 6, "pred_iou_thresh": 0.7}
+    options = OPTIONS
     (found,) = evaluate_all(
         sam, open_dataset(data), ["everything"], image_size=SIZE, progress=False, everything=options
     )

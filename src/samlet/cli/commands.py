@@ -156,7 +156,7 @@ def _add_everything(group: Any) -> None:
         (
             "--refine",
             float,
-            0.0,
+            0.23,
             "hierarchical: share of the saved prompts to spend on a finer grid where least is settled",
         ),
     ]
