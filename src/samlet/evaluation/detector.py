@@ -224,7 +224,7 @@ def _lvis_precision(annotations: Path, entries: list[Detection], images: list[An
     if not entries:
         return dict.fromkeys(_LVIS, 0.0)
     lvis = _lvis()
-    with _silence():
+    with _silence(), _float_in_numpy():
         truth = lvis.LVIS(str(annotations))
         judged = lvis.LVISEval(truth, lvis.LVISResults(truth, [dict(entry) for entry in entries]), "segm")
         judged.params.img_ids = images
@@ -238,6 +238,19 @@ def _lvis() -> Any:
         return importlib.import_module("lvis")
     except ImportError as error:
         raise InputError(f"LVIS is judged by the lvis package: {error}; pip install samlet[lvis]") from error
+
+
+@contextlib.contextmanager
+def _float_in_numpy() -> Iterator[None]:
+    """The lvis package, last released in 2020, uses a name that NumPy has dropped since; here it is again."""
+    missing = not hasattr(np, "float")
+    if missing:
+        setattr(np, "float", float)  # noqa: B010 - mypy knows that it is gone
+    try:
+        yield
+    finally:
+        if missing:
+            delattr(np, "float")
 
 
 @contextlib.contextmanager
