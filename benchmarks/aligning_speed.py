@@ -47,7 +47,8 @@ ALPHAS = {"bottleneck": Alpha(name="constant"), "embedding": Alpha(name="dynamic
 def models(name: str, ratio: float) -> tuple[ImageEncoder, ImageEncoder, ImageEncoder]:
     """Teacher v0, v1 with narrower embeddings, v2 with narrower bottlenecks too; all frozen."""
     entry = find(name)
-    sam = samlet.load(name) if entry.embedded else Sam(entry.sam_config())
+    config = entry.sam_config()
+    sam = samlet.load(name) if entry.embedded or config is None else Sam(config)
     encoders = [sam.image_encoder]
     for kind in ("embedding", "bottleneck"):
         groups = [group for group in encoders[-1].channel_groups() if group.kind == kind]

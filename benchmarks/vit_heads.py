@@ -20,13 +20,12 @@ from torch import Tensor
 
 from common import RESULTS, write
 from samlet.evaluation.costs import count_encoder_macs, count_parameters
-from samlet.models import ImageEncoder, Sam
+from samlet.models import ImageEncoder, Sam, SamConfig, ViTConfig
 from samlet.slimming.config import SlimConfig
 from samlet.slimming.scoring import Scorer
 from samlet.slimming.surgery import cut_encoder, with_encoder
 from samlet.training.batches import Photographs
 from samlet.training.engine import Engine
-from samlet.zoo import find
 
 SHAPES: dict[str, SlimConfig] = {
     "uniform_77": SlimConfig(ratio=0.77, importance="magnitude", selection="uniform", whole_heads=False),
@@ -75,7 +74,12 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    teacher = Sam(find("sam_vit_b").sam_config()).requires_grad_(False).eval()
+    teacher = (
+    encoder = ViTConfig.uniform(embed_dim=768, depth=12, num_heads=12, global_blocks=(2, 5, 8, 11))
+    teacher = Sam(SamConfig(encoder=encoder)).requires_grad_(False).eval()
+        .requires_grad_(False)
+        .eval()
+    )
     engine = Engine()
     size = teacher.check_image_size(options.image_size)
     chosen = SHAPES if options.only_77 else SHAPES | CONTEXT

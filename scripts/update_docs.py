@@ -118,12 +118,13 @@ def costs() -> str:
         return f"{counted / 1e9:.1f} G | {published:g} G | {counted / 1e9 / published - 1:+.1%}"
 
     lines = [
-        "| model | modules | SlimSAM prints | | total | TinySAM prints | |",
-        "|---|--:|--:|--:|--:|--:|--:|",
+        "| model | parameters | in print | modules | SlimSAM prints | | total | TinySAM prints | |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, row in result["models"].items():
         modules = cell(row["macs_modules"], row["published_modules_g"])
-        lines.append(f"| {name} | {modules} | {cell(row['macs_total'], row['published_total_g'])} |")
+        size = f"{row['parameters'] / 1e6:.2f} M | {row['published_parameters_m']:g} M"
+        lines.append(f"| {name} | {size} | {modules} | {cell(row['macs_total'], row['published_total_g'])} |")
     return "\n".join([*lines, "", f"`benchmarks/published_costs.py`: {result['protocol']}."])
 
 

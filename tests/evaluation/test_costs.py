@@ -34,6 +34,22 @@ def test_published_figures_within_one_percent(name):
     assert sum(p.numel() for p in sam.parameters()) == pytest.approx(parameters * 1e6, rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("name", "parameters", "modules", "total"),
+    [
+        ("edge_sam", 9.6, 23, None),
+        ("efficient_sam_ti", 10.2, 28, 106),
+        ("efficient_sam_s", 26.4, 94, None),
+    ],
+)
+def test_published_figures_of_other_architectures(name, parameters, modules, total):
+    found = cost(Sam(find(name).sam_config()), measure=False)
+    assert found.parameters == pytest.approx(parameters * 1e6, rel=0.01)
+    assert found.macs_modules == pytest.approx(modules * 1e9, rel=0.01)
+    if total:
+        assert found.macs_total == pytest.approx(total * 1e9, rel=0.01)
+
+
 def test_published_figure_of_slimsam_50():
     """SlimSAM-50, uniform: 98 G by modules. SlimSAM-77 (23 G) is rounded too coarsely to test within 1 %."""
     config = ViTConfig.uniform(

@@ -16,8 +16,9 @@ def run(options: argparse.Namespace) -> None:
     """Count and measure one model."""
     device = set_up(options)
     entry = ENTRIES.get(options.model)
-    if options.no_measure and entry is not None:
-        sam, path = Sam(entry.sam_config()).eval(), None
+    config = None if entry is None else entry.sam_config()
+    if options.no_measure and config is not None:
+        sam, path = Sam(config).eval(), None
     else:
         path = locate(options.model)
         sam = load_on(options.model, device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from typing import Any
 
 import torch
@@ -18,18 +19,26 @@ def run(options: argparse.Namespace) -> None:
     models: list[dict[str, Any]] = []
     rows = [("NAME", "ENCODER", "PARAMETERS", "ENCODER MACS", "TOTAL", "LICENCE", "ON DISK", "SOURCE")]
     for entry in ENTRIES.values():
-        with torch.device("meta"):
-            sam = Sam(entry.sam_config())
-        macs, parameters = count_encoder_macs(sam), count_parameters(sam)
+        config = entry.sam_config()
+        parameters = modules = total = None
+        if config is not None:
+            with torch.device("meta"):
+                sam = Sam(config)
+            macs, parameters = count_encoder_macs(sam), count_parameters(sam)
+            modules, total = macs.macs_modules, macs.macs_total
+        elif entry.published:
+            parameters = int(entry.published[0].parameters)
         available = is_available(entry)
         models.append(
             {
                 "name": entry.name,
                 "encoder": entry.encoder,
                 "parameters": parameters,
-                "encoder_macs_modules": macs.macs_modules,
-                "encoder_macs_total": macs.macs_total,
+                "encoder_macs_modules": modules,
+                "encoder_macs_total": total,
+                "published": [dataclasses.asdict(one) for one in entry.published],
                 "licence": entry.licence,
+                "commercial": entry.commercial,
                 "source": entry.source,
                 "available": available,
             }
@@ -38,10 +47,10 @@ def run(options: argparse.Namespace) -> None:
             (
                 entry.name,
                 entry.encoder,
-                mega(parameters),
-                giga(macs.macs_modules),
-                giga(macs.macs_total),
-                entry.licence,
+                "–" if parameters is None else mega(parameters),
+                "–" if modules is None else giga(modules),
+                "–" if total is None else giga(total),
+                entry.licence + ("" if entry.commercial else ", non-commercial"),
                 "yes" if available else "no",
                 entry.source,
             )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.resources import files
 from pathlib import Path
 
 from samlet.checkpoints import load_checkpoint
+from samlet.errors import InputError
 from samlet.models import Sam
 from samlet.zoo import hub
 from samlet.zoo.registry import ENTRIES, Entry, find
@@ -20,7 +22,7 @@ def embedded_folder(entry: Entry) -> Path:
 
 def is_available(entry: Entry) -> bool:
     """Whether the weights are on this disk."""
-    return entry.embedded or hub.cached(entry) is not None
+    return entry.embedded or (not entry.bring and hub.cached(entry) is not None)
 
 
 def locate(model: str | Path) -> Path:
@@ -38,6 +40,10 @@ def locate(model: str | Path) -> Path:
     entry = find(str(model))
     if entry.embedded:
         return embedded_folder(entry)
+    if entry.bring:
+        raise InputError(f"{entry.name} cannot be fetched: {entry.bring}")
+    if not entry.commercial and hub.cached(entry) is None:
+        print(f"samlet: the weights of {entry.name} are for non-commercial use only ({entry.licence})", file=sys.stderr)
     file = hub.download(entry)
     return file.parent if len(entry.files) > 1 else file
 

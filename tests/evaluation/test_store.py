@@ -1,0 +1,143 @@
+"""Evaluations that are killed, shared between processes, repeated: the same figures."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import samlet
+from samlet.cli import main
+from samlet.data.datasets import open_dataset
+from samlet.data.masks import encode_rle
+from samlet.evaluation.miou import evaluate_all
+from tests.conftest import make_tiny, make_vit
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Five small photographs, each with two masks."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    source = np.random.default_rng(0)
+    for i in range(5):
+        Image.fromarray(source.integers(0, 256, (48, 64, 3), np.uint8)).save(folder / f"{i}.png")
+        masks = [np.zeros((48, 64), bool) for _ in range(2)]
+        masks[0][4 : 20 + i, 8:30] = masks[1][10:40, 30 : 40 + i] = True
+        (folder / f"{i}.json").write_text(json.dumps({"annotations": [{"segmentation": encode_rle(m)} for m in masks]}))
+    return folder
+
+
+def figures(found):
+    return [(e.name, e.miou, e.intervals, e.over_images, e.images, e.masks) for e in found]
+
+
+def test_a_stopped_evaluation_continues(data, tmp_path, monkeypatch):
+    sam, protocols = make_tiny(), ["sa1b-point", "box", "point-2"]
+    whole = evaluate_all(sam, open_dataset(data), protocols, progress=False)
+    encoded = []
+    encode = samlet.Sam.encode
+
+    def stop(self, images):
+        encoded.append(1)
+        if len(encoded) == 3:
+            raise KeyboardInterrupt
+        return encode(self, images)
+
+    monkeypatch.setattr(samlet.Sam, "encode", stop)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_all(sam, open_dataset(data), protocols, progress=False, out=tmp_path / "out")
+    with (tmp_path / "out" / "images-0.jsonl").open("a") as file:
+        file.write('{"name": "half a li')  # what a kill may leave
+    again = evaluate_all(sam, open_dataset(data), protocols, progress=False, out=tmp_path / "out")
+    assert len(encoded) == 3 + 3
+    assert figures(again) == figures(whole)
+
+
+def test_results_of_another_evaluation_are_not_mixed_in(data, tmp_path):
+    evaluate_all(make_tiny(), open_dataset(data), ["box"], progress=False, out=tmp_path / "out")
+    for other in ({"protocols": ["sa1b-point"]}, {"protocols": ["box"], "limit": 2}):
+        with pytest.raises(samlet.InputError, match="another evaluation"):
+            evaluate_all(make_tiny(), open_dataset(data), progress=False, out=tmp_path / "out", **other)
+    with pytest.raises(samlet.InputError, match="another evaluation: model"):
+        evaluate_all(make_vit(), open_dataset(data), ["box"], progress=False, out=tmp_path / "out")
+    (again,) = evaluate_all(
+        make_vit(), open_dataset(data), ["box"], progress=False, out=tmp_path / "out", overwrite=True
+    )
+    assert again.images == 5
+    with pytest.raises(samlet.InputError, match="already holds"):
+        evaluate_all(make_tiny(), open_dataset(data), ["box"], progress=False, out=data)
+    assert len(list(data.iterdir())) == 10
+
+
+def test_two_processes_say_what_one_says(data, tmp_path):
+    samlet.save(make_tiny(), tmp_path / "m")
+    arguments = ["evaluate", str(tmp_path / "m"), "--data", str(data), "--protocol", "box", "--json"]
+    one = subprocess.run([sys.executable, "-m", "samlet", *arguments], check=True, capture_output=True, text=True)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29571"]
+    two = subprocess.run(
+        [*command, "-m", "samlet", *arguments, "--out", str(tmp_path / "out"), "--threads", "1"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    a, b = json.loads(one.stdout), json.loads(two.stdout)
+    assert {path.name for path in (tmp_path / "out").glob("images-*.jsonl")} == {"images-0.jsonl", "images-1.jsonl"}
+    for key, value in a["miou"].items():
+        assert value == pytest.approx(b["miou"][key], abs=1e-6), key
+    assert (a["images"], a["masks"]) == (b["images"], b["masks"]) == (5, 10)
+
+
+def test_the_compare_command(data, tmp_path, capsys):
+    samlet.save(make_tiny(), tmp_path / "a")
+    samlet.save(make_vit(), tmp_path / "b")
+    arguments = [
+        "compare",
+        str(tmp_path / "a"),
+        str(tmp_path / "b"),
+        "--data",
+        str(data),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    arguments += ["--protocol", "box", "--protocol", "everything", "--points-per-side", "2"]
+    assert main([*arguments, "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content == json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert [row["model"] for row in content["rows"]] == ["a", "b"]
+    for row in content["rows"]:
+        assert {"miou", "parameters", "encoder", "decoder", "file_bytes", "peak_memory_bytes", "protocol"} <= row.keys()
+        assert row["miou"] == row["protocols"]["box"]["miou"]
+        assert row["encoder"]["latency_s"] > 0
+        assert row["peak_memory_bytes"] > 1e7
+        assert set(row["protocols"]) == {"box", "everything"}
+    assert {pair["rule"] for pair in content["differences"]} == {"single", "best", "oracle"}
+    table = (tmp_path / "out" / "comparison.md").read_text()
+    assert table.count("\n| ") == 3
+    with Image.open(tmp_path / "out" / "comparison.png") as picture:
+        assert picture.width > 600
+    assert main([*arguments, "--no-measure"]) == 0
+    shown = capsys.readouterr().out
+    assert "no telling apart" in shown or "than b" in shown
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "a"), "--data", str(data)]) == 2
+    assert "given twice" in capsys.readouterr().err
+
+
+def test_the_evaluate_command_draws_the_worst(data, tmp_path, capsys):
+    samlet.save(make_tiny(), tmp_path / "m")
+    out = tmp_path / "out"
+    assert main(["evaluate", str(tmp_path / "m"), "--data", str(data), "--out", str(out), "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert json.loads((out / "evaluation.json").read_text()) == content
+    assert content["protocol"].startswith("sa1b-point")
+    assert content["by_size"]["single"]["small"]["masks"] + content["by_size"]["single"]["medium"]["masks"] == 10
+    with Image.open(out / "worst.png") as picture:
+        assert picture.width == 4 * 320
+    assert main(["evaluate", str(tmp_path / "m"), "--data", str(data), "--protocol", "boxx"]) == 2
+    assert "boxx" in capsys.readouterr().err
