@@ -42,6 +42,7 @@ bench: .venv/test-installed
 	$(BIN)/python benchmarks/published_costs.py
 	$(BIN)/python benchmarks/everything.py speed
 	$(BIN)/python benchmarks/everything.py recall
+	$(BIN)/python benchmarks/comparison.py
 	$(BIN)/python scripts/update_docs.py
 
 clean:

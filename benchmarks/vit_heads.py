@@ -74,8 +74,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    encoder = ViTConfig.uniform(embed_dim=768, depth=12, num_heads=12, global_blocks=(2, 5, 8, 11))
-    teacher = Sam(SamConfig(encoder=encoder)).requires_grad_(False).eval()
+    vit_b = ViTConfig.uniform(embed_dim=768, depth=12, num_heads=12, global_blocks=(2, 5, 8, 11))
+    teacher = Sam(SamConfig(encoder=vit_b)).requires_grad_(False).eval()
     engine = Engine()
     size = teacher.check_image_size(options.image_size)
     chosen = SHAPES if options.only_77 else SHAPES | CONTEXT

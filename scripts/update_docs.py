@@ -396,6 +396,35 @@ def everything_recall() -> str:
     return "\n".join([*lines, "", f"`benchmarks/everything.py recall`: {result['protocol']}; {_hardware(result)}."])
 
 
+def comparison() -> str:
+    """mobile_sam and two slimmed models side by side."""
+    result = _read("comparison")
+    parts = []
+    for data, found in result["data"].items():
+        protocols = list(found["rows"][0]["protocols"])
+        head = [f"on {data}", "parameters", "MACs (modules)", "encoder", "memory", "file"]
+        lines = _head(*head, *(f"{name}: {rule}" for name in protocols for rule in _TOLD[name]))
+        for row in found["rows"]:
+            cells = [
+                row["model"].removesuffix(".safetensors"),
+                f"{row['parameters'] / 1e6:.2f} M",
+                f"{row['macs_modules'] / 1e9:.1f} G",
+                f"{1000 * row['encoder']['latency_s']:.0f} ms",
+                f"{row['peak_memory_bytes'] / 1e6:.0f} MB",
+                f"{row['file_bytes'] / 1e6:.1f} MB",
+            ]
+            for name in protocols:
+                miou = row["protocols"][name]["miou"]
+                for rule in _TOLD[name]:
+                    low, high = miou[f"{rule}_ci"]
+                    cells.append(f"{100 * miou[rule]:.1f} [{100 * low:.1f}, {100 * high:.1f}]")
+            lines.append(_line(*cells))
+        parts += [*lines, ""]
+    return "\n".join([*parts, f"`benchmarks/comparison.py`: {result['protocol']}; {_hardware(result)}."])
+
+
+_TOLD = {"sa1b-point": ("single", "best", "oracle"), "box": ("single", "best"), "point-3": ("best",)}
+
 TABLES: dict[str, Callable[[], str]] = {
     "slimming": slimming,
     "speed": speed,
@@ -410,6 +439,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "vit_heads": vit_heads,
     "everything_speed": everything_speed,
     "everything_recall": everything_recall,
+    "comparison": comparison,
 }
 
 

@@ -52,6 +52,18 @@ def test_everything_is_measured(part, tmp_path):
     assert all(row["seconds"] > 0 and row["masks"] >= 0 for row in rows.values())
 
 
+@pytest.mark.usefixtures("shared")
+def test_models_are_compared(tmp_path):
+    small = ["--steps", "2", "--slim-size", "64", "--scoring-images", "1", "--image-size", "64", "--limit", "1"]
+    script = str(ROOT / "benchmarks" / "comparison.py")
+    command = [sys.executable, script, *small, "--models", str(tmp_path / "models"), "--out", str(tmp_path)]
+    subprocess.run(command, check=True, env=dict(os.environ), timeout=400)
+    content = json.loads((tmp_path / "comparison.json").read_text())
+    for found in content["data"].values():
+        assert len(found["rows"]) == 3
+        assert all(row["encoder"]["latency_s"] > 0 for row in found["rows"])
+
+
 @pytest.mark.parametrize("table", ["importance", "selection", "switches", "curve"])
 def test_slimming_tables_run_and_continue(table, tmp_path):
     photos = str(ROOT / "examples" / "photos")
