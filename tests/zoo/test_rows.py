@@ -1,0 +1,71 @@
+"""Every row of the zoo: told, counted, and run at its full size."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import samlet
+from samlet.models import Sam
+from samlet.zoo import ENTRIES, locate
+
+FULL_SIZE = ["mobile_sam", "sam_vit_b", "slimsam_50_uniform", "slimsam_77_uniform", "edge_sam", "efficient_sam_ti"]
+PAPERS = {
+    "sam_vit_b",
+    "sam_vit_l",
+    "sam_vit_h",
+    "slimsam_50_uniform",
+    "slimsam_77_uniform",
+    "slimsam_50",
+    "slimsam_77",
+    "mobile_sam",
+    "tinysam",
+    "q_tinysam",
+    "edge_sam",
+    "edge_sam_3x",
+    "efficient_sam_ti",
+    "efficient_sam_s",
+    "fast_sam_s",
+    "fast_sam_x",
+}
+
+
+def test_all_systems_of_the_papers_are_there():
+    assert ENTRIES.keys() == PAPERS
+    for entry in ENTRIES.values():
+        assert entry.licence
+        assert entry.published
+        assert entry.embedded or entry.repository or entry.bring
+        assert bool(entry.repository) == bool(entry.files)
+
+
+@pytest.mark.parametrize("name", FULL_SIZE)
+def test_a_forward_pass_at_full_size(name):
+    torch.manual_seed(0)
+    sam = Sam(ENTRIES[name].sam_config())
+    image = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    predictor = samlet.Predictor(sam)
+    predictor.set_image(image)
+    assert predictor.embedding.shape == (1, 256, 64, 64)
+    for prompt in ({"points": [[100, 200]]}, {"boxes": [20, 30, 300, 250]}):
+        answer = predictor.predict(**prompt)
+        assert answer.masks.shape == (1, 3, 300, 400)
+        assert np.isfinite(answer.iou).all()
+        assert np.isfinite(answer.low_res).all()
+    options = {"points_per_side": 2, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "exact": True}
+    assert samlet.MaskGenerator(sam, **options)(image).decoder_prompts == 4
+
+
+@pytest.mark.parametrize("name", ["slimsam_50", "slimsam_77", "q_tinysam", "fast_sam_s", "fast_sam_x"])
+def test_what_cannot_be_fetched_says_how_to_get_it(name):
+    with pytest.raises(samlet.InputError, match=r"cannot be fetched: .*github\.com"):
+        locate(name)
+
+
+def test_a_licence_that_forbids_selling_is_shown_before_anything_is_fetched(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("SAMLET_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(samlet.SamletError):
+        locate("edge_sam")
+    assert "non-commercial" in capsys.readouterr().err
