@@ -85,6 +85,16 @@ def test_padded_prompts_answer_as_alone(file):
     assert np.allclose(together.low_res[0], alone.low_res[0], atol=1e-4)
 
 
+def test_the_best_of_three_stands_for_the_single_mask(file):
+    predictor = samlet.Predictor(load_checkpoint(file), 128)
+    predictor.set_image(np.random.default_rng(0).integers(0, 256, (90, 160, 3), np.uint8))
+    points = np.array([[[10, 20]], [[80, 40]]])
+    single = predictor.predict(points=points, multimask=False)
+    best = predictor.predict(points=points).best()
+    assert np.array_equal(single.masks, best.masks)
+    assert np.array_equal(single.iou, best.iou)
+
+
 def test_images_are_stretched(file):
     sam = load_checkpoint(file)
     image = np.random.default_rng(0).integers(0, 256, (50, 90, 3), np.uint8)

@@ -129,7 +129,8 @@ class Predictor:
             labels: 1 foreground, 0 background, shaped as `points` without the last axis; all foreground if None.
             boxes: (4,) or (P, 4) x0, y0, x1, y1.
             masks: low-res logits (P, h, w) of an earlier answer.
-            multimask: True for the three masks of an ambiguous prompt, False for the single-mask output.
+            multimask: True for the three masks of an ambiguous prompt, False for the single-mask output, or the best
+                of the three where the model has none (EfficientSAM).
 
         Raises:
             InputError: no image is set, coordinates lie outside it, or shapes do not fit.
@@ -156,8 +157,13 @@ class Predictor:
         low_res_size = (4 * embedding.shape[2], 4 * embedding.shape[3])
         prompts = make_prompts(frame, low_res_size, points, labels, boxes, masks)
         low_res, iou = decode(self.sam, embedding, prompts)
-        wanted = slice(1, None) if multimask else slice(0, 1)
-        low_res, iou = low_res[:, wanted], iou[:, wanted]
+        if multimask or not self.sam.has_single_mask:
+            low_res, iou = low_res[:, 1:], iou[:, 1:]
+        else:
+            low_res, iou = low_res[:, :1], iou[:, :1]
+        if not multimask and iou.shape[1] > 1:
+            best = iou.argmax(dim=1, keepdim=True)
+            low_res, iou = low_res.take_along_dim(best[..., None, None], 1), iou.take_along_dim(best, 1)
         threshold = self.sam.config.mask_threshold
         answers, stability = [], []
         for part in low_res.split(1):

@@ -62,11 +62,10 @@ class SamSegmenter:
         whole = decoder if masks is None else WholeDecoder(self.sam, embedding)
         starts = range(0, prompts.count, _TOGETHER)
         parts = [self._decode(whole, prompts, start) for start in starts]
-        own_single = self.sam.config.decoder.style == "sam"  # EfficientSAM's was never trained
         outputs = range(1, 1 + self.sam.config.decoder.num_multimask_outputs)
         return Answers(
             scores=torch.cat([part.iou for part in parts]).float().cpu().numpy(),
-            single=0 if own_single else None,
+            single=0 if self.sam.has_single_mask else None,
             multi=tuple(outputs),
             draw=partial(_draw, whole, upscaler, parts, self.sam.config.mask_threshold, (frame.height, frame.width)),
         )

@@ -55,6 +55,11 @@ class Sam(nn.Module):
         return self.pixel_mean, self.pixel_std, self.config.resize == "stretch"
 
     @property
+    def has_single_mask(self) -> bool:
+        """Whether output 0 was trained; EfficientSAM's was not."""
+        return self.config.decoder.style == "sam"
+
+    @property
     def image_size(self) -> int:
         """Side of the square input that the model was made for, pixels."""
         return self.config.encoder.image_size
