@@ -16,7 +16,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from samlet.checkpoints import save
     from samlet.errors import CheckpointError, InputError, SamletError
-    from samlet.evaluation import cost, evaluate
+    from samlet.data.datasets import open_dataset
+    from samlet.evaluation import Contestant, compare, cost, evaluate, evaluate_all
     from samlet.inference import EverythingOptions, MaskGenerator, Prediction, Predictor
     from samlet.models import Sam, SamConfig, TinyViTConfig, ViTConfig
     from samlet.slimming import SlimConfig, slim
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "CheckpointError": "errors",
+    "Contestant": "evaluation",
     "EverythingOptions": "inference",
     "InputError": "errors",
     "MaskGenerator": "inference",
@@ -35,15 +37,19 @@ _HOMES = {
     "SlimConfig": "slimming",
     "TinyViTConfig": "models",
     "ViTConfig": "models",
+    "compare": "evaluation",
     "cost": "evaluation",
     "evaluate": "evaluation",
+    "evaluate_all": "evaluation",
     "load": "zoo",
+    "open_dataset": "data.datasets",
     "save": "checkpoints",
     "slim": "slimming",
 }
 
 __all__ = [
     "CheckpointError",
+    "Contestant",
     "EverythingOptions",
     "InputError",
     "MaskGenerator",
@@ -55,9 +61,12 @@ __all__ = [
     "SlimConfig",
     "TinyViTConfig",
     "ViTConfig",
+    "compare",
     "cost",
     "evaluate",
+    "evaluate_all",
     "load",
+    "open_dataset",
     "save",
     "slim",
 ]
