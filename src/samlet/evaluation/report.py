@@ -12,15 +12,16 @@ from PIL import Image, ImageDraw
 from samlet.checkpoints.writing import new_file
 from samlet.data.datasets import Dataset
 from samlet.data.images import RGBImage
-from samlet.data.masks import Mask, decode_rle
+from samlet.data.masks import Mask, bounding_box, decode_rle
 from samlet.evaluation.compare import Comparison, Row
 from samlet.evaluation.detector import DetectorEvaluation
 from samlet.evaluation.miou import Evaluation
 from samlet.evaluation.protocols import find_protocol
 from samlet.inference.segmenter import Segmenter
 
+_WIDE = 8  # times between the slowest and the fastest model from which the axis is logarithmic
 _WORST, _CELL, _CAPTION, _SHEET_COLUMNS = 12, 320, 22, 4
-_TRUE, _FOUND = (40, 200, 90), (230, 60, 60)
+_COMMON, _MISSED, _SURPLUS = (250, 240, 200), (0, 170, 70), (230, 30, 40)
 
 
 def evaluation_json(found: Evaluation) -> dict[str, Any]:
@@ -167,11 +168,13 @@ def write_scatter(found: Comparison, path: Path) -> None:
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import ScalarFormatter
 
     figure = Figure(figsize=(7.2, 4.8), layout="constrained")
     axes = figure.add_subplot()
     name = next(iter(found.rows[0].evaluations))
     rule = next(iter(found.rows[0].evaluations[name].miou))
+    times = []
     for row in found.rows:
         if row.encoder_s is None or row.decoder_s is None:
             continue
@@ -179,19 +182,25 @@ def write_scatter(found: Comparison, path: Path) -> None:
         x, y = 1000 * (row.encoder_s + row.decoder_s), 100 * evaluation.miou[rule]
         low, high = (100 * value for value in evaluation.intervals[rule])
         axes.errorbar([x], [y], yerr=[[max(y - low, 0)], [max(high - y, 0)]], fmt="o", color="#2b6cb0", capsize=3)
-        axes.annotate(row.name, (x, y), xytext=(6, 5), textcoords="offset points", fontsize=9)
-    axes.set_xscale("log")
-    axes.set_xlabel("encoder and one prompt, ms (logarithmic)")
+        axes.annotate(row.name, (x, max(high, y)), xytext=(0, 5), textcoords="offset points", fontsize=9, ha="center")
+        times.append(x)
+    if max(times, default=0) > _WIDE * min(times, default=1):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(ScalarFormatter())
+    else:
+        axes.set_xlim(0, 1.25 * max(times, default=1))
+    axes.set_xlabel("encoder and one prompt, ms")
     axes.set_ylabel(f"mean IoU, {name}, {rule} mask, %")
     axes.grid(color="#e2e8f0", linewidth=0.6, which="both")
-    axes.margins(x=0.25)
+    axes.margins(y=0.12)
     FigureCanvasAgg(figure)
     with new_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
 
 
 def write_worst(found: Evaluation, dataset: Dataset, segmenter: Segmenter, path: Path) -> None:
-    """The masks of lowest IoU as a sheet of pictures: the true mask green, the model's red, as PNG.
+    """The masks of lowest IoU as a sheet of pictures, as PNG: what was missed green, what is too much red.
 
     Args:
         found: an evaluation against annotations.
@@ -233,12 +242,19 @@ def _answer(segmenter: Segmenter, protocol: str, point: Sequence[float], box: Se
 
 
 def _cell(image: RGBImage, truth: Mask, guess: Mask | None, caption: str) -> Image.Image:
-    picture = image.astype(np.float32)
-    for mask, colour in ((truth, _TRUE), (guess, _FOUND)):
-        if mask is not None:
-            picture[mask] = 0.55 * picture[mask] + 0.45 * np.array(colour, np.float32)
-    shown = Image.fromarray(picture.astype(np.uint8))
-    shown.thumbnail((_CELL, _CELL))
+    """The surroundings of a mask: what both have in common pale, what was missed green, what is too much red."""
+    found = np.zeros_like(truth) if guess is None else guess
+    grey = image.mean(axis=2, keepdims=True)
+    picture = 0.6 * grey + 0.4 * image
+    for mask, colour in ((truth & found, _COMMON), (truth & ~found, _MISSED), (found & ~truth, _SURPLUS)):
+        picture[mask] = 0.5 * picture[mask] + 0.5 * np.array(colour, np.float32)
+    x, y, width, height = bounding_box(truth | found)
+    margin = max(width, height) // 3
+    top, left = max(y - margin, 0), max(x - margin, 0)
+    window = picture[top : y + height + margin, left : x + width + margin]
+    shown = Image.fromarray(window.astype(np.uint8))
+    scale = _CELL / max(shown.size)
+    shown = shown.resize((max(1, round(shown.width * scale)), max(1, round(shown.height * scale))))
     cell = Image.new("RGB", (_CELL, _CELL + _CAPTION), "white")
     cell.paste(shown, ((_CELL - shown.width) // 2, _CAPTION + (_CELL - shown.height) // 2))
     ImageDraw.Draw(cell).text((4, 4), caption[-50:], fill="black")
