@@ -15,14 +15,22 @@ Resize = Literal["longest_side", "stretch"]
 Score = Literal["iou", "stability"]
 
 
+_WIDEST = 1 << 16
+_MOST_LAYERS = 64
+
+
 def _check_positive(owner: str, **values: Any) -> None:
     for name, value in values.items():
         entries = value if isinstance(value, tuple) else (value,)
         for entry in entries:
             if isinstance(entry, tuple):
                 _check_positive(owner, **{name: entry})
-            elif not isinstance(entry, int) or isinstance(entry, bool) or entry < 1:
-                raise InputError(f"{owner}.{name} is {value!r}; every width must be a whole number of at least 1")
+            elif not isinstance(entry, int) or isinstance(entry, bool) or not 1 <= entry <= _WIDEST:
+                shown = repr(value) if len(repr(value)) < 200 else repr(entry)
+                raise InputError(
+                    f"{owner}.{name} is {shown}; every width must be a whole number from 1 to {_WIDEST}, no more than "
+                    "any model has"
+                )
 
 
 def _check_choice(name: str, value: Any, kind: Any) -> None:
@@ -214,6 +222,9 @@ class DecoderConfig:
         widths.pop("norm_eps")
         _check_choice("DecoderConfig.style", widths.pop("style"), DecoderStyle)
         _check_positive("DecoderConfig", **widths)
+        for name in ("depth", "iou_head_depth", "num_multimask_outputs"):
+            if widths[name] > _MOST_LAYERS:
+                raise InputError(f"DecoderConfig.{name} is {widths[name]}; expected at most {_MOST_LAYERS}")
 
 
 @dataclass(frozen=True, kw_only=True)
