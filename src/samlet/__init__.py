@@ -15,8 +15,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from samlet.checkpoints import save
-    from samlet.errors import CheckpointError, InputError, SamletError
     from samlet.data.datasets import open_dataset
+    from samlet.errors import CheckpointError, InputError, SamletError
     from samlet.evaluation import Contestant, compare, cost, evaluate, evaluate_all
     from samlet.inference import EverythingOptions, MaskGenerator, Prediction, Predictor
     from samlet.models import Sam, SamConfig, TinyViTConfig, ViTConfig

@@ -79,9 +79,9 @@ def evils(marker):
         "eval": (Calls(eval, f"open({str(marker)!r}, 'w')"), "builtins.eval"),
         "import": (Calls(__import__, "this"), "builtins.__import__"),
         "bytes": (Calls(bytearray, 1 << 42), "builtins.bytearray"),
-        "tensor": (Calls(torch.zeros, 1 << 40), "builtins.getattr"),  # so PyTorch pickles its functions
+        "tensor": (Calls(torch.zeros, 1 << 40), "torch._C._VariableFunctionsClass"),  # so PyTorch pickles functions
         "storage": (Calls(torch.FloatTensor, 1 << 40), "FloatTensor"),
-        "attribute": (Calls(getattr, nn.Linear, "forward"), "builtins.getattr"),
+        "attribute": (Calls(getattr, zipfile.ZipFile, "extractall"), "zipfile.ZipFile"),
     }
 
 
@@ -106,6 +106,25 @@ def test_nothing_runs_wherever_it_stands(tmp_path, kind, place, legacy):
         read_file(path)
     assert name in str(caught.value)
     assert not marker.exists()
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_an_attribute_of_a_known_class_is_recorded_and_not_asked_for(tmp_path, legacy):
+    module = nn.Linear(2, 2)
+    module.forward = module.extra_repr  # a bound method, whose pickle leads back to the module
+    content = {"method": Calls(getattr, nn.Linear, "forward"), "module": module, "type": torch.float32}
+    found = read_file(saved(content, tmp_path / "m.pth", legacy))
+    assert (found["method"].path, found["method"].args[1]) == ("builtins.getattr", "forward")
+    bound = found["module"].state["forward"]
+    assert bound.args[0] is found["module"]
+    assert bound.args[1] == "extra_repr"
+
+
+def test_what_an_attribute_would_be_is_never_called(tmp_path):
+    method = b"c__builtin__\ngetattr\nctorch.nn.modules.linear\nLinear\nX\x07\x00\x00\x00forward\x86R"
+    assert read_file(archive(tmp_path / "named.pth", b"\x80\x02" + method + b".")).path == "builtins.getattr"
+    with pytest.raises(DamagedError):
+        read_file(archive(tmp_path / "called.pth", b"\x80\x02" + method + b")R."))
 
 
 def archive(path, data, storages=(), compressed=False):

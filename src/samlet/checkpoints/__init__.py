@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import torch
 
-from samlet.checkpoints import edge_sam, efficient_sam, hugging_face, native, segment_anything, tiny
-from samlet.checkpoints.reading import read_json, read_tensors, shorten
+from samlet.checkpoints import edge_sam, efficient_sam, hugging_face, native, q_tinysam, segment_anything, tiny
+from samlet.checkpoints.reading import read_json, read_module, shorten
 from samlet.checkpoints.writing import new_file, write_tensors
 from samlet.errors import CheckpointError, InputError
 from samlet.models import Sam
@@ -25,7 +25,8 @@ def load_checkpoint(path: str | Path) -> Sam:
 
     Args:
         path: native folder, `SamModel` folder, or a published file (`.pth`, `.pt` or `.safetensors`): a state dict of
-            segment-anything, SlimSAM, MobileSAM, TinySAM, EdgeSAM or EfficientSAM, or a pickled module of these.
+            segment-anything, SlimSAM, MobileSAM, TinySAM, EdgeSAM or EfficientSAM, or a pickled module of these or of
+            Q-TinySAM.
 
     Raises:
         InputError: there is nothing at `path`.
@@ -37,10 +38,15 @@ def load_checkpoint(path: str | Path) -> Sam:
             raise CheckpointError(f"{path} has no config.json; expected a samlet model folder or a SamModel folder")
         is_native = "model_type" not in read_json(path / "config.json")
         return native.read(path) if is_native else hugging_face.read(path)
-    tensors = read_tensors(path)
-    for module in (efficient_sam, edge_sam, segment_anything, tiny):
+    found = read_module(path)
+    tensors = found.tensors
+    if q_tinysam.matches(found):
+        return q_tinysam.read(found, path)
+    for module in (efficient_sam, edge_sam, tiny):
         if module.matches(tensors):
             return module.read(tensors, path)
+    if segment_anything.matches(tensors):
+        return segment_anything.read(tensors, path, found.attributes)
     raise CheckpointError(
         f"{path} holds {len(tensors)} tensors ({shorten(tensors)}) of no architecture that samlet knows; "
         "expected a segment-anything, SlimSAM, MobileSAM, TinySAM, EdgeSAM or EfficientSAM state dict"
@@ -69,6 +75,7 @@ def save(
         InputError: something is there already, or the format cannot hold the model.
     """
     path = Path(path).expanduser()
+    native.check_float(sam)
     if format == "native":
         native.write(sam, path, provenance, overwrite)
     elif format == "hugging-face":

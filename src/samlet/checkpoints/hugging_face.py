@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from samlet.checkpoints.reading import StateDict, fill, read_json, read_tensors
+from samlet.checkpoints.reading import StateDict, build, read_json, read_tensors
 from samlet.checkpoints.segment_anything import check_plain, infer_vit_config
 from samlet.checkpoints.writing import MODEL_FILES, new_folder, write_json, write_tensors
-from samlet.errors import CheckpointError
+from samlet.errors import CheckpointError, InputError
 from samlet.models import DecoderConfig, Sam, SamConfig
 
 _POSITIONS = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
@@ -84,7 +84,11 @@ def read(folder: Path) -> Sam:
         raise CheckpointError(f"{folder / 'config.json'} has model_type {content.get('model_type')!r}; expected 'sam'")
     decoder = content.get("mask_decoder_config") or {}
     vision = content.get("vision_config") or {}
+    if not isinstance(decoder, dict) or not isinstance(vision, dict):
+        raise CheckpointError(f"{folder / 'config.json'} has parts that are no objects; expected that of a SamModel")
     depth = decoder.get("iou_head_depth", 3)
+    if not isinstance(depth, int):
+        raise CheckpointError(f"{folder / 'config.json'} has iou_head_depth {str(depth)[:40]}; expected a number")
     path = folder / "model.safetensors"
     theirs = read_tensors(path)
     theirs.pop(_TIED_POSITIONS, None)
@@ -98,18 +102,15 @@ def read(folder: Path) -> Sam:
             f"{folder} says {heads} attention heads, but its weights have {encoder.num_heads[0]}; "
             "expected them to agree"
         )
-    sam = Sam(
-        SamConfig(
-            encoder=encoder,
-            decoder=DecoderConfig(
-                iou_head_depth=depth,
-                norm_eps=float(decoder.get("layer_norm_eps", 1e-6)),
-                num_multimask_outputs=decoder.get("num_multimask_outputs", 3),
-            ),
+    try:
+        config = DecoderConfig(
+            iou_head_depth=depth,
+            norm_eps=float(decoder.get("layer_norm_eps", 1e-6)),
+            num_multimask_outputs=decoder.get("num_multimask_outputs", 3),
         )
-    )
-    fill(sam, tensors, path)
-    return sam.eval()
+    except (InputError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder / 'config.json'}: {error}; expected that of a SamModel") from error
+    return build(SamConfig(encoder=encoder, decoder=config), tensors, path)
 
 
 def _their_config(sam: Sam) -> dict[str, Any]:

@@ -14,10 +14,11 @@ import torch
 
 from samlet import __version__
 from samlet.checkpoints import int8
-from samlet.checkpoints.reading import fill, read_json, read_tensors
+from samlet.checkpoints.reading import build, read_json, read_tensors
 from samlet.checkpoints.writing import MODEL_FILES, new_folder, write_json, write_tensors
 from samlet.errors import CheckpointError, InputError
 from samlet.models import Sam, SamConfig
+from samlet.models.quantized import is_quantized
 
 FORMAT = "samlet"
 VERSION = 1
@@ -43,9 +44,20 @@ def read(folder: Path) -> Sam:
     tensors = read_tensors(folder / "model.safetensors")
     if content.get("weights") == "int8":
         tensors = int8.decode(tensors)
-    sam = Sam(config)
-    fill(sam, tensors, folder / "model.safetensors")
-    return sam.eval()
+    return build(config, tensors, folder / "model.safetensors")
+
+
+def check_float(sam: Sam) -> None:
+    """Refuse a model with quantized layers, which no format holds yet.
+
+    Raises:
+        InputError: the model has some.
+    """
+    if is_quantized(sam):
+        raise InputError(
+            "the model has quantized layers; samlet cannot save those yet. Keep the published file and evaluate the "
+            "published file itself"
+        )
 
 
 def write(
@@ -65,14 +77,16 @@ def write(
         run_folder: the run that makes the model keeps its own folder in there.
 
     Raises:
-        InputError: the folder holds something else.
+        InputError: the folder holds something else, or the model is quantized.
     """
+    check_float(sam)
     with new_folder(folder, MODEL_FILES, overwrite, run_folder) as temporary:
         write_into(sam, temporary, provenance)
 
 
 def write_into(sam: Sam, folder: Path, provenance: Mapping[str, Any] | None = None, weights: str = "float32") -> None:
     """Write the three files into an existing folder; `weights` may be `int8`."""
+    check_float(sam)
     tensors = {name: value.detach().cpu().contiguous() for name, value in sam.state_dict().items()}
     if weights == "int8":
         tensors = int8.encode(tensors)

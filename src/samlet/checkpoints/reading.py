@@ -8,12 +8,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from samlet.checkpoints.modules import PickledModule, flatten, is_module
 from samlet.checkpoints.unpickling import DamagedError, UnsafeError, read_file
 from samlet.errors import CheckpointError, InputError
+from samlet.models import Sam, SamConfig
 
 StateDict = dict[str, Tensor]
 
@@ -22,7 +25,16 @@ _SHOWN = 4
 
 
 def read_tensors(path: Path) -> StateDict:
-    """The named tensors of a `.safetensors`, `.pth` or `.pt` file, told apart by content, not by name.
+    """The named tensors of a `.safetensors`, `.pth` or `.pt` file: of a state dict, or of a whole pickled module.
+
+    Raises:
+        CheckpointError: as `read_module`.
+    """
+    return read_module(path).tensors
+
+
+def read_module(path: Path) -> PickledModule:
+    """The named tensors of a file, told apart by content, not by name; and what a pickled module says beside them.
 
     Raises:
         CheckpointError: the file is missing, empty, truncated, a web page, or holds more than tensors.
@@ -41,9 +53,9 @@ def read_tensors(path: Path) -> StateDict:
             "The download was probably redirected to a login or error page; download it again"
         )
     if head[8:9] == b"{" or path.suffix == ".safetensors":  # first: the length before it may look like a pickle
-        return _read_safetensors(path, size)
+        return PickledModule(_read_safetensors(path, size))
     if head[:4] == b"PK\x03\x04" or head[:1] == b"\x80":
-        return _read_torch(path, size)
+        return _find_module(path, read_objects(path, size))
     raise CheckpointError(
         f"{path} starts with {head[:8]!r}; expected a safetensors file or a PyTorch checkpoint (.pth, .pt)"
     )
@@ -56,10 +68,6 @@ def _read_safetensors(path: Path, size: int) -> StateDict:
         raise CheckpointError(
             f"{path} ({size} bytes) is not a complete safetensors file: {error}. Download or copy it again"
         ) from error
-
-
-def _read_torch(path: Path, size: int) -> StateDict:
-    return _find_state_dict(path, read_objects(path, size))
 
 
 def read_objects(path: Path, size: int) -> Any:
@@ -87,16 +95,31 @@ def read_objects(path: Path, size: int) -> Any:
         ) from error
 
 
-def _find_state_dict(path: Path, content: Any) -> StateDict:
+def _find_module(path: Path, content: Any) -> PickledModule:
     for key in _NESTED:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+        if isinstance(content, Mapping) and (isinstance(content.get(key), Mapping) or is_module(content.get(key))):
             content = content[key]
+    if is_module(content):
+        return flatten(content, path)
+    return PickledModule(_state_dict(path, content))
+
+
+def _state_dict(path: Path, content: Any) -> StateDict:
     if not isinstance(content, Mapping) or not content:
         raise CheckpointError(f"{path} holds {type(content).__name__}; expected a state dict (names to tensors)")
     wrong = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
     if wrong:
         raise CheckpointError(f"{path} holds entries that are no tensors ({shorten(wrong)}); expected a state dict")
-    return {str(key).removeprefix("module."): value for key, value in content.items()}
+    tensors = {_without_wrappers(str(key)): value for key, value in content.items()}
+    if len(tensors) < len(content):
+        raise CheckpointError(f"{path} holds entries both with and without 'module.' in their names; expected either")
+    return tensors
+
+
+def _without_wrappers(name: str) -> str:
+    """A name without the levels that `DataParallel` adds."""
+    *levels, last = name.split(".")
+    return ".".join([level for level in levels if level != "module"] + [last])
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -116,6 +139,23 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def build(config: SamConfig, tensors: StateDict, path: Path) -> Sam:
+    """A model of a config that stands in a file, with its weights; what does not fit them is never allocated.
+
+    Raises:
+        CheckpointError: as `fill`.
+    """
+    try:
+        with torch.device("meta"):
+            expected = Sam(config).state_dict()
+    except (RuntimeError, OverflowError) as error:
+        raise CheckpointError(f"{path} cannot hold a model of its config: {str(error).splitlines()[0]}") from error
+    _check_names_and_shapes(expected, tensors, path)
+    sam = Sam(config)
+    fill(sam, tensors, path)
+    return sam.eval()
+
+
 def fill(module: nn.Module, tensors: StateDict, path: Path) -> None:
     """Load tensors into a module; names and shapes must match exactly.
 
@@ -123,6 +163,11 @@ def fill(module: nn.Module, tensors: StateDict, path: Path) -> None:
         CheckpointError: missing, surplus or misshapen entries, named.
     """
     expected = module.state_dict()
+    _check_names_and_shapes(expected, tensors, path)
+    module.load_state_dict({name: tensors[name].to(expected[name].dtype) for name in expected})
+
+
+def _check_names_and_shapes(expected: Mapping[str, Tensor], tensors: StateDict, path: Path) -> None:
     problems = []
     if missing := sorted(expected.keys() - tensors.keys()):
         problems.append(f"{len(missing)} missing ({shorten(missing)})")
@@ -140,7 +185,6 @@ def fill(module: nn.Module, tensors: StateDict, path: Path) -> None:
             f"{path} does not hold the weights expected: {'; '.join(problems)}. "
             "The file is of another architecture or another version"
         )
-    module.load_state_dict({name: tensors[name].to(expected[name].dtype) for name in expected})
 
 
 def shorten(names: Iterable[str]) -> str:

@@ -1,17 +1,33 @@
-"""The published segment-anything state dict of the ViT family (`sam_vit_*.pth`). Our names are its names."""
+"""The published segment-anything state dict of the ViT family (`sam_vit_*.pth`). Our names are its names.
+
+SlimSAM's (Chen et al., "SlimSAM", NeurIPS 2024) is read too: with query, key and value in layers of their own, and with
+a width of attention that differs from block to block.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import math
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from samlet.checkpoints.reading import StateDict, fill
+import torch
+
+from samlet.checkpoints.modules import Attributes, described
+from samlet.checkpoints.reading import StateDict, build
 from samlet.errors import CheckpointError, InputError
 from samlet.models import DecoderConfig, Sam, SamConfig, ViTConfig
+from samlet.models.vit import ViTBlock, ViTEncoder
+
+_SPLIT = re.compile(r"(image_encoder\.blocks\.\d+\.attn)\.q\.(weight|bias)")
+_NEVER_READ = ("pixel_mean", "pixel_std")  # the same in every published file
 
 
 def matches(tensors: StateDict) -> bool:
     """Whether the names are those of this format."""
-    return "image_encoder.blocks.0.attn.qkv.weight" in tensors and "image_encoder.pos_embed" in tensors
+    layers = (f"image_encoder.blocks.0.attn.{layer}.weight" for layer in ("qkv", "q"))
+    return any(layer in tensors for layer in layers) and "image_encoder.pos_embed" in tensors
 
 
 def infer_vit_config(tensors: StateDict, path: Path, scale_dim: int | None = None) -> ViTConfig:
@@ -59,15 +75,77 @@ def infer_vit_config(tensors: StateDict, path: Path, scale_dim: int | None = Non
         ) from error
 
 
-def read(tensors: StateDict, path: Path) -> Sam:
+def read(tensors: StateDict, path: Path, attributes: Mapping[str, Attributes] | None = None) -> Sam:
     """A model from a segment-anything state dict.
+
+    Args:
+        tensors: the state dict; the layers `attn.q`, `attn.k` and `attn.v` may stand for `attn.qkv`.
+        path: the file, for messages.
+        attributes: of the modules, by name, where the file is a pickled module: `scale` of every attention is heeded.
 
     Raises:
         CheckpointError: names or shapes are not those of the format.
     """
-    sam = Sam(SamConfig(encoder=infer_vit_config(tensors, path), decoder=DecoderConfig()))
-    fill(sam, tensors, path)
-    return sam.eval()
+    tensors = _joined({name: value for name, value in tensors.items() if name not in _NEVER_READ}, path)
+    config = infer_vit_config(tensors, path)
+    dims = _scale_dims(config, attributes or {}, path)
+    one = round(dims[0]) if len(set(dims)) == 1 and dims[0] == round(dims[0]) else config.scale_dim
+    config = dataclasses.replace(config, scale_dim=one)
+    sam = build(SamConfig(encoder=config, decoder=DecoderConfig()), tensors, path)
+    assert isinstance(sam.image_encoder, ViTEncoder)
+    _rescale(sam.image_encoder, dims)
+    return sam
+
+
+def _joined(tensors: StateDict, path: Path) -> StateDict:
+    """The state dict with the rows of `attn.q`, `attn.k` and `attn.v` in one `attn.qkv`."""
+    joined = dict(tensors)
+    for match in filter(None, map(_SPLIT.fullmatch, tensors)):
+        attention, part = match.groups()
+        names = [f"{attention}.{layer}.{part}" for layer in ("q", "k", "v")]
+        whole = f"{attention}.qkv.{part}"
+        if missing := [name for name in names if name not in tensors]:
+            raise CheckpointError(f"{path} lacks {missing[0]}; expected queries, keys and values of every block")
+        shapes = [tuple(tensors[name].shape) for name in names]
+        if whole in tensors or not shapes[0] or len(set(shapes)) > 1:
+            raise CheckpointError(
+                f"{path} has {attention}.q, k and v of shapes {shapes}; expected one shape, and no {whole} beside them"
+            )
+        joined[whole] = torch.cat([joined.pop(name) for name in names])
+    return joined
+
+
+def _scale_dims(config: ViTConfig, attributes: Mapping[str, Attributes], path: Path) -> list[float]:
+    """For every block the d of the factor d ** -0.5 of its attention: its head width, unless an attribute says so."""
+    dims: list[float] = []
+    for i, own in enumerate(config.qk_dims):
+        scale = attributes.get(f"image_encoder.blocks.{i}.attn", {}).get("scale", own**-0.5)
+        if not isinstance(scale, int | float) or not 1e-3 <= scale <= 1:
+            raise CheckpointError(
+                f"{path} scales the attention of block {i} by {described(scale)}; expected a head width ** -0.5"
+            )
+        dim = scale**-2
+        dims.append(float(round(dim)) if math.isclose(dim, round(dim), rel_tol=1e-6) else dim)
+    return dims
+
+
+@torch.no_grad()
+def _rescale(encoder: ViTEncoder, dims: Sequence[float]) -> None:
+    """Let every block's attention be scaled by `dims[i] ** -0.5` although it is by `scale_dim ** -0.5`.
+
+    Queries take the ratio; the relative positions, which meet queries that are not scaled, take it back.
+    """
+    for block, dim in zip(encoder.blocks, dims, strict=True):
+        assert isinstance(block, ViTBlock)
+        if dim == encoder.config.scale_dim:
+            continue
+        attention, ratio = block.attn, math.sqrt(encoder.config.scale_dim / dim)
+        queries = attention.heads * attention.qk_dim
+        for part in (attention.qkv.weight[:queries], attention.qkv.bias[:queries]):
+            part.copy_(part.double() * ratio)
+        for table in (attention.rel_pos_h, attention.rel_pos_w):
+            assert table is not None
+            table.copy_(table.double() / ratio)
 
 
 def check_plain(sam: Sam, target: str) -> ViTConfig:

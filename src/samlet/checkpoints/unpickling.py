@@ -44,6 +44,7 @@ _NAMES = frozenset(
         "collections.defaultdict",
         "builtins.set",
         "builtins.dict",
+        "builtins.getattr",  # of a bound method that stands in a module's attributes: recorded, never asked
         "builtins.int",
         "builtins.float",
         "functools.partial",
@@ -58,12 +59,22 @@ _NAMES = frozenset(
         "numpy.dtype",
         "numpy.core.multiarray.scalar",
         "numpy._core.multiarray.scalar",
+        "torch.utils.hooks.RemovableHandle",
         *(f"torch.{name}" for name in _STORAGES),
+        *(str(dtype) for dtype in _STORAGES.values()),
     }
 )
 _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # Python 2's names, which pickle protocol 2 keeps
 _PACKAGES = ("torch.nn.modules.", "torch.nn.parallel.", "torch.nn.parameter.", "timm.models.", "timm.layers.")
-_PUBLISHERS = ("segment_anything", "segment_anything_kd", "mobile_sam", "tinysam", "edge_sam", "efficient_sam")
+_PUBLISHERS = (
+    "segment_anything",
+    "segment_anything_kd",
+    "mobile_sam",
+    "tinysam",
+    "quantization_layer",
+    "edge_sam",
+    "efficient_sam",
+)
 """Packages whose classes stand in published files; their names are recorded, their code is never needed."""
 
 
@@ -311,6 +322,7 @@ class _Tensors:
         if one.path in ("collections.OrderedDict", "collections.defaultdict", "builtins.dict"):
             filled = dict(pair for given in one.args[:1] if isinstance(given, list) for pair in given)
             return self._resolve({**filled, **one.items})
+        self._made[id(one)] = (one, one)  # first, because an object's attributes may lead back to it
         one.args, one.values = self._resolve(one.args), self._resolve(one.values)
         one.items = self._resolve(one.items)
         one.state = self.resolve(one.state)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from samlet.models.quantized import is_quantized
 from samlet.models.sam import Sam
 from samlet.models.shared_decoder import Decoded, SharedDecoder, Window
 
 
 class WholeDecoder:
-    """The mask decoder of one image, for models whose decoder or scores are not SAM's own.
+    """The mask decoder of one image, for models whose decoder or scores are not SAM's own, or quantized.
 
     Args:
         sam: the model.
@@ -48,7 +49,10 @@ class WholeDecoder:
 
 
 def prompt_decoder(sam: Sam, embedding: Tensor, dtype: torch.dtype | None = None) -> SharedDecoder | WholeDecoder:
-    """The fastest decoder for many prompts on one image that gives the model's own answers; see `SharedDecoder`."""
-    if sam.config.decoder.style == "sam" and sam.config.score == "iou":
+    """The fastest decoder for many prompts on one image that gives the model's own answers; see `SharedDecoder`.
+
+    A quantized model takes none but its own: `SharedDecoder` uses weights without the layers that quantize inputs.
+    """
+    if sam.config.decoder.style == "sam" and sam.config.score == "iou" and not is_quantized(sam):
         return SharedDecoder(sam, embedding, dtype)
     return WholeDecoder(sam, embedding)

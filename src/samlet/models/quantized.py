@@ -1,0 +1,144 @@
+"""Layers whose weights and inputs are rounded to a few levels, computed in float: simulated quantization.
+
+Q-TinySAM (Shu et al., "TinySAM", 2023, section 3.3) with the quantizers of Yuan et al., "PTQ4ViT", ECCV 2022. Every
+number of bits is possible; what the arithmetic of integers would give differs only in how sums are rounded.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class InputQuantizer(nn.Module):
+    """Rounds the inputs x of a layer to levels: s · clamp(round(x / s), -q, q - 1) with q = 2 ** (bits - 1).
+
+    Halves are rounded to even. Values stay what they are in kind: float in, float out.
+
+    Args:
+        scale: (chunks,) step s of equal chunks of the channels.
+        bits: of one value.
+        axes_behind: axes behind that of the channels: 0 for a linear layer, 2 for a convolution.
+        offset: (chunks,) subtracted before and added after, for inputs that do not lie around 0.
+        negative_scale: (1,) step of values below 0 where those have their own, as after GELU (PTQ4ViT's twin uniform
+            quantization): `scale` then serves levels 0 to q - 1, and this one -q to 0.
+    """
+
+    scale: Tensor
+    offset: Tensor | None
+    negative_scale: Tensor | None
+
+    def __init__(
+        self,
+        scale: Tensor,
+        bits: int,
+        *,
+        axes_behind: int = 0,
+        offset: Tensor | None = None,
+        negative_scale: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.bits, self.axes_behind = bits, axes_behind
+        self.register_buffer("scale", scale)
+        self.register_buffer("offset", offset)
+        self.register_buffer("negative_scale", negative_scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        levels = 2 ** (self.bits - 1)
+        scale = self._over_channels(self.scale, x)
+        if self.negative_scale is not None:
+            return to_grid(x, scale, 0, levels - 1) + to_grid(x, self.negative_scale, -levels, 0)
+        if self.offset is None:
+            return to_grid(x, scale, -levels, levels - 1)
+        offset = self._over_channels(self.offset, x)
+        return to_grid(x - offset, scale, -levels, levels - 1) + offset
+
+    def _over_channels(self, values: Tensor, x: Tensor) -> Tensor:
+        """One value a chunk as one a channel, in a shape that broadcasts against x."""
+        if len(values) > 1:
+            values = values.repeat_interleave(x.shape[-1 - self.axes_behind] // len(values))
+        return values.view(-1, *[1] * self.axes_behind)
+
+    def extra_repr(self) -> str:
+        return f"bits={self.bits}, chunks={len(self.scale)}"
+
+
+def to_grid(x: Tensor, scale: Tensor, lowest: int, highest: int) -> Tensor:
+    """The nearest multiples of `scale`, from `lowest` to `highest` times it; halves go to the even multiple."""
+    return (x / scale).round().clamp(lowest, highest) * scale
+
+
+class QuantizedLinear(nn.Linear):
+    """A linear layer that quantizes its input; its weight is expected to be on a grid already.
+
+    Args:
+        layer: whose weight and bias it takes over, not as a copy.
+        inputs: the quantizer; None for inputs as they are.
+    """
+
+    inputs: nn.Module
+
+    def __init__(self, layer: nn.Linear, inputs: InputQuantizer | None) -> None:
+        super().__init__(layer.in_features, layer.out_features, layer.bias is not None, device="meta")
+        _take_over(self, layer, inputs)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(self.inputs(input))
+
+
+class QuantizedConv2d(nn.Conv2d):
+    """A convolution that quantizes its input, and pads it after that: borders are exact zeros.
+
+    Arguments as of `QuantizedLinear`.
+    """
+
+    inputs: nn.Module
+
+    def __init__(self, layer: nn.Conv2d, inputs: InputQuantizer | None) -> None:
+        super().__init__(**_shape(layer), device="meta")
+        _take_over(self, layer, inputs)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(self.inputs(input))
+
+
+class QuantizedConvTranspose2d(nn.ConvTranspose2d):
+    """A transposed convolution that quantizes its input. Arguments as of `QuantizedLinear`."""
+
+    inputs: nn.Module
+
+    def __init__(self, layer: nn.ConvTranspose2d, inputs: InputQuantizer | None) -> None:
+        super().__init__(**_shape(layer), device="meta")
+        _take_over(self, layer, inputs)
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        return super().forward(self.inputs(input), output_size)
+
+
+def _shape(layer: nn.Conv2d | nn.ConvTranspose2d) -> dict[str, Any]:
+    names = ["in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode"]
+    if isinstance(layer, nn.ConvTranspose2d):
+        names.append("output_padding")
+    return {name: getattr(layer, name) for name in names} | {"bias": layer.bias is not None}
+
+
+def _take_over(made: nn.Module, layer: nn.Module, inputs: InputQuantizer | None) -> None:
+    made.weight, made.bias = layer.weight, layer.bias
+    made.inputs = nn.Identity() if inputs is None else inputs
+    made.train(layer.training)
+
+
+def quantized(layer: nn.Module, inputs: InputQuantizer | None) -> nn.Module | None:
+    """The layer with its input quantized; None if it is of no kind that has a quantized one."""
+    if isinstance(layer, nn.Linear):
+        return QuantizedLinear(layer, inputs)
+    if isinstance(layer, nn.Conv2d):
+        return QuantizedConv2d(layer, inputs)
+    return QuantizedConvTranspose2d(layer, inputs) if isinstance(layer, nn.ConvTranspose2d) else None
+
+
+def is_quantized(model: nn.Module) -> bool:
+    """Whether a model, such as a `Sam`, has a quantized layer."""
+    kinds = (QuantizedLinear, QuantizedConv2d, QuantizedConvTranspose2d)
+    return any(isinstance(module, kinds) for module in model.modules())
