@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from samlet.checkpoints.reading import StateDict, fill, shorten
+from samlet.checkpoints.reading import StateDict, build, shorten
 from samlet.checkpoints.tiny import fold
 from samlet.errors import CheckpointError, InputError
 from samlet.models import DecoderConfig, Sam, SamConfig
@@ -182,6 +182,5 @@ def read(tensors: StateDict, path: Path) -> Sam:
     """
     encoder = {f"{_PREFIX}{name}": value for name, value in encoder_tensors(tensors, path).items()}
     rest = {name: value for name, value in tensors.items() if not name.startswith(_PREFIX)}
-    sam = Sam(SamConfig(encoder=infer_config(tensors, path), decoder=DecoderConfig(), score="stability"))
-    fill(sam, encoder | rest, path)
-    return sam.eval()
+    config = SamConfig(encoder=infer_config(tensors, path), decoder=DecoderConfig(), score="stability")
+    return build(config, encoder | rest, path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from samlet.checkpoints.reading import StateDict, fill
+from samlet.checkpoints.reading import StateDict, build
 from samlet.errors import CheckpointError
 from samlet.models import DecoderConfig, Sam, SamConfig, ViTConfig
 
@@ -53,17 +53,14 @@ def read(tensors: StateDict, path: Path) -> Sam:
         ) from error
     decoder = DecoderConfig(style="efficient_sam")
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    sam = Sam(
-        SamConfig(
-            encoder=config,
-            decoder=decoder,
-            pixel_mean=(255 * mean[0], 255 * mean[1], 255 * mean[2]),
-            pixel_std=(255 * std[0], 255 * std[1], 255 * std[2]),
-            resize="stretch",
-        )
+    whole = SamConfig(
+        encoder=config,
+        decoder=decoder,
+        pixel_mean=(255 * mean[0], 255 * mean[1], 255 * mean[2]),
+        pixel_std=(255 * std[0], 255 * std[1], 255 * std[2]),
+        resize="stretch",
     )
-    fill(sam, renamed, path)
-    return sam.eval()
+    return build(whole, renamed, path)
 
 
 def _infer_config(tensors: StateDict) -> ViTConfig:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from samlet.checkpoints.reading import StateDict, fill
+from samlet.checkpoints.reading import StateDict, build
 from samlet.errors import CheckpointError, InputError
 from samlet.models import DecoderConfig, Sam, SamConfig, TinyViTConfig
 
@@ -52,7 +52,12 @@ def _fold_all(tensors: StateDict, path: Path) -> StateDict:
         layer_out = layer
         for theirs, ours in _STEM.items():
             layer_out = layer_out.replace(theirs, ours)
-        weight, bias = fold(value, *(tensors[f"{layer}.bn.{part}"] for part in _BATCH_NORM))
+        parts = [tensors[f"{layer}.bn.{part}"] for part in _BATCH_NORM]
+        if value.ndim != 4 or any(part.shape != value.shape[:1] for part in parts):
+            raise CheckpointError(
+                f"{path} has {name} of shape {tuple(value.shape)} and a batch norm that does not fit it"
+            )
+        weight, bias = fold(value, *parts)
         folded[f"{layer_out}.weight"], folded[f"{layer_out}.bias"] = weight, bias
     return folded
 
@@ -104,9 +109,7 @@ def read(tensors: StateDict, path: Path) -> Sam:
         CheckpointError: names or shapes are not those of the format.
     """
     folded = _fold_all(tensors, path)
-    sam = Sam(SamConfig(encoder=_infer_config(folded, path), decoder=DecoderConfig()))
-    fill(sam, folded, path)
-    return sam.eval()
+    return build(SamConfig(encoder=_infer_config(folded, path), decoder=DecoderConfig()), folded, path)
 
 
 def write(sam: Sam) -> StateDict:

@@ -164,7 +164,8 @@ def _frozen(sam: Sam) -> Sam:
     """The same weights without gradients; the model itself keeps its flags."""
     with torch.device("meta"):
         copy = Sam(sam.config)
-    copy.load_state_dict(sam.state_dict(), assign=True)
+    state = sam.state_dict()
+    copy.load_state_dict({name: state[name] for name in copy.state_dict()}, assign=True)  # without steps of quantizers
     copy.pixel_mean, copy.pixel_std = sam.pixel_mean, sam.pixel_std
     return copy.requires_grad_(False)
 
