@@ -127,8 +127,8 @@ def recall(options: argparse.Namespace) -> None:
             content["images"] = {**made["images"], **content["images"]}
     protocol = (
         "mobile_sam, float32 weights; coco100_train; mean over true masks of the best IoU with any of the generated "
-        f"masks; first {options.limit or 'all'} images; input {options.image_size}; prompts: share of the grid's; "
-        "masks and seconds: of an image"
+        f"masks; {f'first {options.limit}' if options.limit else 'all'} images; input {options.image_size}; prompts: "
+        "share of the grid's; masks: of an image; seconds: of an image, with whatever ran beside it, not to be compared"
     )
     for name in ("grid 32", "samlet's", *RECALL):
         for sample in dataset:

@@ -379,7 +379,7 @@ def everything_recall() -> str:
     settings = result["settings"]
     full = settings["grid 32"]["best_iou"]
     lines = _head(
-        "setting", "TinySAM prints: mIoU", "seconds", "here: mIoU", "less than the grid", "prompts", "seconds"
+        "setting", "TinySAM prints: mIoU", "seconds", "here: mIoU", "points less than the grid", "prompts", "masks"
     )
     for name, found in settings.items():
         paper = TINYSAM.get(name)
@@ -390,7 +390,7 @@ def everything_recall() -> str:
                 f"{found['best_iou']:.4f}",
                 f"{100 * (full - found['best_iou']):.2f}",
                 f"{found['prompts']:.0%}",
-                f"{found['seconds']:.1f}",
+                f"{found['masks']:.1f}",
             )
         )
     return "\n".join([*lines, "", f"`benchmarks/everything.py recall`: {result['protocol']}; {_hardware(result)}."])
