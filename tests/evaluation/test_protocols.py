@@ -250,6 +250,11 @@ def test_unknown_protocols(sam, data, protocol, said):
         evaluate_all(sam, open_dataset(data), [protocol])
 
 
+def test_no_protocol_is_no_evaluation(sam, photo_folder):
+    with pytest.raises(samlet.InputError, match="no protocol"):
+        evaluate_all(sam, open_dataset(photo_folder), [], reference=sam)
+
+
 def test_clicks_and_everything_need_true_masks(sam, photo_folder):
     with pytest.raises(samlet.InputError, match="true masks"):
         evaluate_all(sam, open_dataset(photo_folder), ["point-3"], reference=sam)

@@ -163,6 +163,8 @@ def evaluate_all(
         InputError: no annotations and no reference, nothing to compare, or a protocol that needs something else.
     """
     chosen = [find_protocol(name) for name in protocols]
+    if not chosen:
+        raise InputError("no protocol was given; expected at least one, such as sa1b-point or box")
     if any(protocol.kind == "box-detector" for protocol in chosen):
         raise InputError("protocol box-detector needs a detector's boxes; use samlet.evaluation.detector")
     if not dataset.annotated and reference is None:

@@ -78,6 +78,22 @@ def norm(layer: str) -> list[Member]:
     return rows_and_bias(layer)
 
 
+def stream_groups(streams: Sequence[Sequence[Member]], sizes: Sequence[int]) -> list[ChannelGroup]:
+    """The residual streams of an encoder of several stages, of sizes `embed_dims` in its config."""
+    return [
+        ChannelGroup(
+            name=f"embedding.{stage}",
+            kind="embedding",
+            family="embedding",
+            size=sizes[stage],
+            divisor=8,
+            members=tuple(members),
+            config_path=("embed_dims", stage),
+        )
+        for stage, members in enumerate(streams)
+    ]
+
+
 def attention_groups(
     block: str, heads: int, qk_dim: int, v_dim: int, divisor: int, paths: Sequence[tuple[str | int, ...]], packed: bool
 ) -> list[ChannelGroup]:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samlet.models.convolutions import Stem, depthwise
-from samlet.models.groups import ChannelGroup, Member, columns, rows_and_bias
+from samlet.models.groups import ChannelGroup, Member, columns, rows_and_bias, stream_groups
 from samlet.models.layers import Neck
 from samlet.models.repvit_config import RepViTConfig
 from samlet.models.strips import gelu_, strip_size
@@ -154,19 +154,7 @@ class RepViTEncoder(nn.Module):
             stream += _outside(f"{block}.mixer")
             path, inside = ("mixer_dims", stage, i), _inside(f"{block}.mixer")
             bottlenecks.append(_bottleneck(f"{block}.mixer", "convolution", config.mixer_dims[stage][i], inside, path))
-        embeddings = [
-            ChannelGroup(
-                name=f"embedding.{stage}",
-                kind="embedding",
-                family="embedding",
-                size=config.embed_dims[stage],
-                divisor=8,
-                members=tuple(members),
-                config_path=("embed_dims", stage),
-            )
-            for stage, members in enumerate(streams)
-        ]
-        return embeddings + bottlenecks
+        return stream_groups(streams, config.embed_dims) + bottlenecks
 
 
 def _outside(layer: str) -> list[Member]:

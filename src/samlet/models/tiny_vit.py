@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from samlet.models.config import TinyViTConfig
 from samlet.models.convolutions import InvertedBottleneck, Stem, depthwise
-from samlet.models.groups import ChannelGroup, Member, attention_groups, columns, norm, rows_and_bias
+from samlet.models.groups import ChannelGroup, Member, attention_groups, columns, norm, rows_and_bias, stream_groups
 from samlet.models.layers import Neck, attend, window_partition, window_unpartition
 from samlet.models.strips import gelu_, in_chunks
 
@@ -215,19 +215,7 @@ class TinyViTEncoder(nn.Module):
             streams[stage] += columns(f"{merging}.conv1")
             streams[stage + 1] += rows_and_bias(f"{merging}.conv3")
             bottlenecks.append(_inverted_bottleneck(merging, config.merge_dims[stage], ("merge_dims", stage)))
-        embeddings = [
-            ChannelGroup(
-                name=f"embedding.{stage}",
-                kind="embedding",
-                family="embedding",
-                size=config.embed_dims[stage],
-                divisor=8,
-                members=tuple(members),
-                config_path=("embed_dims", stage),
-            )
-            for stage, members in enumerate(streams)
-        ]
-        return embeddings + bottlenecks
+        return stream_groups(streams, config.embed_dims) + bottlenecks
 
 
 def _inverted_bottleneck(block: str, size: int, config_path: tuple[str | int, ...]) -> ChannelGroup:
