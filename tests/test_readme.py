@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 
-from samlet.cli.commands import build_parser
+from samlet.cli.parsers import build_parser
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

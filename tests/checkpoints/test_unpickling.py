@@ -17,7 +17,8 @@ import pytest
 import torch
 from torch import nn
 
-from samlet.checkpoints.unpickling import DamagedError, Inert, UnsafeError, read_file
+from samlet.checkpoints.prescan import DamagedError, UnsafeError
+from samlet.checkpoints.unpickling import Inert, read_file
 
 
 def saved(content, path, legacy):
@@ -210,3 +211,13 @@ def test_a_file_with_any_byte_changed_or_cut_ends_in_an_answer_or_one_error(tmp_
             read_file(path)
         except (DamagedError, UnsafeError) as error:
             assert "\n" not in str(error)  # noqa: PT017
+
+
+def test_keys_that_take_for_ever_to_hash_are_refused(tmp_path):
+    key = (1,)
+    for _ in range(60):
+        key = (key, key)
+    path = tmp_path / "m.pth"
+    path.write_bytes(pickle.dumps([key], protocol=2))
+    with pytest.raises(DamagedError, match="holds more than"):
+        read_file(path)

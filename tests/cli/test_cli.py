@@ -25,7 +25,7 @@ def run(capsys, *arguments):
 
 
 def test_help_does_not_wait_for_torch():
-    code = "import sys, samlet.cli.commands as c; c.build_parser().format_help(); sys.exit('torch' in sys.modules)"
+    code = "import sys, samlet.cli.parsers as c; c.build_parser().format_help(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

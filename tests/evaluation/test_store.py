@@ -75,23 +75,63 @@ def test_results_of_another_evaluation_are_not_mixed_in(data, tmp_path):
     assert len(list(data.iterdir())) == 10
 
 
-def test_two_processes_say_what_one_says(data, tmp_path):
-    samlet.save(make_tiny(), tmp_path / "m")
-    arguments = ["evaluate", str(tmp_path / "m"), "--data", str(data), "--protocol", "box", "--json"]
+def in_one_and_in_two_processes(arguments, out, port):
+    """What a command says alone, and what two processes of it say, which write to `out`."""
     one = subprocess.run([sys.executable, "-m", "samlet", *arguments], check=True, capture_output=True, text=True)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29571"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port)]
     two = subprocess.run(
-        [*command, "-m", "samlet", *arguments, "--out", str(tmp_path / "out"), "--threads", "1"],
+        [*command, "-m", "samlet", *arguments, "--out", str(out), "--threads", "1"],
         check=True,
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    a, b = json.loads(one.stdout), json.loads(two.stdout)
-    assert {path.name for path in (tmp_path / "out").glob("images-*.jsonl")} == {"images-0.jsonl", "images-1.jsonl"}
+    assert {path.name for path in out.glob("images-*.jsonl")} == {"images-0.jsonl", "images-1.jsonl"}
+    return json.loads(one.stdout), json.loads(two.stdout)
+
+
+def test_two_processes_say_what_one_says(data, tmp_path):
+    samlet.save(make_tiny(), tmp_path / "m")
+    arguments = ["evaluate", str(tmp_path / "m"), "--data", str(data), "--protocol", "box", "--json"]
+    a, b = in_one_and_in_two_processes(arguments, tmp_path / "out", 29571)
     for key, value in a["miou"].items():
         assert value == pytest.approx(b["miou"][key], abs=1e-6), key
     assert (a["images"], a["masks"]) == (b["images"], b["masks"]) == (5, 10)
+
+
+def test_two_processes_share_a_detectors_boxes(data, tmp_path):
+    samlet.save(make_tiny(), tmp_path / "m")
+    images, annotations, boxes = [], [], []
+    for number, path in enumerate(sorted(data.glob("*.png"))):
+        images.append({"id": number, "file_name": path.name, "height": 48, "width": 64})
+        for entry in json.loads(path.with_suffix(".json").read_text())["annotations"]:
+            known = {"image_id": number, "category_id": 1}
+            box = [4, 4, 30, 30]
+            boxes.append({**known, "bbox": box, "score": 0.5 + 0.01 * len(boxes)})
+            annotations.append({**known, **entry, "id": len(annotations) + 1, "iscrowd": 0, "area": 400, "bbox": box})
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "a"}]}
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    arguments = ["evaluate", str(tmp_path / "m"), "--data", str(tmp_path / "coco.json"), "--images", str(data)]
+    arguments += ["--protocol", "box-detector", "--detections", str(tmp_path / "boxes.json"), "--json"]
+    a, b = in_one_and_in_two_processes(arguments, tmp_path / "out", 29572)
+    del a["seconds"], b["seconds"]
+    assert a == b
+    assert a["images"] == 5
+
+
+def test_one_encode_an_image_whatever_is_asked(data, monkeypatch):
+    encoded = []
+    encode = samlet.Sam.encode
+    monkeypatch.setattr(samlet.Sam, "encode", lambda self, images: encoded.append(1) or encode(self, images))
+    evaluate_all(
+        make_tiny(),
+        open_dataset(data),
+        ["sa1b-point", "box", "point-2", "everything"],
+        progress=False,
+        everything={"points_per_side": 2},
+    )
+    assert len(encoded) == 5
 
 
 def test_the_compare_command(data, tmp_path, capsys):

@@ -13,7 +13,7 @@ from PIL import Image
 
 import samlet
 from samlet.cli import main
-from samlet.cli.commands import build_parser
+from samlet.cli.parsers import build_parser
 from samlet.data.datasets import open_dataset
 from samlet.data.images import read_image
 from samlet.data.sources import open_source

@@ -18,6 +18,7 @@ from samlet.data.datasets import plain_images
 from samlet.data.images import find_images, read_image
 from samlet.data.transforms import preprocess
 from samlet.evaluation.costs import count_encoder_macs
+from samlet.models.quantized import quantized
 from samlet.slimming import SlimConfig, run
 from samlet.slimming.procedure import hold_out
 from samlet.slimming.report import provenance
@@ -191,6 +192,13 @@ def test_a_teacher_that_holds_no_numbers_is_refused(small_sam, photo_folder):
     with torch.no_grad():
         next(small_sam.image_encoder.parameters())[0] = float("nan")
     with pytest.raises(samlet.InputError, match=r"the teacher's weight image_encoder\.\S+ holds NaN"):
+        run(small_sam, photo_folder, SlimConfig(**FAST))
+
+
+def test_a_quantized_teacher_is_refused(small_sam, photo_folder):
+    decoder = small_sam.mask_decoder
+    decoder.iou_prediction_head.layers[0] = quantized(decoder.iou_prediction_head.layers[0], None)
+    with pytest.raises(samlet.InputError, match="slim first, then quantize"):
         run(small_sam, photo_folder, SlimConfig(**FAST))
 
 

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from samlet.checkpoints.modules import PickledModule, flatten, is_module
-from samlet.checkpoints.unpickling import DamagedError, UnsafeError, read_file
+from samlet.checkpoints.prescan import DamagedError, UnsafeError
+from samlet.checkpoints.unpickling import read_file
 from samlet.errors import CheckpointError, InputError
 from samlet.models import Sam, SamConfig
 

@@ -13,19 +13,19 @@ import io
 import math
 import mmap
 import pickle
-import pickletools
 import struct
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from samlet.checkpoints.prescan import MAX_PICKLE, DamagedError, UnsafeError, end_of_pickle
+
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-_MAX_PICKLE = 1 << 28  # bytes of a pickle without its tensors; published ones have less than a megabyte
 _STORAGES = {
     "FloatStorage": torch.float32,
     "DoubleStorage": torch.float64,
@@ -76,14 +76,6 @@ _PUBLISHERS = (
     "efficient_sam",
 )
 """Packages whose classes stand in published files; their names are recorded, their code is never needed."""
-
-
-class UnsafeError(Exception):
-    """A file names something that no checkpoint needs; `args[0]` is the name."""
-
-
-class DamagedError(Exception):
-    """A file is not whole, or contradicts itself; `args[0]` says how."""
 
 
 class Inert:
@@ -153,7 +145,7 @@ class _Unpickler(pickle.Unpickler):
         if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage":
             raise DamagedError("a tensor without storage")
         kind, key, count = pid[1], pid[2], pid[4]
-        name = kind.path.removeprefix("torch.") if _is_inert_type(kind) else repr(kind)
+        name = kind.path.removeprefix("torch.") if _is_inert_type(kind) else type(kind).__name__
         if name not in _STORAGES or not isinstance(key, str) or not isinstance(count, int):
             raise DamagedError(f"a storage of type {name[:80]}")
         return _Storage(key, _STORAGES[name], count)
@@ -199,7 +191,7 @@ def _read_archive(path: Path) -> Any:
         root = pickles[0].removesuffix("data.pkl")
         if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
             raise DamagedError("its numbers are big-endian")
-        if archive.getinfo(pickles[0]).file_size > _MAX_PICKLE:
+        if archive.getinfo(pickles[0]).file_size > MAX_PICKLE:
             raise DamagedError("its data.pkl is too large")
 
         def numbers(storage: _Storage) -> bytes:
@@ -248,22 +240,8 @@ def _nothing(storage: _Storage) -> bytes:
 
 def _unpickle(content: bytes | mmap.mmap, start: int) -> tuple[Any, int]:
     """The object pickled at a place, and where its pickle ends."""
-    end = _checked(content, start)
+    end = end_of_pickle(content, start)
     return _Unpickler(content[start:end]).load(), end
-
-
-def _checked(content: bytes | mmap.mmap, start: int) -> int:
-    """Where a pickle ends; it is looked through first, so that no number in it makes memory grow."""
-    stream = io.BytesIO(content) if isinstance(content, bytes) else content
-    stream.seek(start)
-    for count, (code, argument, _) in enumerate(pickletools.genops(cast(IO[bytes], stream))):
-        if "PUT" in code.name and int(argument or 0) > count:
-            raise DamagedError(f"it numbers an object {argument}, more than it can have")
-        if code.name.startswith("EXT"):
-            raise UnsafeError(f"extension {argument}")
-        if stream.tell() - start > _MAX_PICKLE:
-            raise DamagedError("it has no end")
-    return stream.tell()
 
 
 def _storages(found: Any) -> list[_Storage]:

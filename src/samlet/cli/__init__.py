@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from samlet.cli.commands import build_parser
+from samlet.cli.parsers import build_parser
 from samlet.errors import InputError, SamletError
 
 

@@ -53,6 +53,9 @@ def run(options: argparse.Namespace) -> None:
         overwrite=options.overwrite,
         engine=engine,
     )
+    for evaluation in found.rows[0].evaluations.values():
+        tell_skipped(evaluation.skipped)
+        break
     if engine is not None and not engine.is_main:
         return
     content = report.comparison_json(found)
@@ -64,9 +67,6 @@ def run(options: argparse.Namespace) -> None:
         if not options.no_measure and found.rows[0].evaluations:
             report.write_scatter(found, out / "comparison.png")
         written = f"\n\n{options.out}: comparison.json, comparison.md, comparison.png, and each model's results"
-    for evaluation in found.rows[0].evaluations.values():
-        tell_skipped(evaluation.skipped)
-        break
     lines = [columns(report.comparison_rows(found)), "", *report.difference_lines(found), ""]
     lines += [f"protocol: {evaluation.protocol}" for evaluation in found.rows[0].evaluations.values()]
     show(options, content, "\n".join(lines) + written)

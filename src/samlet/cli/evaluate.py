@@ -13,6 +13,9 @@ from samlet.evaluation import report
 from samlet.evaluation.detector import DetectorEvaluation, evaluate_detector
 from samlet.evaluation.miou import Evaluation, as_segmenter, evaluate_all
 from samlet.evaluation.protocols import find_protocol
+from samlet.inference.segmenter import Segmenter
+from samlet.models import Sam
+from samlet.training.engine import Engine
 
 
 def run(options: argparse.Namespace) -> None:
@@ -21,11 +24,11 @@ def run(options: argparse.Namespace) -> None:
     check(options)
     device = set_up(options)
     engine = several_processes(options)
+    model = load_any(options.model, device if engine is None else engine.device, options.threads)
     if protocol.kind == "box-detector":
-        _detector(options)
+        _detector(options, model, engine)
         return
     dataset = open_data(options)
-    model = load_any(options.model, device if engine is None else engine.device, options.threads)
     reference = load_any(options.reference, device, options.threads) if options.reference else None
     (found,) = evaluate_all(
         model,
@@ -40,6 +43,7 @@ def run(options: argparse.Namespace) -> None:
         overwrite=options.overwrite,
         engine=engine,
     )
+    tell_skipped(found.skipped)
     if engine is not None and not engine.is_main:
         return
     content = report.evaluation_json(found)
@@ -49,7 +53,6 @@ def run(options: argparse.Namespace) -> None:
         if dataset.annotated and reference is None:
             report.write_worst(found, dataset, as_segmenter(model, options.image_size), options.out / "worst.png")
         written = f"\n{options.out}: evaluation.json, worst.png, what was measured on each image"
-    tell_skipped(found.skipped)
     show(options, content, _text(found) + written)
 
 
@@ -69,11 +72,11 @@ def _text(found: Evaluation) -> str:
     return "\n".join([*lines, f"protocol: {found.protocol}"])
 
 
-def _detector(options: argparse.Namespace) -> None:
+def _detector(options: argparse.Namespace, model: Sam | Segmenter, engine: Engine | None) -> None:
     if options.detections is None or options.reference or options.data.suffix != ".json":
         raise InputError("protocol box-detector needs --detections FILE and a COCO or LVIS JSON, and no --reference")
     found: DetectorEvaluation = evaluate_detector(
-        load_any(options.model, set_up(options), options.threads),
+        model,
         options.data,
         options.detections,
         options.images,
@@ -81,11 +84,14 @@ def _detector(options: argparse.Namespace) -> None:
         limit=options.limit,
         out=options.out,
         overwrite=options.overwrite,
+        engine=engine,
     )
+    tell_skipped(found.skipped)
+    if engine is not None and not engine.is_main:
+        return
     content = report.detector_json(found)
     if options.out is not None:
         write_json(options.out / "evaluation.json", content)
-    tell_skipped(found.skipped)
     names = list(next(iter(found.precision.values())))
     rows = [("", *names)]
     rows += [(rule, *(f"{values[name]:.4f}" for name in names)) for rule, values in found.precision.items()]

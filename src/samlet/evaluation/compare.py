@@ -175,6 +175,7 @@ def compare(
                 out=None if folder is None else folder.with_name(f"{folder.name}-detector"),
                 overwrite=overwrite,
                 title=contestant.name,
+                engine=engine,
             )
         measured[contestant.name] = {evaluation.name: evaluation for evaluation in found}, detector
     turns = in_turns(contestants, image_size) if measure else {}

@@ -33,6 +33,7 @@ from samlet.evaluation.miou import as_segmenter, fingerprint
 from samlet.evaluation.store import Store
 from samlet.inference.segmenter import Segmenter
 from samlet.models import Sam
+from samlet.training.engine import Engine
 
 _PROMPTS = 16
 _RULES = ("single", "best")
@@ -87,6 +88,7 @@ def evaluate_detector(
     out: Path | None = None,
     overwrite: bool = False,
     title: str = "",
+    engine: Engine | None = None,
 ) -> DetectorEvaluation:
     """AP of a model's masks for a detector's boxes.
 
@@ -101,6 +103,8 @@ def evaluate_detector(
         out: folder that keeps the results of each image; what is there already is not computed again.
         overwrite: start again in `out`.
         title: of the bar.
+        engine: the processes that share the images, all of which call this and get the whole result; this one alone
+            if None.
 
     Raises:
         InputError: a file cannot be read, or the lvis package is missing.
@@ -122,10 +126,12 @@ def evaluate_detector(
         "protocols": ["box-detector"],
         "image_size": segmenter.image_size,
     }
+    rank, world = (0, 1) if engine is None else (engine.rank, engine.world)
     with tempfile.TemporaryDirectory() as temporary:
-        store = Store(Path(temporary) if out is None else out, recipe, overwrite=overwrite)
-        shown = None if progress else True
-        with store, tqdm(samples, disable=shown, unit="image", desc=title or None) as bar:
+        folder = str(temporary if out is None else out)
+        store = Store(Path(folder if engine is None else engine.from_main(folder)), recipe, rank, overwrite, engine)
+        shown = None if progress and not rank else True
+        with store, tqdm(samples[rank::world], disable=shown, unit="image", desc=title or None) as bar:
             for sample in bar:
                 if str(sample.path) in store.done:
                     continue

@@ -267,7 +267,7 @@ def _measure(
         return None
     begin = time.perf_counter()
     segmenter.set_image(image)
-    if isinstance(segmenter, SamSegmenter) and any(protocol.kind != "everything" for protocol in protocols):
+    if isinstance(segmenter, SamSegmenter):
         segmenter.encode()
     values: dict[str, Values] = {}
     seconds = {"encode": time.perf_counter() - begin}

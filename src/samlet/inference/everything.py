@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from samlet.data.images import RGBImage
 from samlet.data.masks import RLE, bounding_box, decode_rle, encode_rle, rle_area
 from samlet.data.polygons import to_polygons
-from samlet.data.transforms import preprocess
+from samlet.data.transforms import Frame, preprocess
 from samlet.inference.candidates import CropMasks, EdgeTest
 from samlet.inference.grids import Box, Points, barren, checkerboard, crop_boxes, point_grid, sparse_subset
 from samlet.inference.options import EverythingOptions
@@ -75,11 +76,13 @@ class MaskGenerator:
         self.image_size = sam.check_image_size(self.options.image_size)
 
     @torch.inference_mode()
-    def __call__(self, image: AnyImage) -> Everything:
+    def __call__(self, image: AnyImage, encoded: tuple[Tensor, Frame] | None = None) -> Everything:
         """Masks of one image.
 
         Args:
             image: (H, W, 3) uint8 RGB, a PIL image or a path.
+            encoded: its embedding (1, C, h, w) by this model at this image size, and its place in the input, where
+                they are known already.
 
         Raises:
             InputError: something that is no image.
@@ -91,7 +94,7 @@ class MaskGenerator:
         prompts = 0
         crops = crop_boxes(height, width, self.options.crop_n_layers, self.options.crop_overlap_ratio)
         for box, layer in crops:
-            found, asked = self._crop(pixels, box, layer)
+            found, asked = self._crop(pixels, box, layer, encoded if layer == 0 else None)
             masks += found
             prompts += asked
         if len(crops) > 1:
@@ -102,13 +105,17 @@ class MaskGenerator:
         records = [self._record(mask) for mask in masks]
         return Everything(records, prompts, time.perf_counter() - start, (height, width))
 
-    def _crop(self, image: RGBImage, box: Box, layer: int) -> tuple[list[_Mask], int]:
+    def _crop(
+        self, image: RGBImage, box: Box, layer: int, encoded: tuple[Tensor, Frame] | None
+    ) -> tuple[list[_Mask], int]:
         """Masks of one crop, in pixels of the image, and the number of prompts."""
         height, width = image.shape[:2]
         x0, y0, x1, y1 = box
-        part = np.ascontiguousarray(image[y0:y1, x0:x1])
-        inputs, frame = preprocess(part, self.image_size, *self.sam.preprocessing)
-        crop = CropMasks(self.sam, self.sam.encode(inputs[None].to(self.sam.dtype)), frame, self.options)
+        if encoded is None:
+            part = np.ascontiguousarray(image[y0:y1, x0:x1])
+            inputs, frame = preprocess(part, self.image_size, *self.sam.preprocessing)
+            encoded = self.sam.encode(inputs[None].to(self.sam.dtype)), frame
+        crop = CropMasks(self.sam, *encoded, self.options)
         points = self.options.grid(layer) * [x1 - x0, y1 - y0]
         self._ask(crop, points, layer)
         masks = [

@@ -81,7 +81,13 @@ class SamSegmenter:
 
     def everything(self, **options: Any) -> Everything:
         """All masks of the image; options as of `MaskGenerator`."""
-        return MaskGenerator(self.sam, **{"image_size": self.image_size, **options})(self._the_image())
+        generate = MaskGenerator(self.sam, **{"image_size": self.image_size, **options})
+        encoded = None
+        if generate.image_size == self.image_size:
+            self.encode()
+            assert self._encoded is not None
+            encoded = self._encoded[:2]
+        return generate(self._the_image(), encoded)
 
     def _the_image(self) -> RGBImage:
         if self._image is None:

@@ -20,6 +20,7 @@ from samlet.data.datasets import Dataset
 from samlet.data.images import find_images, is_readable
 from samlet.errors import InputError
 from samlet.models import ImageEncoder, Sam, SamConfig, build_encoder
+from samlet.models.quantized import is_quantized
 from samlet.slimming.alpha import Alpha
 from samlet.slimming.config import SlimConfig
 from samlet.slimming.losses import BottleneckAligning, EmbeddingAligning, Objective
@@ -352,6 +353,8 @@ def _check(teacher: Sam, student: Sam | None, labels: Dataset | None, config: Sl
         raise InputError(f"stage {config.stage!r} was asked for {'without' if wants else 'with'} a student; {remedy}")
     begin_with = teacher if student is None else student
     for name, model in (("teacher", teacher), ("student", begin_with)):
+        if is_quantized(model):
+            raise InputError(f"the {name} is quantized; expected float weights: slim first, then quantize")
         for parameter, value in model.named_parameters():
             if not bool(torch.isfinite(value).all()):
                 raise InputError(f"the {name}'s weight {parameter} holds NaN or infinity; it cannot be slimmed")

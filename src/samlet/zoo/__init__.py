@@ -59,4 +59,10 @@ def load(model: str | Path) -> Sam:
         InputError: an unknown name, or a file that cannot be read; the message says why.
         SamletError: a download failed.
     """
-    return load_checkpoint(locate(model))
+    path = locate(model)
+    if path.suffix == ".onnx":
+        raise InputError(
+            f"{path} is an ONNX graph, such as FastSAM's, which `samlet evaluate` and `samlet compare` run; expected a "
+            "model folder or a checkpoint here"
+        )
+    return load_checkpoint(path)

@@ -1,0 +1,28 @@
+"""The parser: every command with its options. The work is imported only when a command runs."""
+
+from __future__ import annotations
+
+from samlet import __version__
+from samlet.cli.parsers.common import Parser
+from samlet.cli.parsers.evaluation import add_compare, add_evaluate
+from samlet.cli.parsers.models import add_cost, add_models
+from samlet.cli.parsers.segment import add_segment
+from samlet.cli.parsers.slim import add_slim
+
+
+def build_parser() -> Parser:
+    """The parser of the whole command line."""
+    parser = Parser(
+        prog="samlet",
+        description="Make Segment Anything Models small, and prove it.",
+        epilog="`samlet COMMAND --help` says more. Exit codes: 0 done, 1 failed, 2 your input needs mending.",
+    )
+    parser.add_argument("--version", action="version", version=f"samlet {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+    add_models(commands)
+    add_segment(commands)
+    add_cost(commands)
+    add_slim(commands)
+    add_evaluate(commands)
+    add_compare(commands)
+    return parser

@@ -1,0 +1,65 @@
+"""What the parsers of all commands share. Nothing here imports torch, so `--help` is quick."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+MODEL = "a zoo name (see `samlet models`), a model folder, or a checkpoint file (.pth, .pt, .safetensors)"
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with 2, saying what and where to read on."""
+        self.exit(2, f"{self.prog}: {message}; see `{self.prog} --help`\n")
+
+
+def _command(module: str) -> Callable[[argparse.Namespace], None]:
+    """Import the command's module on its first use, so that `--help` does not wait for torch."""
+
+    def run(options: argparse.Namespace) -> None:
+        importlib.import_module(f"samlet.cli.{module}").run(options)
+
+    return run
+
+
+def add_command(commands: Any, name: str, summary: str, description: str) -> Parser:
+    """Add a command: its summary in the list of commands, its description in its own help."""
+    parser = commands.add_parser(
+        name, help=summary, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.set_defaults(run=_command(name))
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else there")
+    return parser
+
+
+def add_machine(parser: Parser, seed: bool = False) -> None:
+    """Add --threads and --device, and --seed if wanted."""
+    group = parser.add_argument_group("machine")
+    group.add_argument("--threads", type=int, metavar="N", help="CPU threads; all cores if not given")
+    group.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, …; default %(default)s")
+    if seed:
+        group.add_argument("--seed", type=int, default=0, metavar="N", help="default %(default)s")
+
+
+def add_image_size(parser: Parser) -> None:
+    """Add --image-size."""
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        metavar="N",
+        help="side of the encoder's square input in pixels, a multiple of 16; the model's own (1024) if not given. "
+        "Smaller is faster and coarser",
+    )
+
+
+def choice(parser: Any, name: str, choices: dict[str, str], default: str, what: str) -> None:
+    """An option whose help says what every choice is."""
+    explained = "; ".join(f"{choice}: {meaning}" for choice, meaning in choices.items())
+    parser.add_argument(
+        name, choices=tuple(choices), default=default, metavar="NAME", help=f"{what}. {explained}. Default {default}"
+    )
