@@ -43,6 +43,8 @@ bench: .venv/test-installed
 	$(BIN)/python benchmarks/everything.py speed
 	$(BIN)/python benchmarks/everything.py recall
 	$(BIN)/python benchmarks/comparison.py
+	$(BIN)/python benchmarks/distillation.py ablation recovery prompts
+	$(BIN)/python benchmarks/distillation.py aim --image-size 512 --steps 150
 	$(BIN)/python scripts/update_docs.py
 
 clean:

@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import distillation_tables
 import plot_curve
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-DOCUMENTS = ("README.md", "docs/slimming.md", "docs/everything.md")
+DOCUMENTS = ("README.md", "docs/slimming.md", "docs/everything.md", "docs/distilling.md")
 NOT_MEASURED = "(not measured yet)"
 SETS = {"bsds500_val": "BSDS500", "coco100_train": "COCO"}
 
@@ -440,6 +441,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "everything_speed": everything_speed,
     "everything_recall": everything_recall,
     "comparison": comparison,
+    **distillation_tables.TABLES,
 }
 
 

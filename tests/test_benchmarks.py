@@ -64,6 +64,21 @@ def test_models_are_compared(tmp_path):
         assert all(row["encoder"]["latency_s"] > 0 for row in found["rows"])
 
 
+@pytest.mark.usefixtures("shared")
+def test_distillation_tables_run_and_continue(tmp_path):
+    small = ["--steps", "2", "--image-size", "64", "--limit", "1", "--photographs-used", "6", "--label-size", "128"]
+    small += ["--scoring-images", "1", "--recovery-images", "2", "--prompts", "4", "--threads", "2"]
+    small += ["--out", str(tmp_path), "--models", str(tmp_path / "models")]
+    script = str(ROOT / "benchmarks" / "distillation.py")
+    for table, rows in (("ablation", 7), ("recovery", 3), ("ablation", 8)):  # 7 is the first without labels
+        command = [sys.executable, script, table, *small, "--rows", str(rows)]
+        subprocess.run(command, check=True, env=dict(os.environ), capture_output=True, timeout=400)
+        content = json.loads((tmp_path / f"distillation_{table}.json").read_text())
+        assert len(content["rows"]) == rows
+        assert content["protocol"]
+        assert {"name", "student", "settings", "miou"} <= content["rows"][-1].keys()
+
+
 @pytest.mark.parametrize("table", ["importance", "selection", "switches", "curve"])
 def test_slimming_tables_run_and_continue(table, tmp_path):
     photos = str(ROOT / "examples" / "photos")

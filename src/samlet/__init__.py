@@ -16,9 +16,11 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from samlet.checkpoints import save
     from samlet.data.datasets import open_dataset
+    from samlet.distillation import DistillConfig, distill
     from samlet.errors import CheckpointError, InputError, SamletError
     from samlet.evaluation import Contestant, compare, cost, evaluate, evaluate_all
     from samlet.inference import EverythingOptions, MaskGenerator, Prediction, Predictor
+    from samlet.inference.labelling import label
     from samlet.models import Sam, SamConfig, TinyViTConfig, ViTConfig
     from samlet.slimming import SlimConfig, slim
     from samlet.zoo import load
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "CheckpointError": "errors",
     "Contestant": "evaluation",
+    "DistillConfig": "distillation",
     "EverythingOptions": "inference",
     "InputError": "errors",
     "MaskGenerator": "inference",
@@ -39,8 +42,10 @@ _HOMES = {
     "ViTConfig": "models",
     "compare": "evaluation",
     "cost": "evaluation",
+    "distill": "distillation",
     "evaluate": "evaluation",
     "evaluate_all": "evaluation",
+    "label": "inference.labelling",
     "load": "zoo",
     "open_dataset": "data.datasets",
     "save": "checkpoints",
@@ -50,6 +55,7 @@ _HOMES = {
 __all__ = [
     "CheckpointError",
     "Contestant",
+    "DistillConfig",
     "EverythingOptions",
     "InputError",
     "MaskGenerator",
@@ -63,8 +69,10 @@ __all__ = [
     "ViTConfig",
     "compare",
     "cost",
+    "distill",
     "evaluate",
     "evaluate_all",
+    "label",
     "load",
     "open_dataset",
     "save",

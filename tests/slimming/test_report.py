@@ -15,7 +15,8 @@ from PIL import Image
 
 from samlet.models import TinyViTConfig, ViTConfig
 from samlet.slimming import SlimConfig, Workspace, report, run
-from samlet.slimming.plots import panels, smoothed, widths_figure, write_figure
+from samlet.slimming.plots import panels, widths_figure
+from samlet.training.plots import smoothed, write_figure
 
 TINY = {"steps": 4, "image_size": 64, "scoring_images": 2, "recovery_images": 2}
 

@@ -124,7 +124,7 @@ def test_other_settings_do_not_continue_a_run(photo_folder, tmp_path):
 
 def test_two_processes_do_not_work_in_one_folder(tmp_path):
     workspace = Workspace(tmp_path)
-    with workspace.locked(), pytest.raises(samlet.InputError, match="another process slims into"), workspace.locked():
+    with workspace.locked(), pytest.raises(samlet.InputError, match="another process works in"), workspace.locked():
         pass
     with workspace.locked():
         pass

@@ -20,10 +20,9 @@ from samlet.data.transforms import preprocess
 from samlet.evaluation.costs import count_encoder_macs
 from samlet.models.quantized import quantized
 from samlet.slimming import SlimConfig, run
-from samlet.slimming.procedure import hold_out
 from samlet.slimming.report import provenance
 from samlet.slimming.validation import Validation
-from samlet.training.batches import Photographs
+from samlet.training.batches import Photographs, hold_out
 from samlet.training.engine import Engine
 
 FAST = {"steps": 4, "image_size": 64, "scoring_images": 2, "recovery_images": 2}

@@ -13,8 +13,10 @@ from typing import Any
 import torch
 
 from samlet.checkpoints import load_checkpoint
+from samlet.data.datasets import Dataset
 from samlet.errors import InputError
 from samlet.inference.fast_sam import FastSam
+from samlet.inference.sam2_onnx import Sam2Onnx, find_pair
 from samlet.models import Sam
 from samlet.training.engine import Engine
 from samlet.zoo import load, locate
@@ -47,11 +49,17 @@ def load_on(model: str, device: torch.device) -> Sam:
     return load(model).to(device)
 
 
-def load_any(model: str, device: torch.device, threads: int | None = None) -> Sam | FastSam:
-    """Load a model that segments, whatever it is: FastSAM from an ONNX file, anything else as a `Sam`."""
+def load_any(model: str, device: torch.device, threads: int | None = None) -> Sam | FastSam | Sam2Onnx:
+    """Load a model that segments, whatever it is.
+
+    FastSAM from an ONNX file, SAM 2 from a folder of an ONNX encoder and decoder, anything else as a `Sam`.
+    """
     path = locate(model)
     if path.suffix == ".onnx":
         return FastSam(path, threads=threads)
+    pair = find_pair(path)
+    if pair is not None:
+        return Sam2Onnx(*pair, threads=threads)
     return load_checkpoint(path).to(device)
 
 
@@ -61,7 +69,9 @@ def several_processes(options: argparse.Namespace) -> Engine | None:
 
 
 def file_bytes(path: Path) -> int:
-    """Bytes of the weights of a file or model folder."""
+    """Bytes of the weights of a file, a model folder or a SAM 2's pair of graphs."""
+    if pair := find_pair(path):
+        return sum(part.stat().st_size for part in pair)
     return (path / "model.safetensors" if path.is_dir() else path).stat().st_size
 
 
@@ -73,6 +83,14 @@ def show(options: argparse.Namespace, content: dict[str, Any], text: str) -> Non
 def note(text: str) -> None:
     """A remark for people, on stderr."""
     print(text, file=sys.stderr)
+
+
+def tell_left_out(dataset: Dataset) -> None:
+    """Say how many photographs have no annotations, and how many annotations no photograph."""
+    if dataset.without_masks:
+        note(f"samlet: {dataset.without_masks} photographs without annotations are left out")
+    if dataset.without_image:
+        note(f"samlet: {dataset.without_image} annotation files without a photograph are left out")
 
 
 def columns(rows: Sequence[tuple[str, ...]]) -> str:

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from samlet.checkpoints.writing import write_json
-from samlet.cli.common import columns, load_any, note, set_up, several_processes, show
+from samlet.cli.common import columns, load_any, note, set_up, several_processes, show, tell_left_out
 from samlet.data.datasets import Dataset, open_dataset, plain_images
 from samlet.errors import InputError
 from samlet.evaluation import report
@@ -113,8 +113,7 @@ def open_data(options: argparse.Namespace) -> Dataset:
     """The dataset; a folder counts as plain images where a reference model is asked."""
     annotated = options.reference is None or options.data.is_file()
     dataset = open_dataset(options.data, options.images) if annotated else plain_images(options.data)
-    if dataset.without_masks:
-        note(f"samlet: {dataset.without_masks} photographs without annotations are left out")
+    tell_left_out(dataset)
     return dataset
 
 

@@ -3,20 +3,76 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
+from typing import Any
 
 from samlet.checkpoints import native
 from samlet.checkpoints.writing import MODEL_FILES, check_output
+from samlet.cli import distill
 from samlet.cli.common import load_on, note, set_up, show
+from samlet.cli.parsers import build_parser
 from samlet.data.datasets import open_dataset
 from samlet.data.images import find_images
+from samlet.errors import InputError
 from samlet.slimming import SlimConfig, Workspace, report
 from samlet.slimming import run as slim_run
 from samlet.training.engine import Engine
 
 
 def run(options: argparse.Namespace) -> None:
-    """Slim one model into a new folder, or continue where an earlier session ended."""
+    """Slim one model into a new folder, or continue where an earlier session ended; then distil it, if asked to."""
+    if options.then is None:
+        found = _slim(options, options.out)
+    else:
+        second = _second(options)
+        distill.check(second)  # before hours of slimming
+        slimmed = second.student = str(_beside(options.out, "slimmed"))
+        done = Workspace(Path(slimmed)).finished and not options.overwrite
+        first = ({}, f"{slimmed} was slimmed before") if done else _slim(options, Path(slimmed))
+        if done:
+            note(f"samlet: {slimmed} is slimmed already; distilling it")
+        last = distill.execute(second)
+        found = None
+        if first is not None and last is not None:
+            found = {**first[0], "distill": last[0]}, f"{first[1]}\n\n{last[1]}"
+    if found is not None:
+        show(options, *found)
+
+
+def _second(options: argparse.Namespace) -> argparse.Namespace:
+    """The options of the command that follows; what it does not say is as in this one."""
+    words = shlex.split(options.then)
+    if words[:1] != ["distill"]:
+        raise InputError(f"--then {options.then!r} is unknown; expected distill, or in quotes distill with its options")
+    same = {
+        "--teacher": options.teacher,
+        "--student": _beside(options.out, "slimmed"),
+        "--data": options.images,
+        "--out": options.out,
+        "--image-size": options.image_size,
+        "--seed": options.seed,
+        "--threads": options.threads,
+        "--device": options.device,
+        "--precision": options.precision,
+        "--micro-batch": options.micro_batch,
+    }
+    for name, value in same.items():
+        if name in words and name in ("--teacher", "--student", "--out"):
+            raise InputError(f"{name} in --then is what `samlet slim` says; leave it out there")
+        if name not in words and value is not None:
+            words += [name, str(value)]
+    words += ["--overwrite"] if options.overwrite else []
+    return build_parser().parse_args(words)
+
+
+def _beside(out: Path, what: str) -> Path:
+    out = out.expanduser().resolve()
+    return out.with_name(f"{out.name}-{what}")
+
+
+def _slim(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], str] | None:
+    """JSON content and text; None in any process but the main one."""
     config = SlimConfig(
         ratio=options.ratio,
         steps=options.steps,
@@ -48,13 +104,13 @@ def run(options: argparse.Namespace) -> None:
         precision=options.precision,
         checkpoint_every=options.checkpoint_every,
     )
-    workspace = Workspace(options.out.expanduser().resolve())
+    workspace = Workspace(folder.expanduser().resolve())
     goes_on = workspace.unfinished
-    out = check_output(options.out, MODEL_FILES, options.overwrite or goes_on, run_folder=True)
+    out = check_output(folder, MODEL_FILES, options.overwrite or goes_on, run_folder=True)
     if workspace.finished and not options.overwrite:
         check_output(out, frozenset())  # says what is there
     paths = find_images(options.images)
-    labels = None if options.labels is None else open_dataset(options.labels, _beside(options))
+    labels = None if options.labels is None else open_dataset(options.labels, _images_of_labels(options))
     set_up(options)
     engine = Engine(options.device, config.precision)
     teacher = load_on(options.teacher, engine.device)
@@ -73,7 +129,7 @@ def run(options: argparse.Namespace) -> None:
             overwrite=options.overwrite,
         )
         if not engine.is_main:
-            return
+            return None
         began_with = Path(options.student).name if options.student else None
         origin = report.provenance(made, Path(options.teacher).name, options.images.resolve().name, began_with)
         # First the model: whatever comes after, it is safe.
@@ -89,10 +145,10 @@ def run(options: argparse.Namespace) -> None:
         report.write(made, figures, out)
         workspace.finish()
     written = "the slimmed model, report.md, comparison.png, losses.png, widths.png, run/ with the logs"
-    show(options, found, f"{report.table(figures)}\n\n{options.out}: {written}")
+    return found, f"{report.table(figures)}\n\n{out}: {written}"
 
 
-def _beside(options: argparse.Namespace) -> Path | None:
+def _images_of_labels(options: argparse.Namespace) -> Path | None:
     """Where the labelled photographs are: beside their labels, or among those to slim with."""
     folder: Path = options.labels
     if folder.is_dir() and any(folder.glob("*.json")) and not any(p.suffix != ".json" for p in folder.iterdir()):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from samlet.data.masks import RLE, bounding_box, decode_rle, interior_point, rle_area, rle_from_segmentation
+from samlet.data.masks import RLE, decode_rle, interior_point, rle_area, rle_box, rle_from_segmentation
 from samlet.errors import InputError
 
 
@@ -35,13 +35,13 @@ def annotation(rle: RLE, point: Any = None) -> Annotation | None:
 
     None for an empty mask, which no prompt can point at.
     """
-    mask = decode_rle(rle)
-    x, y, width, height = bounding_box(mask)
-    if not width:
+    if not rle_area(rle):
         return None
-    if point is None or not (0 <= point[0] < mask.shape[1] and 0 <= point[1] < mask.shape[0]):
-        point = interior_point(mask)
-    return Annotation(rle, (float(point[0]), float(point[1])), (x, y, x + width, y + height))
+    height, width = rle["size"]
+    x, y, width_of_box, height_of_box = rle_box(rle)
+    if point is None or not (0 <= point[0] < width and 0 <= point[1] < height):
+        point = interior_point(decode_rle(rle))
+    return Annotation(rle, (float(point[0]), float(point[1])), (x, y, x + width_of_box, y + height_of_box))
 
 
 def read_annotations(name: str, entries: Sequence[Any], size: tuple[int, int] | None) -> tuple[Annotation, ...]:

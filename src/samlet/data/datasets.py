@@ -45,12 +45,14 @@ class Dataset:
         source: where they come from.
         order: which of the source's, in which order.
         without_masks: photographs beside them that have no annotations and are left out.
+        without_image: annotations beside them that have no photograph and are left out.
     """
 
     path: Path
     source: Source
     order: Sequence[int]
     without_masks: int = 0
+    without_image: int = 0
 
     @property
     def kind(self) -> str:
@@ -142,7 +144,7 @@ def open_dataset(path: str | Path, images: str | Path | None = None) -> Dataset:
     found = find_images(path)
     pairs = [(p, p.with_suffix(".json")) for p in found if _is_sidecar(p.with_suffix(".json"))]
     if pairs:
-        return _whole(path, _Sidecars(pairs), without_masks=len(found) - len(pairs))
+        return _whole(path, _Sidecars(pairs), len(found) - len(pairs), _alone(path, pairs))
     maps = find_pairs(found)
     if maps:
         pictures = {picture for pair in maps for picture in pair}
@@ -155,8 +157,14 @@ def plain_images(path: str | Path, files: Sequence[Path] | None = None) -> Datas
     return _whole(Path(path), _Images(find_images(path) if files is None else list(files)))
 
 
-def _whole(path: Path, source: Source, without_masks: int = 0) -> Dataset:
-    return Dataset(path, source, range(len(source)), without_masks)
+def _whole(path: Path, source: Source, without_masks: int = 0, without_image: int = 0) -> Dataset:
+    return Dataset(path, source, range(len(source)), without_masks, without_image)
+
+
+def _alone(folder: Path, pairs: list[tuple[Path, Path]]) -> int:
+    """Annotation files in a folder that belong to no photograph."""
+    used = {sidecar.name for _, sidecar in pairs}
+    return sum(1 for path in folder.glob("*.json") if path.name not in used and _is_sidecar(path))
 
 
 def _shards(path: Path, shards: list[Path]) -> Dataset:
@@ -179,7 +187,7 @@ def _open_apart(path: Path, images: Path) -> Dataset:
             f"{path} holds no ID.json, ID.mat or ID.png for any of the {len(found)} images in {images}; "
             "name their folder"
         )
-    return _whole(path, source, without_masks=len(found) - len(source))
+    return _whole(path, source, len(found) - len(source), _alone(path, pairs) if pairs else 0)
 
 
 def _is_sidecar(path: Path) -> bool:

@@ -35,6 +35,12 @@ def rle_area(rle: RLE) -> int:
     return int(coco_mask.area(rle))
 
 
+def rle_box(rle: RLE) -> tuple[int, int, int, int]:
+    """`bounding_box` of a compressed COCO RLE, without decoding it."""
+    x, y, width, height = (int(value) for value in coco_mask.toBbox(rle))
+    return x, y, width, height
+
+
 def rle_from_segmentation(segmentation: Any, height: int, width: int) -> RLE:
     """RLE of a COCO `segmentation`: polygons, uncompressed or compressed RLE."""
     if isinstance(segmentation, list):

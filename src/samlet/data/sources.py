@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +22,16 @@ class Entry:
     Attributes:
         name: what it is called in results: the path inside the folder, or the frame's number.
         content: its file, or its pixels (H, W, 3) RGB.
+        upright: turn a file's picture as its EXIF orientation says.
     """
 
     name: str
     content: Path | RGBImage
+    upright: bool = True
 
     def read(self) -> RGBImage:
         """The pixels (H, W, 3) RGB; raises InputError for a file that is no image."""
-        return read_image(self.content) if isinstance(self.content, Path) else self.content
+        return read_image(self.content, self.upright) if isinstance(self.content, Path) else self.content
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,11 @@ class Source:
 
     def __iter__(self) -> Iterator[Entry]:
         return self._entries()
+
+    def head(self, limit: int) -> Source:
+        """The first `limit` images."""
+        count = None if self.count is None else min(self.count, limit)
+        return Source(self.path, count, lambda: itertools.islice(self._entries(), limit))
 
 
 def open_source(path: str | Path, every: int = 1) -> Source:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,10 +20,10 @@ from samlet.checkpoints.writing import write_json
 from samlet.data.masks import rle_from_segmentation
 from samlet.data.sources import Entry, Source
 from samlet.errors import InputError
-from samlet.inference.everything import Everything
-from samlet.inference.options import EverythingOptions
+from samlet.inference.everything import Everything, MaskGenerator
 from samlet.inference.overlay import draw_masks
 from samlet.inference.results import JsonLines, Sa1bFiles
+from samlet.inference.segmenter import Segmenter
 from samlet.inference.workers import segment_many
 from samlet.models import Sam
 
@@ -53,7 +54,7 @@ class BatchResult:
 
 
 def segment_source(
-    sam: Sam,
+    model: Sam | Segmenter,
     source: Source,
     out: Path,
     format: Format = "jsonl",
@@ -62,6 +63,7 @@ def segment_source(
     workers: int | None = None,
     overwrite: bool = False,
     progress: bool = True,
+    min_area: float = 0.0,
     **options: Any,
 ) -> BatchResult:
     """Masks of all images of a source, into a folder.
@@ -69,26 +71,30 @@ def segment_source(
     The same call on the same folder continues where an earlier one was stopped.
 
     Args:
-        sam: the model.
+        model: a `Sam`, or another model that has an everything mode.
         source: from `open_source`.
         out: the folder: `masks.jsonl` with one line an image, or SA-1B's `ID.json` files; `failures.json` if any.
-        format: `jsonl`, or `sa1b`, which `open_dataset` reads back.
+        format: `jsonl`, or `sa1b`, which `open_dataset` reads back. Its masks are on the pixels as they are stored,
+            whatever their EXIF orientation, for that is how datasets are read.
         overlays: also draw each image with its masks, into `overlays/`.
         labels: number the masks there.
         workers: processes; see `segment_many`.
         overwrite: begin again where an earlier run stands.
         progress: show a progress bar.
-        **options: fields of `EverythingOptions`; the output mode is COCO RLE, in `jsonl` also polygons.
+        min_area: masks that cover a smaller share of the image are left out, and empty ones always.
+        **options: of everything mode: of a `Sam`, fields of `EverythingOptions`; the output mode is COCO RLE, in
+            `jsonl` also polygons.
 
     Raises:
-        InputError: the folder holds something else, or a run with other settings.
+        InputError: the folder holds something else, or a run with other settings; or settings that cannot be.
     """
     start = time.perf_counter()
-    chosen = EverythingOptions(**options)
-    if chosen.output_mode == "binary_mask" or (format == "sa1b" and chosen.output_mode != "coco_rle"):
-        raise InputError(f"output mode {chosen.output_mode} does not fit format {format}; use coco_rle")
-    settings = {name: value for name, value in dataclasses.asdict(chosen).items() if name != "points_per_batch"}
-    recipe = json.loads(json.dumps({"format": format, "model": sam.fingerprint(), **settings}, default=_as_list))
+    if not 0 <= min_area < 1:
+        raise InputError(f"min_area is {min_area}; expected a share of the image from 0 up to 1, such as 0.0005")
+    mode = options.get("output_mode", "coco_rle")
+    if mode == "binary_mask" or (format == "sa1b" and mode != "coco_rle"):
+        raise InputError(f"output mode {mode} does not fit format {format}; use coco_rle")
+    recipe = _recipe(model, format, min_area, options)
     out = out.expanduser().resolve()
     _check(out, recipe, overwrite)
     out.mkdir(parents=True, exist_ok=True)
@@ -104,15 +110,16 @@ def segment_source(
         masks = prompts = 0
         failed: dict[str, str] = {}
         with tqdm(total=source.count, initial=before, unit="image", disable=None if progress else True) as bar:
-            for entry, answer in segment_many(sam, _remaining(source, done), workers, **options):
+            for entry, answer in segment_many(model, _remaining(source, done, format), workers, **options):
                 bar.update()
                 try:
                     if isinstance(answer, str):
                         raise InputError(answer)
+                    answer = _large(answer, min_area)
                     results.write(entry, answer)
                 except InputError as error:
                     failed[entry.name] = str(error)
-                    bar.write(f"{entry.name} failed: {error}")
+                    bar.write(f"{entry.name} failed: {error}", file=sys.stderr)
                     continue
                 done.add(entry.name)
                 masks += len(answer)
@@ -126,12 +133,34 @@ def segment_source(
     return BatchResult(len(done), masks, before, failed, prompts, time.perf_counter() - start)
 
 
+def _recipe(model: Sam | Segmenter, format: Format, min_area: float, options: dict[str, Any]) -> dict[str, Any]:
+    """What determines the masks of an image; raises InputError for options that the model does not take."""
+    if isinstance(model, Sam):
+        settings = dataclasses.asdict(MaskGenerator(model, **options).options)
+    else:
+        model.check_options(**options)
+        settings = dict(options)
+    settings.pop("points_per_batch", None)
+    if min_area:
+        settings["min_area"] = min_area
+    return json.loads(json.dumps({"format": format, "model": model.fingerprint(), **settings}, default=_as_list))
+
+
 def _as_list(value: Any) -> Any:
     return value.tolist()
 
 
-def _remaining(source: Source, done: set[str]) -> Iterator[Entry]:
-    return (entry for entry in source if entry.name not in done)
+def _remaining(source: Source, done: set[str], format: Format) -> Iterator[Entry]:
+    """The images that are still to be done, in SA-1B's layout as they are stored."""
+    left = (entry for entry in source if entry.name not in done)
+    return (dataclasses.replace(entry, upright=False) for entry in left) if format == "sa1b" else left
+
+
+def _large(masks: Everything, min_area: float) -> Everything:
+    """The masks that cover at least this share of the image, and at least one pixel."""
+    least = max(1, min_area * masks.size[0] * masks.size[1])
+    kept = [mask for mask in masks if mask["area"] >= least]
+    return Everything(kept, masks.decoder_prompts, masks.seconds, masks.size)
 
 
 def _check(out: Path, recipe: dict[str, Any], overwrite: bool) -> None:

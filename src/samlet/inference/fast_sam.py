@@ -6,7 +6,6 @@ exports them: `YOLO("FastSAM-s.pt").export(format="onnx", imgsz=1024)`.
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from samlet.data.transforms import Frame
 from samlet.errors import CheckpointError, InputError
 from samlet.inference.detections import COEFFICIENTS, Detections, Letterbox, detect
 from samlet.inference.everything import Everything
+from samlet.inference.onnx_session import check_threads, digest, fits, open_session, run_session, shape_text
 from samlet.inference.predictor import as_rgb
 from samlet.inference.prompts import make_prompts
 from samlet.inference.segmenter import Answers
@@ -60,12 +60,12 @@ class FastSam:
         for name, share in (("confidence", confidence), ("iou", iou)):
             if not 0 <= share <= 1:
                 raise InputError(f"{name} is {share}; expected a number from 0 to 1")
-        for name, count in (("max_detections", max_detections), ("threads", threads)):
-            if count is not None and count < 1:
-                raise InputError(f"{name} is {count}; expected at least 1")
+        if max_detections < 1:
+            raise InputError(f"max_detections is {max_detections}; expected at least 1")
+        check_threads(threads)
         self.path = Path(path).expanduser()
         self.confidence, self.iou, self.max_detections = confidence, iou, max_detections
-        self._session = _open(self.path, threads)
+        self._session = open_session(self.path, threads, "FastSAM", _EXPORT)
         self._size, self._type = _check_inputs(self._session.get_inputs(), self.path)
         outputs = self._session.get_outputs()
         self._outputs = [outputs[i].name for i in _pick([entry.shape for entry in outputs], self._size, self.path)]
@@ -87,10 +87,8 @@ class FastSam:
         pixels = as_rgb(image)
         frame = Letterbox(pixels.shape[0], pixels.shape[1], self._size)
         values = frame.pixels(pixels).astype(self._type, copy=False)
-        try:
-            outputs = self._session.run(self._outputs, {self._session.get_inputs()[0].name: values})
-        except Exception as error:  # onnxruntime's errors share no other base
-            raise CheckpointError(f"{self.path} cannot be run: {_line(error)}; {_EXPORT}") from error
+        inputs = {self._session.get_inputs()[0].name: values}
+        outputs = run_session(self._session, self._outputs, inputs, self.path, _EXPORT)
         _pick([output.shape for output in outputs], self._size, self.path)
         predictions, prototypes = (output[0].astype(np.float32, copy=False) for output in outputs)
         self._found = detect(predictions, prototypes, frame, self.confidence, self.iou, self.max_detections)
@@ -130,14 +128,22 @@ class FastSam:
         Raises:
             InputError: no image is set, or an option is given, for there are none.
         """
+        self.check_options(**options)
+        found, start = self._image(), time.perf_counter()
+        records = found.records()
+        return Everything(records, 0, self._seconds + time.perf_counter() - start, found.size)
+
+    def check_options(self, **options: Any) -> None:
+        """Raise InputError for any option of `everything`, for there are none."""
         for name, value in options.items():
             raise InputError(
                 f"everything was given {name}={value!r}; expected no option: FastSAM takes confidence, iou and "
                 "max_detections when it is opened"
             )
-        found, start = self._image(), time.perf_counter()
-        records = found.records()
-        return Everything(records, 0, self._seconds + time.perf_counter() - start, found.size)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the file and what was chosen when it was opened."""
+        return digest([self.path], self.confidence, self.iou, self.max_detections)
 
     def _image(self) -> Detections:
         if self._found is None:
@@ -145,35 +151,13 @@ class FastSam:
         return self._found
 
 
-def _open(path: Path, threads: int | None) -> Any:
-    if not path.is_file():
-        raise CheckpointError(f"{path} is not a file; expected FastSAM in ONNX's format: {_EXPORT}")
-    try:
-        runtime = importlib.import_module("onnxruntime")
-    except ImportError as error:
-        raise InputError(
-            "FastSAM runs on onnxruntime, which is not installed; run: pip install 'samlet[onnx]'"
-        ) from error
-    options = runtime.SessionOptions()
-    options.log_severity_level = 4  # what goes wrong is raised
-    options.intra_op_num_threads = threads or 0
-    try:
-        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors share no other base
-        raise CheckpointError(f"{path} is damaged or no ONNX file: {_line(error)}; {_EXPORT}") from error
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
-
-
 def _check_inputs(inputs: Sequence[Any], path: Path) -> tuple[tuple[int, int], type[np.floating]]:
     """Height, width and type of the network's input."""
-    if len(inputs) == 1 and inputs[0].type in _TYPES and _fits(inputs[0].shape, (1, 3, None, None)):
+    if len(inputs) == 1 and inputs[0].type in _TYPES and fits(inputs[0].shape, (1, 3, None, None)):
         height, width = (side if isinstance(side, int) else _SIZE for side in inputs[0].shape[2:])
         if min(height, width) > 0 and height % _STRIDE == width % _STRIDE == 0:
             return (height, width), _TYPES[inputs[0].type]
-    found = ", ".join(f"{entry.type} {_text(entry.shape)}" for entry in inputs[:8])
+    found = ", ".join(f"{entry.type} {shape_text(entry.shape)}" for entry in inputs[:8])
     raise CheckpointError(
         f"{path} has the inputs {found}; expected one, float (1, 3, H, W), H and W multiples of {_STRIDE}; {_EXPORT}"
     )
@@ -182,20 +166,9 @@ def _check_inputs(inputs: Sequence[Any], path: Path) -> tuple[tuple[int, int], t
 def _pick(shapes: list[Sequence[Any]], size: tuple[int, int], path: Path) -> list[int]:
     """Which outputs are the predictions and the prototypes."""
     wanted = (1, _ROWS, None), (1, COEFFICIENTS, size[0] // 4, size[1] // 4)
-    picked = [[i for i, shape in enumerate(shapes) if _fits(shape, pattern)] for pattern in wanted]
+    picked = [[i for i, shape in enumerate(shapes) if fits(shape, pattern)] for pattern in wanted]
     if [len(numbers) for numbers in picked] != [1, 1]:
-        found = ", ".join(_text(shape) for shape in shapes[:8])
-        raise CheckpointError(
-            f"{path} has the outputs {found}; expected one {_text(wanted[0])} and one {_text(wanted[1])}; {_EXPORT}"
-        )
+        found = ", ".join(shape_text(shape) for shape in shapes[:8])
+        first, second = map(shape_text, wanted)
+        raise CheckpointError(f"{path} has the outputs {found}; expected one {first} and one {second}; {_EXPORT}")
     return [numbers[0] for numbers in picked]
-
-
-def _fits(shape: Sequence[Any], pattern: Sequence[int | None]) -> bool:
-    """Whether a shape, in which anything but a number is open, can be that of the pattern."""
-    pairs = zip(shape, pattern, strict=False)
-    return len(shape) == len(pattern) and all(a == b or b is None or not isinstance(a, int) for a, b in pairs)
-
-
-def _text(shape: Sequence[Any]) -> str:
-    return f"({', '.join('?' if size is None else str(size) for size in shape)})"

@@ -14,6 +14,9 @@ from samlet.data.sources import Entry
 from samlet.errors import InputError
 from samlet.inference.everything import Everything
 
+OUR_FILES = frozenset({"run.json", "failures.json"})
+"""JSON files of a run that are no results."""
+
 
 class JsonLines:
     """One file, one line an image: `image`, `height`, `width`, `masks`, `decoder_prompts`, `seconds`.
@@ -76,17 +79,15 @@ class Sa1bFiles:
 
     def done(self) -> set[str]:
         """Names of the images that are written already."""
-        found = set()
-        for path in sorted(self.folder.glob("*.json")):
-            content = json.loads(path.read_text())
-            if isinstance(content, dict) and "annotations" in content:
-                self._sources[path.stem] = content["image"]["file_name"]
-                found.add(content["image"]["file_name"])
-        return found
+        for path, name, _ in _labels(self.folder):
+            self._sources[path.stem] = name
+        return set(self._sources.values())
 
     def write(self, entry: Entry, masks: Everything) -> None:
-        """Write one `ID.json`; raises InputError where two images would share it."""
+        """Write one `ID.json`; raises InputError where two images would share it, or something else has its name."""
         stem = Path(entry.name).stem
+        if f"{stem}.json" in OUR_FILES:
+            raise InputError(f"{entry.name} cannot have its {stem}.json, which is a file of the run; rename it")
         if self._sources.setdefault(stem, entry.name) != entry.name:
             raise InputError(
                 f"{entry.name} and {self._sources[stem]} would both be {stem}.json; rename one, or use --format jsonl"
@@ -103,3 +104,25 @@ class Sa1bFiles:
         temporary = self.folder / f".samlet-{name}.tmp"
         write(temporary)
         temporary.replace(self.folder / name)
+
+
+def count_labels(folder: Path) -> tuple[int, int]:
+    """Images and masks that a folder in SA-1B's layout holds; see `Sa1bFiles`."""
+    counts = [masks for _, _, masks in _labels(folder)]
+    return len(counts), sum(counts)
+
+
+def _labels(folder: Path) -> Iterator[tuple[Path, str, int]]:
+    """Each `ID.json`, the image that it belongs to, and its number of masks."""
+    for path in sorted(folder.glob("*.json")):
+        if path.name in OUR_FILES:
+            continue
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(content, dict) and "annotations" in content:
+                yield path, str(content["image"]["file_name"]), len(content["annotations"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path} is damaged: {error!r}; expected SA-1B's JSON with image.file_name and annotations. Mend it, "
+                "or delete it to have it made again"
+            ) from error

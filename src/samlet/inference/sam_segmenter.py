@@ -89,6 +89,14 @@ class SamSegmenter:
             encoded = self._encoded[:2]
         return generate(self._the_image(), encoded)
 
+    def check_options(self, **options: Any) -> None:
+        """Raise InputError for options that `MaskGenerator` does not take."""
+        MaskGenerator(self.sam, **{"image_size": self.image_size, **options})
+
+    def fingerprint(self) -> str:
+        """SHA-256 over all weights."""
+        return self.sam.fingerprint()
+
     def _the_image(self) -> RGBImage:
         if self._image is None:
             raise InputError("no image is set; call set_image first")
@@ -108,10 +116,4 @@ def _draw(
     """Full-size masks (K, H, W) of some outputs of a prompt."""
     rows, columns = upscaler.shape
     low_res = decoder.masks(parts[prompt // _TOGETHER], prompt % _TOGETHER, list(outputs))[:, :rows, :columns]
-    drawn = np.zeros((len(outputs), *size), bool)
-    for canvas, logits in zip(drawn, low_res, strict=True):
-        window = upscaler.window(logits, threshold, dtype=torch.float32)
-        found = upscaler.mask(window, threshold, 0.0)
-        height, width = found.mask.shape
-        canvas[found.top : found.top + height, found.left : found.left + width] = found.mask
-    return drawn
+    return upscaler.draw(low_res, threshold, size)

@@ -54,3 +54,11 @@ class Segmenter(Protocol):
     def everything(self, **options: Any) -> Everything:
         """All masks of that image."""
         ...
+
+    def check_options(self, **options: Any) -> None:
+        """Raise InputError for options that `everything` does not take."""
+        ...
+
+    def fingerprint(self) -> str:
+        """What tells the model from others: a digest of its weights."""
+        ...

@@ -8,6 +8,7 @@ small matrix products, whatever the size of the image.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -75,12 +76,17 @@ class Upscaler:
     Args:
         frame: the image's place in the encoder's input.
         low_res_size: height and width of the low-res logits.
+        stretched: how the logits of a stretched image are interpolated, in one step: `cubic` as EfficientSAM does, or
+            `linear` as SAM 2 does.
     """
 
-    def __init__(self, frame: Frame, low_res_size: tuple[int, int]) -> None:
+    def __init__(
+        self, frame: Frame, low_res_size: tuple[int, int], stretched: Literal["cubic", "linear"] = "cubic"
+    ) -> None:
         size, resized = frame.image_size, frame.resized
-        self._rows = _Axis(low_res_size[0], size, resized[0], frame.height, frame.stretch)
-        self._columns = _Axis(low_res_size[1], size, resized[1], frame.width, frame.stretch)
+        one_step = f"bi{stretched}" if frame.stretch else None
+        self._rows = _Axis(low_res_size[0], size, resized[0], frame.height, one_step)
+        self._columns = _Axis(low_res_size[1], size, resized[1], frame.width, one_step)
         self.shape = (int(self._rows.last.max()) + 1, int(self._columns.last.max()) + 1)
         """Rows and columns of the low-res logits that the image reaches; the rest is padding."""
         self.cell = (
@@ -125,14 +131,24 @@ class Upscaler:
             mask[start : start + strip] = (logits > threshold).numpy()
         return MaskWindow(top, left, mask, inner / max(outer, 1))
 
+    def draw(self, low_res: Tensor, threshold: float, size: tuple[int, int]) -> NDArray[np.bool_]:
+        """Masks (K, height, width) of the whole image of that size from low-res logits (K, h, w)."""
+        drawn = np.zeros((len(low_res), *size), bool)
+        for canvas, logits in zip(drawn, low_res, strict=True):
+            window = self.window(logits, threshold, dtype=torch.float32)
+            found = self.mask(window, threshold, 0.0)
+            height, width = found.mask.shape
+            canvas[found.top : found.top + height, found.left : found.left + width] = found.mask
+        return drawn
+
 
 class _Axis:
     """The upscaling along one axis as a matrix (original, low_res); see `Frame.upscale`."""
 
-    def __init__(self, low_res: int, image_size: int, resized: int, original: int, stretch: bool) -> None:
+    def __init__(self, low_res: int, image_size: int, resized: int, original: int, one_step: str | None) -> None:
         steps = torch.eye(low_res)[None]
-        if stretch:
-            steps = F.interpolate(steps[None], (low_res, original), mode="bicubic", align_corners=False)[0]
+        if one_step is not None:
+            steps = F.interpolate(steps[None], (low_res, original), mode=one_step, align_corners=False)[0]
         else:
             steps = F.interpolate(steps, image_size, mode="linear", align_corners=False)[..., :resized]
             if resized != original:

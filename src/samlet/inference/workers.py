@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from samlet.data.images import RGBImage
 from samlet.data.sources import Entry
 from samlet.errors import InputError, SamletError
 from samlet.inference.everything import Everything, MaskGenerator
+from samlet.inference.segmenter import Segmenter
 from samlet.models import Sam
 
 _MAX_WORKERS = 8  # each holds a model and its features, about 0.7 GB
@@ -25,42 +27,64 @@ _generator: MaskGenerator | None = None  # of a worker process
 
 
 def segment_many(
-    sam: Sam, entries: Iterable[Entry], workers: int | None = None, **options: Any
+    model: Sam | Segmenter, entries: Iterable[Entry], workers: int | None = None, **options: Any
 ) -> Iterator[tuple[Entry, Everything | str]]:
     """Masks of images, in the order of the images, as they come.
 
-    On a CPU every worker computes with one thread: that is the best use of the cores, and the number of threads changes
-    the last bits of sums, so that otherwise single pixels would depend on the number of workers.
+    On a CPU every worker of a `Sam` computes with one thread: that is the best use of the cores, and the number of
+    threads changes the last bits of sums, so that otherwise single pixels would depend on the number of workers. Any
+    other model works in this process, with the threads that it was opened with.
 
     Args:
-        sam: the model.
+        model: the model.
         entries: the images.
         workers: processes; with 1 the work is done in this one; None for as many as torch has threads, 8 at most.
-        **options: fields of `EverythingOptions`.
+        **options: of everything mode: of a `Sam`, fields of `EverythingOptions`.
 
     Yields:
         An image and its masks, or why it has none.
 
     Raises:
-        InputError: fewer than one worker, or options that cannot be.
+        InputError: fewer than one worker, several for a model that is no `Sam`, or options that cannot be.
         SamletError: a worker process died.
     """
-    if workers is None:
-        workers = 1 if sam.device.type != "cpu" else min(torch.get_num_threads(), _MAX_WORKERS)
-    if workers < 1:
+    if workers is not None and workers < 1:
         raise InputError(f"workers is {workers}; expected at least 1")
-    generator = MaskGenerator(sam, **options)
+    if not isinstance(model, Sam):
+        model.check_options(**options)
+        if workers is not None and workers > 1:
+            raise InputError(
+                f"workers is {workers}; expected 1 for a model that ONNX Runtime runs, for it uses all threads itself"
+            )
+        yield from _in_this_process(partial(_ask, model, options), entries)
+        return
+    if workers is None:
+        workers = 1 if model.device.type != "cpu" else min(torch.get_num_threads(), _MAX_WORKERS)
+    generator = MaskGenerator(model, **options)
     if workers == 1:
-        with ThreadPoolExecutor(1) as reader, _one_thread(sam):
-            for entry, image in _in_order(reader, entries, 2, _read):
-                yield entry, image if isinstance(image, str) else _segment(generator, image)
+        with _one_thread(model):
+            yield from _in_this_process(generator, entries)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _start_worker, (sam, options)) as pool:
+    with ProcessPoolExecutor(workers, context, _start_worker, (model, options)) as pool:
         try:
             yield from _in_order(pool, entries, 2 * workers, _work)
         except BrokenProcessPool as error:
             raise SamletError("a worker process died, perhaps for lack of memory; use fewer workers") from error
+
+
+def _ask(segmenter: Segmenter, options: dict[str, Any], image: RGBImage) -> Everything:
+    segmenter.set_image(image)
+    return segmenter.everything(**options)
+
+
+def _in_this_process(
+    generate: Callable[[RGBImage], Everything], entries: Iterable[Entry]
+) -> Iterator[tuple[Entry, Everything | str]]:
+    """Images one by one, the next ones read meanwhile."""
+    with ThreadPoolExecutor(1) as reader:
+        for entry, image in _in_order(reader, entries, 2, _read):
+            yield entry, image if isinstance(image, str) else _segment(generate, image)
 
 
 @contextlib.contextmanager
@@ -100,11 +124,11 @@ def _read(entry: Entry) -> RGBImage | str:
         return str(error)
 
 
-def _segment(generator: MaskGenerator, image: RGBImage) -> Everything | str:
+def _segment(generate: Callable[[RGBImage], Everything], image: RGBImage) -> Everything | str:
     try:
-        return generator(image)
+        return generate(image)
     except (RuntimeError, MemoryError, InputError) as error:  # one image must not end a run over thousands
-        return str(error).splitlines()[0]
+        return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _start_worker(sam: Sam, options: dict[str, Any]) -> None:

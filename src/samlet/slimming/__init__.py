@@ -2,6 +2,6 @@
 
 from samlet.slimming.config import SlimConfig
 from samlet.slimming.procedure import SlimRun, run, slim
-from samlet.slimming.workspace import Workspace
+from samlet.training.workspace import Workspace
 
 __all__ = ["SlimConfig", "SlimRun", "Workspace", "run", "slim"]

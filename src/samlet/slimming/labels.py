@@ -15,9 +15,9 @@ from samlet.data.masks import decode_rle
 from samlet.data.transforms import preprocess
 from samlet.errors import InputError
 from samlet.models import Sam
+from samlet.training import mask_losses
 
 _MOST_MASKS = 16
-_FOCAL_WEIGHT, _FOCAL_GAMMA, _FOCAL_ALPHA = 20.0, 2.0, 0.25  # Segment Anything, appendix A: focal to dice 20 : 1
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,4 @@ def mask_loss(sam: Sam, sample: Labelled) -> Tensor:
     labels = torch.ones(sample.points.shape[:2], dtype=torch.long, device=sample.points.device)
     logits = sam.decode(sam.encode(sample.image), sample.points, labels).low_res[:, 0]
     height, width = sample.extent
-    logits, truth = logits[:, :height, :width].flatten(1), sample.masks[:, 0, :height, :width].flatten(1)
-    probability = logits.sigmoid()
-    entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-    missed = probability * (1 - truth) + (1 - probability) * truth
-    weight = _FOCAL_ALPHA * truth + (1 - _FOCAL_ALPHA) * (1 - truth)
-    focal = (weight * missed**_FOCAL_GAMMA * entropy).mean(dim=1)
-    overlap = 2 * (probability * truth).sum(dim=1) + 1
-    dice = 1 - overlap / (probability.sum(dim=1) + truth.sum(dim=1) + 1)
-    return (_FOCAL_WEIGHT * focal + dice).mean()
+    return mask_losses.mask_loss(logits[:, :height, :width], sample.masks[:, 0, :height, :width]).mean()

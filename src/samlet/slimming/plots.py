@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from samlet.checkpoints.writing import new_file
 from samlet.models.config import EncoderConfig, ViTConfig
+from samlet.training.plots import GRID, smoothed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,8 +15,6 @@ if TYPE_CHECKING:
 
     from samlet.slimming.procedure import SlimRun
 
-_DPI = 110
-_GRID: dict[str, Any] = {"color": "#e2e8f0", "linewidth": 0.6}
 _STAGES = ("#2b6cb0", "#c05621", "#2f855a")
 _ERROR, _AGREEMENT = "#6b46c1", "#2f855a"
 _TEACHER, _SLIMMED = "#cbd5e0", "#2b6cb0"
@@ -28,15 +23,6 @@ _MOST_WITH_NUMBERS = 16
 
 Widths = dict[str, int]
 """Channels by place: a block (`3`), a block of a stage (`1.0`), or a named layer (`merge 2`)."""
-
-
-def write_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, atomically."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)
-    with new_file(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=_DPI)
 
 
 def losses_figure(run: SlimRun) -> Figure:
@@ -73,7 +59,7 @@ def losses_figure(run: SlimRun) -> Figure:
     top.set_title(f"{run.steps} steps of {run.config.batch_size} photographs at {run.image_size} px", fontsize=11)
     top.set_yscale("log")
     top.set_ylabel("training loss")
-    top.grid(which="both", **_GRID)
+    top.grid(which="both", **GRID)
     top.legend(loc="upper right")
     middle.set_ylabel("embedding error,\nshare of the variance", color=_ERROR)
     middle.set_ylim(0, 1.1 * max(errors, default=1.0))
@@ -93,14 +79,8 @@ def losses_figure(run: SlimRun) -> Figure:
     bottom.set_xlabel("optimizer step")
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (middle, bottom):
-        axes.grid(**_GRID)
+        axes.grid(**GRID)
     return figure
-
-
-def smoothed(values: Sequence[float], window: int) -> NDArray[np.float64]:
-    """Mean of the `window` values around each; of fewer at both ends."""
-    ones = np.ones(min(window, len(values)))
-    return np.convolve(values, ones, "same") / np.convolve(np.ones(len(values)), ones, "same")
 
 
 def widths_figure(teacher: EncoderConfig, slimmed: EncoderConfig) -> Figure:
@@ -190,7 +170,7 @@ def _draw_bars(axes: Axes, kept: Widths, whole: Widths) -> None:
     axes.set_ylim(0, 1.2 * max([*kept.values(), *whole.values()]))
     axes.set_ylabel("channels")
     axes.set_axisbelow(True)
-    axes.grid(axis="y", **_GRID)
+    axes.grid(axis="y", **GRID)
 
 
 def _write_counts(axes: Axes, counts: Widths, totals: Widths, kept: Widths, whole: Widths, unit: str = "") -> None:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import math
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -30,15 +27,14 @@ from samlet.slimming.scoring import Scorer
 from samlet.slimming.selection import Kept, check_ratio
 from samlet.slimming.surgery import cut_encoder, with_encoder
 from samlet.slimming.validation import Validation
-from samlet.slimming.workspace import Workspace
-from samlet.training.batches import Photograph, Photographs
+from samlet.training.batches import Photograph, Photographs, hold_out
 from samlet.training.embeddings import EmbeddingCache
 from samlet.training.engine import Engine
 from samlet.training.log import RunLog
 from samlet.training.loop import LoopConfig, Stage, StageResult, train
 from samlet.training.reproducible import reproducible
+from samlet.training.workspace import Workspace
 
-_HELD_OUT_SHARE, _MOST_HELD_OUT = 0.3, 24
 _RECOVERY_PIXELS = 16 * 512**2
 _READING_IMAGES = 8
 _CHECK_IMAGES = 2
@@ -89,20 +85,6 @@ class SlimRun:
     def images_per_second(self) -> float:
         """Of the aligning stages."""
         return sum(s.images for s in self.stages.values()) / sum(s.seconds for s in self.stages.values())
-
-
-def hold_out(paths: Sequence[Path], seed: int) -> tuple[list[Path], list[Path]]:
-    """Split photographs at random into those to train on and those to measure on.
-
-    Raises:
-        InputError: fewer than two.
-    """
-    if len(paths) < 2:
-        raise InputError(f"{len(paths)} image was found; expected at least 2: some to align on, some to measure on")
-    count = min(_MOST_HELD_OUT, max(1, math.floor(len(paths) * _HELD_OUT_SHARE)))
-    order = np.random.default_rng(seed).permutation(len(paths))
-    chosen = set(order[:count].tolist())
-    return [p for i, p in enumerate(paths) if i not in chosen], [paths[i] for i in sorted(chosen)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,7 +272,7 @@ def run(
             f"none of the {len(held_out)} photographs held out to measure on can be read; mend {held_out[0]}"
         )
     if workspace is not None and engine.is_main:
-        _check_space(workspace.folder.parent, begin_with)
+        workspace.check_space(sum(p.numel() for p in begin_with.parameters()))
         workspace.begin(_recipe(teacher, student, paths, labels, config, size), overwrite)
     engine.barrier()
 
@@ -375,18 +357,6 @@ def _check(teacher: Sam, student: Sam | None, labels: Dataset | None, config: Sl
     if groups:
         check_ratio(groups, config.ratio)
     return begin_with
-
-
-def _check_space(folder: Path, model: Sam) -> None:
-    """Refuse a disk that will not hold the checkpoints: three times weights and moments."""
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    needed = 3 * 3 * sum(4 * p.numel() for p in model.parameters())
-    free = shutil.disk_usage(existing).free
-    if free < needed:
-        raise InputError(
-            f"{existing} has {free / 1e6:.0f} MB free, but model and checkpoints need {needed / 1e6:.0f} MB; "
-            "free space or name a folder on another disk"
-        )
 
 
 def _recipe(

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from samlet.checkpoints.writing import new_file
 from samlet.data.datasets import plain_images
@@ -18,17 +17,18 @@ from samlet.evaluation.costs import Cost, cost
 from samlet.evaluation.miou import Evaluation, evaluate
 from samlet.evaluation.truth import grid_points
 from samlet.inference import Predictor
-from samlet.inference.overlay import draw_masks, draw_prompts
+from samlet.inference.sheets import Cell, write_sheet
 from samlet.slimming.alpha import ALPHAS
 from samlet.slimming.config import PROCEDURES, STAGES
 from samlet.slimming.importance import ACCUMULATIONS, CRITERIA
-from samlet.slimming.plots import losses_figure, widths_figure, write_figure
+from samlet.slimming.plots import losses_figure, widths_figure
 from samlet.slimming.procedure import SlimRun
 from samlet.slimming.selection import SELECTIONS
 from samlet.training.engine import PRECISIONS
 from samlet.training.loop import SCHEDULES
+from samlet.training.plots import write_figure
 
-_ROWS, _CELL, _CAPTION = 4, 400, 28
+_ROWS = 4
 _GRID = 6
 _AREA = (0.01, 0.6)  # shares of the image that a mask worth showing covers
 
@@ -153,8 +153,7 @@ def table(figures: SlimFigures) -> str:
 
 def write(run: SlimRun, figures: SlimFigures, folder: Path) -> None:
     """Write `report.md` and its pictures beside the model: `comparison.png`, `losses.png`, `widths.png`."""
-    with new_file(folder / "comparison.png") as temporary:
-        comparison(run).save(temporary, format="PNG")
+    write_sheet(comparison(run), folder / "comparison.png")
     write_figure(losses_figure(run), folder / "losses.png")
     write_figure(widths_figure(run.teacher.config.encoder, run.sam.config.encoder), folder / "widths.png")
     config = run.config
@@ -262,12 +261,11 @@ def settings(run: SlimRun) -> dict[str, str]:
     }
 
 
-def comparison(run: SlimRun) -> Image.Image:
+def comparison(run: SlimRun) -> list[list[Cell]]:
     """Photographs held out, with the masks of teacher, raw pruned and aligned model for one point, side by side."""
     names = ("teacher", "pruned, raw", "pruned, aligned")
     predictors = [Predictor(sam, run.image_size) for sam in (run.teacher, run.pruned, run.sam)]
-    font = ImageFont.load_default(size=18)
-    rows: list[Image.Image] = []
+    rows: list[list[Cell]] = []
     for path in run.held_out:
         if len(rows) == _ROWS:
             break
@@ -279,22 +277,13 @@ def comparison(run: SlimRun) -> Image.Image:
             predictor.set_image(image)
         point = _telling_point(predictors[0], image)
         masks = [p.predict(points=point, multimask=False).masks[0, 0] for p in predictors]
-        height = min(max(round(_CELL * image.shape[0] / image.shape[1]), _CELL // 8), 2 * _CELL)
-        row = Image.new("RGB", (_CELL * len(names), height + _CAPTION), "white")
-        draw = ImageDraw.Draw(row)
-        for column, (name, mask) in enumerate(zip(names, masks, strict=True)):
-            agreement = f": IoU {mask_iou(masks[0], mask):.2f}" if column else ""
-            draw.text((column * _CELL + 6, 4), name + agreement, fill="black", font=font)
-            cell = draw_prompts(draw_masks(image, [mask]), point)
-            cell.thumbnail((_CELL - 4, height - 4), Image.Resampling.LANCZOS)
-            row.paste(cell, (column * _CELL + 2, _CAPTION))
-        rows.append(row)
-    sheet = Image.new("RGB", (_CELL * len(names), sum(row.height for row in rows)), "white")
-    top = 0
-    for row in rows:
-        sheet.paste(row, (0, top))
-        top += row.height
-    return sheet
+        rows.append(
+            [
+                Cell(f"{name}: IoU {mask_iou(masks[0], mask):.2f}" if column else name, image, mask, point)
+                for column, (name, mask) in enumerate(zip(names, masks, strict=True))
+            ]
+        )
+    return rows
 
 
 def _telling_point(teacher: Predictor, image: RGBImage) -> np.ndarray:

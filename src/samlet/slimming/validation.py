@@ -13,6 +13,7 @@ from samlet.models import ImageEncoder, Sam
 from samlet.slimming.losses import relative_error
 from samlet.training.batches import Photographs
 from samlet.training.engine import Engine
+from samlet.training.mask_losses import mask_iou
 
 _SIDE = 4
 
@@ -52,9 +53,7 @@ class Validation:
             with self._engine.compute():
                 embedding = student(expected.image.to(self._engine.device)).float()
             masks = self._masks(embedding, expected.points)
-            union = (masks | expected.masks).flatten(1).sum(dim=1)
-            overlap = (masks & expected.masks).flatten(1).sum(dim=1)
-            iou = torch.where(union > 0, overlap / union.clamp(min=1), 1.0)
+            iou = mask_iou(masks, expected.masks)
             error = float(relative_error(embedding, expected.embedding))
             totals += torch.tensor([error, 1.0, float(iou.sum()), float(len(iou))], dtype=torch.float64)
         errors, images, overlaps, prompts = self._engine.sum(totals).tolist()

@@ -6,13 +6,16 @@ anywhere, and several processes share one sequence without talking.
 
 from __future__ import annotations
 
+import hashlib
+import math
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +28,60 @@ from samlet.errors import InputError
 _SMALLEST_CROP = 0.5
 _SMALLEST_SIDE = 16  # pixels: one patch of a SAM
 _AHEAD = 4
+_HELD_OUT_SHARE, _MOST_HELD_OUT = 0.3, 24
+
+T = TypeVar("T")
+
+
+class Order:
+    """An endless sequence of the numbers below `count`: every epoch has all of them, in another order.
+
+    What stands at a position depends on the seed and the position alone.
+    """
+
+    def __init__(self, count: int, seed: int) -> None:
+        self.count, self.seed = count, seed
+        self._order = lru_cache(maxsize=4)(self._shuffle)
+
+    def _shuffle(self, epoch: int) -> NDArray[np.intp]:
+        return np.random.default_rng([self.seed, 0, epoch]).permutation(self.count)
+
+    def from_position(self, position: int) -> Iterator[int]:
+        """The number at a position, then those that stand in for it, one after the other, if it cannot be used."""
+        epoch, at = divmod(position, self.count)
+        order = self._order(epoch)
+        return (int(order[(at + step) % self.count]) for step in range(self.count))
+
+
+def read_ahead(at: Callable[[int], T], positions: Iterable[int]) -> Iterator[T]:
+    """`at` each position, in order, computed ahead in other threads."""
+    workers = min(4, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers, thread_name_prefix="photographs") as pool:
+        ready: deque[Future[T]] = deque()
+        try:
+            for position in positions:
+                ready.append(pool.submit(at, position))
+                if len(ready) > _AHEAD:
+                    yield ready.popleft().result()
+            while ready:
+                yield ready.popleft().result()
+        finally:
+            for future in ready:
+                future.cancel()
+
+
+def hold_out(things: Sequence[T], seed: int) -> tuple[list[T], list[T]]:
+    """Split photographs at random into those to train on and those to measure on.
+
+    Raises:
+        InputError: fewer than two.
+    """
+    if len(things) < 2:
+        raise InputError(f"{len(things)} image was found; expected at least 2: some to train on, some to measure on")
+    count = min(_MOST_HELD_OUT, max(1, math.floor(len(things) * _HELD_OUT_SHARE)))
+    order = np.random.default_rng(seed).permutation(len(things))
+    chosen = set(order[:count].tolist())
+    return [t for i, t in enumerate(things) if i not in chosen], [things[i] for i in sorted(chosen)]
 
 
 @dataclass(frozen=True)
@@ -69,10 +126,17 @@ class Photographs:
         self.image_size, self.mean, self.std = image_size, mean, std
         self.seed, self.augment = seed, augment
         self.skipped: dict[Path, str] = {}
-        self._order = lru_cache(maxsize=4)(self._shuffle)
+        self._order = Order(len(self.paths), seed)
 
-    def _shuffle(self, epoch: int) -> NDArray[np.intp]:
-        return np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.paths))
+    def restore_skipped(self, skipped: dict[str, str]) -> None:
+        """Know again what an earlier session could not use: reasons by path."""
+        self.skipped.update({path: skipped[str(path)] for path in self.paths if str(path) in skipped})
+
+    def digest(self, path: Path) -> str | None:
+        """SHA-256 of a photograph's file; None if it cannot be used."""
+        if path in self.skipped or not path.is_file():
+            return None
+        return hashlib.sha256(path.read_bytes()).hexdigest()
 
     def read(self, path: Path) -> RGBImage | None:
         """The photograph; None, and an entry in `skipped`, if it cannot be used.
@@ -113,12 +177,9 @@ class Photographs:
 
     def path_at(self, position: int) -> Path:
         """The photograph at a position: every epoch in another order, the next one in place of an unusable one."""
-        epoch, at = divmod(position, len(self.paths))
-        order = self._order(epoch)
-        for step in range(len(self.paths)):
-            path = self.paths[order[(at + step) % len(self.paths)]]
-            if path not in self.skipped:
-                return path
+        for index in self._order.from_position(position):
+            if self.paths[index] not in self.skipped:
+                return self.paths[index]
         raise InputError(f"none of the {len(self.paths)} images can be used")
 
     def at(self, position: int) -> Photograph:
@@ -134,19 +195,7 @@ class Photographs:
 
     def stream(self, positions: Iterable[int]) -> Iterator[Photograph]:
         """`at` each position, read ahead in other threads."""
-        workers = min(4, os.cpu_count() or 1)
-        with ThreadPoolExecutor(workers, thread_name_prefix="photographs") as pool:
-            ready: deque[Future[Photograph]] = deque()
-            try:
-                for position in positions:
-                    ready.append(pool.submit(self.at, position))
-                    if len(ready) > _AHEAD:
-                        yield ready.popleft().result()
-                while ready:
-                    yield ready.popleft().result()
-            finally:
-                for future in ready:
-                    future.cancel()
+        return read_ahead(self.at, positions)
 
 
 def random_view(image: RGBImage, rng: np.random.Generator) -> RGBImage:

@@ -11,6 +11,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,10 +20,26 @@ from torch import Tensor
 from tqdm import tqdm
 
 from samlet.checkpoints.writing import new_file, write_json
-from samlet.training.batches import Photographs
+from samlet.data.images import RGBImage
 from samlet.training.engine import Engine
 
 _SHARD = 64
+
+
+class Readable(Protocol):
+    """Photographs by path; see `samlet.training.batches.Photographs`."""
+
+    def digest(self, path: Path) -> str | None:
+        """SHA-256 of a photograph's file; None if it cannot be used."""
+        ...
+
+    def read(self, path: Path) -> RGBImage | None:
+        """The photograph; None if it cannot be used."""
+        ...
+
+    def prepare(self, image: RGBImage) -> Tensor:
+        """(3, S, S) for the teacher's encoder."""
+        ...
 
 
 class EmbeddingCache:
@@ -54,7 +71,7 @@ class EmbeddingCache:
                 self._rows[digest] = (shard, number, checksum)
 
     def fill(
-        self, photographs: Photographs, paths: Iterable[Path], encode: Callable[[Tensor], Tensor], engine: Engine
+        self, photographs: Readable, paths: Iterable[Path], encode: Callable[[Tensor], Tensor], engine: Engine
     ) -> None:
         """Compute what is missing; a killed fill continues. Unusable photographs are passed over.
 
@@ -64,9 +81,9 @@ class EmbeddingCache:
             encode: (1, 3, S, S) to (1, C, h, w).
             engine: whose processes share the work.
         """
-        paths = list(dict.fromkeys(paths))
-        self._digests = {path: _digest(path) for path in paths if path not in photographs.skipped and path.is_file()}
-        missing = [path for path, digest in self._digests.items() if self.find(path) is None and digest]
+        digests = {path: photographs.digest(path) for path in dict.fromkeys(paths)}
+        self._digests = {path: digest for path, digest in digests.items() if digest is not None}
+        missing = [path for path in self._digests if self.find(path) is None]
         self.folder.mkdir(parents=True, exist_ok=True)
         bar = tqdm(total=len(missing), desc="teacher embeddings", unit="image", disable=not engine.is_main)
         shards = [missing[i : i + _SHARD] for i in range(0, len(missing), _SHARD)]
@@ -79,7 +96,7 @@ class EmbeddingCache:
         self._read_shards()
 
     def _write(
-        self, photographs: Photographs, paths: list[Path], encode: Callable[[Tensor], Tensor], engine: Engine
+        self, photographs: Readable, paths: list[Path], encode: Callable[[Tensor], Tensor], engine: Engine
     ) -> None:
         rows, embeddings = [], []
         for path in paths:
@@ -107,7 +124,3 @@ class EmbeddingCache:
             self._maps[shard] = np.load(shard, mmap_mode="r")
         values = np.array(self._maps[shard][number])
         return torch.from_numpy(values) if zlib.crc32(values.tobytes()) == checksum else None
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

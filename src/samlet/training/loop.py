@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from samlet.errors import InputError, SamletError
-from samlet.training.batches import Photograph, Photographs
 from samlet.training.checkpoints import CheckpointFolder
 from samlet.training.engine import Engine
 from samlet.training.log import RunLog
@@ -30,8 +31,30 @@ SCHEDULES: dict[ScheduleName, str] = {
 }
 """What the learning rate does."""
 
-StepLoss = Callable[[nn.Module, list[Photograph], Tensor, int], Tensor]
-"""(objective, photographs, their images (B, 3, H, W) on the device, step) to a scalar loss."""
+Terms = Mapping[str, Tensor]
+"""Parts of a loss, scalars, that are logged beside it."""
+
+StepLoss = Callable[[nn.Module, list[Any], Tensor, int], Tensor | tuple[Tensor, Terms]]
+"""(objective, photographs, their images (B, 3, H, W) on the device, step) to a scalar loss, and its parts if any."""
+
+
+class Feed(Protocol):
+    """What a stage is fed with; see `samlet.training.batches.Photographs`.
+
+    Attributes:
+        skipped: what cannot be used, with the reason.
+    """
+
+    skipped: dict[Path, str]
+
+    def stream(self, positions: Iterable[int]) -> Iterator[Any]:
+        """What stands at each position: at least its `image`, (3, H, W)."""
+        ...
+
+    def restore_skipped(self, skipped: dict[str, str]) -> None:
+        """Know again what an earlier session could not use."""
+        ...
+
 
 Validation = Callable[[], Mapping[str, float]]
 """Measures the model as it is now; `error` is what a plateau is seen by."""
@@ -107,15 +130,18 @@ def train(
     engine: Engine,
     objective: nn.Module,
     step_loss: StepLoss,
-    photographs: Photographs,
+    photographs: Feed,
     config: LoopConfig,
     stage: Stage,
     log: RunLog | None = None,
     validate: Validation | None = None,
+    rate_of: Callable[[str], float] = lambda _: 1.0,
 ) -> StageResult:
     """Train an objective's parameters in place with Adam, from the newest checkpoint of the stage if there is one.
 
     Step s of a stage takes the photographs at positions batch_size · (first_step + s) onwards; processes share them.
+    Parameters that want no gradient stay as they are. `rate_of` says by what the learning rate of a parameter, given by
+    name, is multiplied.
 
     Raises:
         InputError: a batch that the processes cannot share.
@@ -126,8 +152,8 @@ def train(
             f"batch size {config.batch_size} cannot be shared by {engine.world} processes; expected a multiple of that"
         )
     log = log or RunLog(None)
-    parameters = dict(objective.named_parameters())
-    adam = torch.optim.Adam(parameters.values(), lr=config.learning_rate)
+    parameters = {name: value for name, value in objective.named_parameters() if value.requires_grad}
+    adam = torch.optim.Adam(_groups(parameters, rate_of, config.learning_rate))
     model, optimizer = engine.set_up(objective, adam)
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(adam, factor=0.5, patience=max(0, config.patience - 1))
     done, earlier_seconds, validation = _resume(engine, stage, parameters, adam, plateau, photographs, log)
@@ -172,29 +198,38 @@ def train(
         for step in range(done, config.steps):
             if config.schedule != "plateau":
                 for group in adam.param_groups:
-                    group["lr"] = config.learning_rate * _schedule(step + 1, config)
-            learning_rate = adam.param_groups[0]["lr"]
+                    group["lr"] = group["share"] * config.learning_rate * _schedule(step + 1, config)
+            learning_rate = adam.param_groups[0]["lr"] / adam.param_groups[0]["share"]
             optimizer.zero_grad(set_to_none=True)
-            total = torch.zeros(())
+            sums: dict[str, float] = defaultdict(float)
             for i in range(0, share, micro):
                 batch = list(islice(source, micro))
                 images = torch.stack([photograph.image for photograph in batch]).to(engine.device)
-                loss = step_loss(model, batch, images, step) * (micro / share)
-                engine.backward(model, loss, last=i + micro == share)
-                total += loss.detach().cpu()
-            value = float(engine.sum(total)) / engine.world
+                answer = step_loss(model, batch, images, step)
+                loss, terms = answer if isinstance(answer, tuple) else (answer, {})
+                engine.backward(model, loss * (micro / share), last=i + micro == share)
+                for name, term in {"loss": loss, **terms}.items():
+                    sums[name] += float(term.detach()) * micro / share
+            means = (engine.sum(torch.tensor(list(sums.values()), dtype=torch.float64)) / engine.world).tolist()
+            measured = dict(zip(sums, means, strict=True))
+            value = measured["loss"]
             norm = float(nn.utils.clip_grad_norm_(parameters.values(), config.clip))
             if not (math.isfinite(value) and math.isfinite(norm)):
                 raise SamletError(_diverged(value, norm, step, config, stage))
             optimizer.step()
             elapsed = time.perf_counter() - start - paused
             rate = (step + 1 - done) * config.batch_size / elapsed
-            values = {"loss": value, "learning_rate": learning_rate, "gradient_norm": norm, "images_per_second": rate}
+            values = {
+                **measured,
+                "learning_rate": learning_rate,
+                "gradient_norm": norm,
+                "images_per_second": rate,
+            }
             last = step + 1 == config.steps
             if validate is not None and (last or (config.validate_every and (step + 1) % config.validate_every == 0)):
                 began = time.perf_counter()
                 validation = dict(validate())
-                values |= {f"validation_{name}": measured for name, measured in validation.items()}
+                values |= {f"validation_{name}": number for name, number in validation.items()}
                 if config.schedule == "plateau":
                     plateau.step(validation["error"])
                 paused += time.perf_counter() - began
@@ -219,7 +254,7 @@ def _resume(
     parameters: Mapping[str, Tensor],
     adam: torch.optim.Adam,
     plateau: torch.optim.lr_scheduler.ReduceLROnPlateau,
-    photographs: Photographs,
+    photographs: Feed,
     log: RunLog,
 ) -> tuple[int, float, dict[str, float]]:
     """Put everything back as the newest checkpoint has it: steps done, seconds taken, last validation."""
@@ -240,11 +275,22 @@ def _resume(
     plateau.load_state_dict(checkpoint.state["plateau"])
     for group, rate in zip(adam.param_groups, checkpoint.state["plateau"].get("_last_lr", []), strict=False):
         group["lr"] = rate
-    for path, reason in checkpoint.state["skipped"].items():
-        photographs.skipped.update({p: reason for p in photographs.paths if str(p) == path})
+    photographs.restore_skipped(checkpoint.state["skipped"])
     if engine.is_main:
         log.rewind(stage.name, checkpoint.step)
     return checkpoint.step, float(checkpoint.state["seconds"]), dict(checkpoint.state["validation"])
+
+
+def _groups(
+    parameters: Mapping[str, Tensor], rate_of: Callable[[str], float], learning_rate: float
+) -> list[dict[str, Any]]:
+    """Parameters of one learning rate together, the highest first."""
+    shares: dict[float, list[Tensor]] = defaultdict(list)
+    for name, parameter in parameters.items():
+        shares[rate_of(name)].append(parameter)
+    return [
+        {"params": shares[share], "lr": learning_rate * share, "share": share} for share in sorted(shares, reverse=True)
+    ]
 
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")

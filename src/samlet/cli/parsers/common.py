@@ -63,3 +63,47 @@ def choice(parser: Any, name: str, choices: dict[str, str], default: str, what: 
     parser.add_argument(
         name, choices=tuple(choices), default=default, metavar="NAME", help=f"{what}. {explained}. Default {default}"
     )
+
+
+def add_training(group: Any) -> None:
+    """Add the options of the training loop."""
+    choice(
+        group,
+        "--schedule",
+        {
+            "cosine": "warm-up, then falls to 0 over each stage",
+            "plateau": "halved after --patience epochs without gain on the photographs held out (SlimSAM's)",
+            "constant": "stays after a warm-up",
+        },
+        "cosine",
+        "what the learning rate does",
+    )
+    group.add_argument("--patience", type=int, default=4, metavar="N", help="epochs (SlimSAM: 4); default %(default)s")
+    group.add_argument(
+        "--batch-size",
+        type=int,
+        default=4,
+        metavar="N",
+        help="images whose gradients make one step, over all processes (SlimSAM: 4); default %(default)s",
+    )
+    group.add_argument(
+        "--micro-batch",
+        type=int,
+        default=1,
+        metavar="N",
+        help="images computed at once, the rest is accumulated; more is faster for small images and on GPUs and takes "
+        "more memory; default %(default)s",
+    )
+    group.add_argument(
+        "--clip", type=float, default=1.0, metavar="X", help="largest gradient norm; default %(default)s"
+    )
+    choice(
+        group,
+        "--precision",
+        {"fp32": "single", "bf16": "matrix products in bfloat16, weights and losses in single precision"},
+        "fp32",
+        "arithmetic",
+    )
+    group.add_argument(
+        "--checkpoint-every", type=int, metavar="N", help="steps between checkpoints; one a minute if not given"
+    )

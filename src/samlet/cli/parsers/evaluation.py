@@ -30,7 +30,7 @@ def add_evaluate(commands: Any) -> None:
         f"over images.\n\n{_PATH}\n\n{_PROTOCOLS}\n"
         "Several processes: torchrun --nproc-per-node 2 -m samlet evaluate …",
     )
-    parser.add_argument("model", metavar="M", help=f"{MODEL}, or FastSAM as ONNX")
+    parser.add_argument("model", metavar="M", help=f"{MODEL}, FastSAM as ONNX, or the folder of a SAM 2 as ONNX")
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--prompt", choices=("point", "box"), help="short for --protocol sa1b-point or box")
     group.add_argument("--protocol", metavar="NAME", help="see above; default sa1b-point")
@@ -50,7 +50,9 @@ def add_compare(commands: Any) -> None:
         "With --out writes comparison.json, comparison.md, comparison.png (accuracy against latency) and, by model,\n"
         "what was measured on each image; the same command continues a comparison that was stopped.",
     )
-    parser.add_argument("models", nargs="+", metavar="M", help=f"{MODEL}, or FastSAM as ONNX")
+    parser.add_argument(
+        "models", nargs="+", metavar="M", help=f"{MODEL}, FastSAM as ONNX, or the folder of a SAM 2 as ONNX"
+    )
     parser.add_argument(
         "--protocol",
         action="append",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from samlet.cli.parsers.common import MODEL, add_command, add_image_size, add_machine, choice
+from samlet.cli.parsers.common import MODEL, add_command, add_image_size, add_machine, add_training, choice
 
 
 def add_slim(commands: Any) -> None:
@@ -142,6 +142,13 @@ def _add_slim_procedure(group: Any) -> None:
         "what of the procedure is run",
     )
     group.add_argument("--student", metavar="M", help="the model that --stage second or align begins from")
+    group.add_argument(
+        "--then",
+        metavar="COMMAND",
+        help='what follows: distill, or in quotes distill with options of `samlet distill`, such as "distill --steps '
+        '200 --data PATH". The slimmed model is then DIR-slimmed, and DIR what was distilled from it; the same as two '
+        "commands",
+    )
     for option, what, default in (
         ("--bottleneck-alpha", "alpha while bottlenecks are aligned (eqs. 5, 6)", "constant"),
         ("--embedding-alpha", "alpha while embeddings are aligned (eqs. 7, 8)", "dynamic"),
@@ -194,36 +201,6 @@ def _add_slim_training(group: Any) -> None:
         metavar="X",
         help="of Adam, at its peak (paper: 1e-4); default %(default)s. Without recovery short runs want 1e-3",
     )
-    choice(
-        group,
-        "--schedule",
-        {
-            "cosine": "warm-up, then falls to 0 over each stage",
-            "plateau": "halved after --patience epochs without gain on the photographs held out (the paper's)",
-            "constant": "stays after a warm-up",
-        },
-        "cosine",
-        "what the learning rate does",
-    )
-    group.add_argument("--patience", type=int, default=4, metavar="N", help="epochs (paper: 4); default %(default)s")
-    group.add_argument(
-        "--batch-size",
-        type=int,
-        default=4,
-        metavar="N",
-        help="images whose gradients make one step, over all processes (paper: 4); default %(default)s",
-    )
-    group.add_argument(
-        "--micro-batch",
-        type=int,
-        default=1,
-        metavar="N",
-        help="images computed at once, the rest is accumulated; more is faster for small images and on GPUs and takes "
-        "more memory; default %(default)s",
-    )
-    group.add_argument(
-        "--clip", type=float, default=1.0, metavar="X", help="largest gradient norm; default %(default)s"
-    )
     group.add_argument("--no-augment", action="store_true", help="do not crop and mirror photographs at random")
     group.add_argument(
         "--cache",
@@ -232,13 +209,4 @@ def _add_slim_training(group: Any) -> None:
         help="keep the teacher's final embeddings there, computed once for all epochs and runs; needs --no-augment. "
         "4 MB an image at 1024 px",
     )
-    choice(
-        group,
-        "--precision",
-        {"fp32": "single", "bf16": "matrix products in bfloat16, weights and losses in single precision"},
-        "fp32",
-        "arithmetic",
-    )
-    group.add_argument(
-        "--checkpoint-every", type=int, metavar="N", help="steps between checkpoints; one a minute if not given"
-    )
+    add_training(group)

@@ -19,7 +19,7 @@ class Workspace:
     """`OUT/run`: `run.json` with the recipe, `log.jsonl`, `tensorboard/`, and checkpoints until the run is finished.
 
     Args:
-        out: folder of the slimmed model; the workspace in it is made when the run begins.
+        out: folder of the model that the run makes; the workspace in it is made when the run begins.
     """
 
     def __init__(self, out: Path) -> None:
@@ -51,7 +51,7 @@ class Workspace:
         path = self.folder.parent / ".samlet-run.lock"
         with path.open("ab") as file:
             if not take(file):
-                raise InputError(f"another process slims into {path.parent}; wait for it, or name another folder")
+                raise InputError(f"another process works in {path.parent}; wait for it, or name another folder")
             try:
                 yield
             finally:
@@ -92,6 +92,24 @@ class Workspace:
     def checkpoints(self, stage: str) -> CheckpointFolder:
         """Where a stage keeps its checkpoints."""
         return CheckpointFolder(self.folder / "checkpoints" / stage.replace(" ", "-"))
+
+    def check_space(self, weights: int) -> None:
+        """Refuse a disk that will not hold the checkpoints: three times weights and their two moments.
+
+        Args:
+            weights: how many numbers are trained or saved.
+
+        Raises:
+            InputError: the disk is too small.
+        """
+        folder = self.folder.parent
+        existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        needed, free = 3 * 3 * 4 * weights, shutil.disk_usage(existing).free
+        if free < needed:
+            raise InputError(
+                f"{existing} has {free / 1e6:.0f} MB free, but model and checkpoints need {needed / 1e6:.0f} MB; "
+                "free space or name a folder on another disk"
+            )
 
     def finish(self) -> None:
         """Mark the run as ended and remove its checkpoints."""

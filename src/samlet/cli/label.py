@@ -1,0 +1,41 @@
+"""`samlet label`."""
+
+from __future__ import annotations
+
+import argparse
+
+from samlet.cli.common import load_any, set_up, show
+from samlet.errors import SamletError
+from samlet.inference.labelling import label
+
+
+def run(options: argparse.Namespace) -> None:
+    """Label a folder of photographs."""
+    device = set_up(options)
+    result = label(
+        load_any(options.teacher, device, options.threads),
+        options.images,
+        options.out,
+        strategy=options.strategy,
+        points_per_side=options.points_per_side,
+        pred_iou_thresh=options.pred_iou_thresh,
+        stability_score_thresh=options.stability_score_thresh,
+        image_size=options.image_size,
+        min_area=options.min_area,
+        limit=options.limit,
+        workers=options.workers,
+        overlays=options.overlays,
+        overwrite=options.overwrite,
+    )
+    if result.failed and not result.images:
+        name, reason = next(iter(result.failed.items()))
+        raise SamletError(f"all {len(result.failed)} images failed; the first, {name}: {reason}")
+    content = {
+        "images": result.images,
+        "masks": result.masks,
+        "failed": [{"image": name, "reason": reason} for name, reason in result.failed.items()],
+        "seconds": result.seconds,
+    }
+    text = f"{options.out}: {result.images} images, {result.masks} masks, {len(result.failed)} failed; "
+    text += f"{result.seconds:.1f} s"
+    show(options, content, "\n".join([text, *(f"failed: {name}: {why}" for name, why in result.failed.items())]))

@@ -1,0 +1,80 @@
+"""The options of `samlet label`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from samlet.cli.parsers.common import MODEL, add_command, add_image_size, add_machine
+
+
+def add_label(commands: Any) -> None:
+    """Add `samlet label`."""
+    parser = add_command(
+        commands,
+        "label",
+        "masks of unlabelled photographs by a teacher, as files to correct and to train on",
+        "Label photographs with a model: everything mode on each, and of its masks those of good predicted IoU and\n"
+        "stability. DIR gets one ID.json a photograph in SA-1B's layout (COCO RLE, area, box, predicted IoU,\n"
+        "stability score, the point that was asked), which --data DIR --images PHOTOS of other commands reads.\n\n"
+        "The same command continues a run that was stopped, even killed. A file that is there is never written\n"
+        "again, so labels may be corrected at any time: drop or redraw masks in an ID.json, or delete it to have it\n"
+        "made anew. Photographs that cannot be read are named, and tried again by the next run.\n\n"
+        "Besides the zoo, a teacher may be FastSAM as ONNX, or a folder with encoder and decoder of a SAM 2 as ONNX,\n"
+        "which makes better masks than any small SAM (docs/labelling.md says where to get it).",
+    )
+    parser.add_argument(
+        "--teacher", required=True, metavar="M", help=f"{MODEL}, FastSAM as ONNX, or the folder of a SAM 2 as ONNX"
+    )
+    parser.add_argument("--images", type=Path, required=True, metavar="PHOTOS", help="a folder of photographs")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder for the labels")
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="use only the first N photographs; a later run may go on to the others"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="begin again where an earlier run stands in DIR")
+    _add_masks(parser.add_argument_group("which masks"))
+    parser.add_argument(
+        "--overlays", action="store_true", help="also draw every photograph with its masks into DIR/overlays/"
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes, of one thread each; as many as there are cores, 8 at most, if not given. A model in ONNX "
+        "works in one, with --threads",
+    )
+    add_image_size(parser)
+    add_machine(parser)
+
+
+def _add_masks(group: Any) -> None:
+    """Options that FastSAM has not, but for the last."""
+    group.add_argument(
+        "--strategy",
+        choices=("grid", "hierarchical"),
+        metavar="NAME",
+        help="which points are asked. grid: every point; hierarchical: a sparse grid first, then points that no good "
+        "mask covers. Default hierarchical; for SAM 2 grid, the only one",
+    )
+    group.add_argument(
+        "--points-per-side", type=int, metavar="N", help="points a side of the grid; default 32, for SAM 2 16"
+    )
+    group.add_argument(
+        "--pred-iou-thresh",
+        type=float,
+        metavar="X",
+        help="masks of a predicted IoU of at most this are dropped; default 0.88",
+    )
+    group.add_argument(
+        "--stability-score-thresh",
+        type=float,
+        metavar="X",
+        help="masks less stable than this are dropped; default 0.95",
+    )
+    group.add_argument(
+        "--min-area",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="masks that cover a smaller share of the photograph are dropped, such as 0.0005; default %(default)s",
+    )

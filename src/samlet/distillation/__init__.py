@@ -1,0 +1,6 @@
+"""TinySAM: a small student learns from its teacher at every stage, with hard prompts and hard masks."""
+
+from samlet.distillation.config import DistillConfig
+from samlet.distillation.procedure import DistillRun, distill, fresh_student, run
+
+__all__ = ["DistillConfig", "DistillRun", "distill", "fresh_student", "run"]

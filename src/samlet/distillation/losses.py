@@ -1,0 +1,87 @@
+"""The terms of full-stage distillation (TinySAM, AAAI 2025, eqs. 1 to 7), each a pure function.
+
+Shape legend: P prompts, M masks of a prompt (single first, then multimask), h, w low-res pixels, C channels.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from samlet.training.mask_losses import mask_iou, mask_loss
+
+_EPS = 1e-6
+_ROUNDING = 1e-5  # of the largest number: differences as small come from the order of sums, so from who computes them
+
+
+def _apart(student: Tensor, teacher: Tensor) -> Tensor:
+    """|student - teacher|, 0 where that is rounding: a student that equals its teacher has no loss and no gradient."""
+    student, teacher = student.float(), teacher.detach().float()
+    return F.relu((student - teacher).abs() - _ROUNDING * teacher.abs().amax())
+
+
+def distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """ℓ1 distance, a scalar: of image embeddings (eq. 2), of output tokens (eq. 3)."""
+    return _apart(student, teacher).mean()
+
+
+def hardness(teacher_iou: Tensor, student_iou: Tensor) -> Tensor:
+    """H = sigmoid(IoU(M_T, M_gt) / (IoU(M_S, M_gt) + ε) - 1) (eq. 6): about ½ where both are equally good.
+
+    Args:
+        teacher_iou: (...) of the teacher's masks with the true ones.
+        student_iou: (...) of the student's.
+    """
+    return torch.sigmoid(teacher_iou / (student_iou + _EPS) - 1)
+
+
+def output_distance(
+    student: Tensor, teacher: Tensor, truth: Tensor, threshold: float, hard_masks: bool = True
+) -> Tensor:
+    """Σ H_i · ℓ1 of the mask logits over prompts and masks, divided by their number (eqs. 4 to 6); a scalar.
+
+    Args:
+        student: logits (P, M, h, w).
+        teacher: logits (P, M, h, w).
+        truth: (P, h, w) bool.
+        threshold: of logits, over which a pixel is mask.
+        hard_masks: weight each mask by `hardness`; all by 1 if not.
+    """
+    apart = _apart(student, teacher).mean(dim=(-2, -1))
+    if not hard_masks:
+        return apart.mean()
+    with torch.no_grad():
+        weight = hardness(*(mask_iou(logits > threshold, truth[:, None]) for logits in (teacher, student)))
+    return (weight * apart).mean()
+
+
+def truth_loss(logits: Tensor, shares: Tensor) -> Tensor:
+    """Focal and dice loss against the true masks: of the single mask, and of the best of the others, in equal parts.
+
+    Of several masks for an ambiguous prompt only the best is held to the truth (Segment Anything, appendix A).
+
+    Args:
+        logits: (P, M, h, w).
+        shares: (P, h, w) the share of each low-res pixel that is mask.
+
+    Returns:
+        A scalar.
+    """
+    each = mask_loss(logits.float(), shares[:, None].expand_as(logits))
+    if each.shape[1] == 1:
+        return each.mean()
+    return (0.5 * each[:, 0] + 0.5 * each[:, 1:].amin(dim=1)).mean()
+
+
+def iou_loss(predicted: Tensor, logits: Tensor, truth: Tensor, threshold: float) -> Tensor:
+    """ℓ1 of predicted and actual IoU (eq. 7), a scalar.
+
+    Args:
+        predicted: (P, M).
+        logits: (P, M, h, w).
+        truth: (P, h, w) bool.
+        threshold: of logits, over which a pixel is mask.
+    """
+    actual = mask_iou(logits.detach() > threshold, truth[:, None])
+    return (predicted.float() - actual).abs().mean()

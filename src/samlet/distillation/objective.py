@@ -1,0 +1,171 @@
+"""Full-stage distillation of one photograph after the other (TinySAM, AAAI 2025, eqs. 1 to 7)."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from samlet.distillation import losses
+from samlet.distillation.config import WEIGHTS, DistillConfig
+from samlet.distillation.examples import Example
+from samlet.distillation.prompts import Prompts, hard_prompts
+from samlet.models import Sam
+from samlet.models.shared_decoder import SharedDecoder
+from samlet.models.whole_decoder import WholeDecoder, prompt_decoder
+
+_TOGETHER = 8  # prompts of a round decoded together: larger batches fall out of a CPU's cache
+
+
+class Clock:
+    """Seconds by part of the work."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._device = device
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Count the block's time."""
+        start = self._now()
+        try:
+            yield
+        finally:
+            self.seconds[name] += self._now() - start
+
+    def _now(self) -> float:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter()
+
+
+class Batch:
+    """Examples on their way through a wrapped model, which would look into a list and change what it finds."""
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self.examples = examples
+
+
+class FullStage(nn.Module):
+    """The loss of a student on photographs. The student is its only submodule.
+
+    Args:
+        student: what is trained; which of its parameters want gradients says what of it.
+        teacher: frozen.
+        config: weights, prompts.
+        sizes: side of the student's and of the teacher's input, pixels.
+    """
+
+    def __init__(self, student: Sam, teacher: Sam, config: DistillConfig, sizes: tuple[int, int]) -> None:
+        super().__init__()
+        self.student = student
+        self._teacher = (teacher,)  # in a tuple, so that it is no submodule
+        self.config, self._scale = config, sizes[1] / sizes[0]
+        self.clock = Clock(student.device)
+
+    def forward(self, images: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, a scalar, and its terms without their weights.
+
+        Args:
+            images: (B, 3, S, S) for the student.
+            batch: B examples.
+        """
+        config, examples = self.config, batch.examples
+        with self.clock.part("teacher"), torch.no_grad():
+            targets = torch.cat([self._target(example, images.device) for example in examples])
+        with self.clock.part("encoder"):
+            embeddings = self.student.encode(images)
+        terms = {"embedding": losses.distance(embeddings, resampled(targets, embeddings.shape[-2:]))}
+        if config.decodes:
+            found = [
+                self._decoded(example, embeddings[i : i + 1], targets[i : i + 1]) for i, example in enumerate(examples)
+            ]
+            terms |= {name: torch.stack([one[name] for one in found]).mean() for name in found[0]}
+        loss = torch.stack([getattr(config, name) * terms[name] for name in WEIGHTS if name in terms]).sum()
+        return loss, terms
+
+    def _target(self, example: Example, device: torch.device) -> Tensor:
+        """The teacher's embedding, (1, C, h, w)."""
+        if example.target is not None:
+            return example.target[None].to(device)
+        image = example.image if example.teacher_image is None else example.teacher_image
+        return self._teacher[0].encode(image[None].to(device))
+
+    def _decoded(self, example: Example, embedding: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Terms of one photograph, means over its prompts."""
+        (teacher,), config = self._teacher, self.config
+        rng = np.random.default_rng([config.seed, 3, example.position])
+        rounds = int(rng.integers(0, config.rounds + 1))
+        with self.clock.part("prompts"), torch.no_grad():
+            answer = student_answers(self.student, embedding, example.masks.shape[1:])
+            groups = hard_prompts(example, answer, rounds, config.boxes, config.box_noise, config.clicks, rng)
+        height, width = example.masks.shape[1:]
+        device, threshold = embedding.device, self.student.config.mask_threshold
+        found: dict[str, list[Tensor]] = defaultdict(list)
+        for prompts in groups:
+            truth = torch.from_numpy(example.masks[prompts.numbers]).to(device)
+            shares = torch.from_numpy(example.shares[prompts.numbers]).to(device)
+            with self.clock.part("teacher"), torch.no_grad():
+                expected = teacher.decode(target, **prompts.tensors(device, self._scale))
+                size = (4 * embedding.shape[2], 4 * embedding.shape[3])
+                wanted = resampled(expected.low_res, size)[..., :height, :width]
+            with self.clock.part("decoder"):
+                out = self.student.decode(embedding, **prompts.tensors(device))
+                logits = out.low_res[..., :height, :width]
+                terms = {
+                    "token": losses.distance(out.tokens, expected.tokens),
+                    "output": losses.output_distance(logits, wanted, truth, threshold, config.hard_masks),
+                    "mask": losses.truth_loss(logits, shares),
+                    "iou": losses.iou_loss(out.iou, logits, truth, threshold),
+                }
+            for name, term in terms.items():
+                found[name].append(term * (len(prompts.numbers) / len(example.masks)))
+        return {name: torch.stack(parts).sum() for name, parts in found.items()}
+
+
+def resampled(values: Tensor, size: Sequence[int]) -> Tensor:
+    """(N, C, h, w) on another grid, bilinear, with antialiasing where it is coarser; as it is if it fits.
+
+    Both grids begin at the photograph's top left corner and end where the padded square ends, so what a cell stands for
+    stays in place.
+    """
+    if tuple(values.shape[-2:]) == tuple(size):
+        return values
+    return F.interpolate(values.float(), tuple(size), mode="bilinear", align_corners=False, antialias=True)
+
+
+def student_answers(student: Sam, embedding: Tensor, size: tuple[int, int]) -> Callable[[Prompts], NDArray[np.bool_]]:
+    """What a student answers with its best predicted mask, as (P, h, w) of `size`, without gradients.
+
+    Args:
+        student: the model.
+        embedding: (1, C, h, w).
+        size: cells of the photograph, without the padding.
+    """
+    device = embedding.device
+    made: list[SharedDecoder | WholeDecoder] = []
+
+    @torch.no_grad()
+    def answer(prompts: Prompts) -> NDArray[np.bool_]:
+        answers = np.zeros((len(prompts.numbers), *size), bool)
+        given = prompts.tensors(device)
+        with torch.autocast(device.type, enabled=False):
+            if not made:
+                made.append(prompt_decoder(student, embedding.detach().float()))
+            decoder = made[0]
+            for start in range(0, len(answers), _TOGETHER):
+                part = {name: None if v is None else v[start : start + _TOGETHER] for name, v in given.items()}
+                decoded = decoder.transform(**part)
+                for p, best in enumerate((1 + decoded.iou[:, 1:].argmax(dim=1)).tolist()):
+                    logits = decoder.masks(decoded, p, [best])[0, : size[0], : size[1]]
+                    answers[start + p] = (logits > student.config.mask_threshold).cpu().numpy()
+        return answers
+
+    return answer

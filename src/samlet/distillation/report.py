@@ -1,0 +1,209 @@
+"""What a distillation run shows: figures, a table, pictures, a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from samlet.checkpoints.writing import new_file
+from samlet.data.images import RGBImage, fingerprint
+from samlet.data.masks import Mask, decode_rle, mask_iou
+from samlet.data.samples import Sample
+from samlet.distillation.config import CLICKS, TRAINED, WEIGHTS
+from samlet.distillation.procedure import STAGE, DistillRun
+from samlet.errors import InputError
+from samlet.inference import Predictor
+from samlet.inference.sheets import Cell, write_sheet
+from samlet.training.engine import PRECISIONS
+from samlet.training.loop import SCHEDULES
+from samlet.training.plots import GRID, smoothed, write_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_ROWS = 4
+_MEASURED = ("point", "box")
+_COLOURS = ("#1a202c", "#2b6cb0", "#c05621", "#2f855a", "#6b46c1", "#b83280")
+
+
+def to_json(run: DistillRun) -> dict[str, Any]:
+    """The figures under the names of the command line's contract."""
+    validation = run.stage.validation
+    return {
+        "losses": run.losses,
+        "seconds": run.seconds,
+        "steps": len(run.stage.losses),
+        "images_per_second": run.images_per_second,
+        "image_size": run.image_size,
+        "shares_of_time": run.parts,
+        "held_out": {
+            "photographs": len(run.held_out),
+            "protocol": "single mask at low resolution, prompts the annotated or innermost point and the tight box",
+            "start": run.start,
+            "end": validation,
+        },
+        "photographs": {
+            "trained_on": run.trained_on,
+            "held_out": len(run.held_out),
+            "skipped": sorted(path.name for path in run.skipped),
+        },
+    }
+
+
+def provenance(run: DistillRun, teacher: str, student: str) -> dict[str, Any]:
+    """Where the student comes from; the names of models are for people, the fingerprints tell."""
+    names = [sample.path for sample in run.dataset.share(0, 1)] if run.dataset.kind == "sa1b" else []
+    return {
+        "method": "full-stage distillation",
+        "parents": [
+            {"name": student, "weights_sha256": run.origin.fingerprint(), "role": "student"},
+            {"name": teacher, "weights_sha256": run.teacher.fingerprint(), "role": "teacher"},
+        ],
+        "data": {
+            "name": run.dataset.path.name,
+            "photographs": run.trained_on,
+            "sha256": fingerprint(names) if all(path.is_file() for path in names) and names else None,
+            "held_out": run.held_out,
+        },
+        "recipe": run.config.to_dict(),
+    }
+
+
+def table(run: DistillRun) -> str:
+    """Every term at the start and at the end, in training and on photographs held out; Markdown that reads as text."""
+    rows: list[tuple[str, ...]] = [("", "training, first", "last", "held out, start", "end")]
+    losses, end = run.losses, run.stage.validation
+    for name in (*WEIGHTS, *_MEASURED):
+        trained = [f"{losses[name][at]:.5f}" for at in ("first", "last")] if name in losses else ["", ""]
+        held = [f"{found[name]:.5f}" if name in found else "" for found in (run.start, end)]
+        rows.append((f"mIoU, {name}" if name in _MEASURED else name, *trained, *held))
+    rows = [row for row in rows if any(row[1:])]
+    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    lines = ["| " + " | ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in rows]
+    lines.insert(1, "|" + "|".join("-" * (w + 1) + ":" for w in widths) + "|")
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in run.parts.items())
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Training: means over the first and the last tenth of {len(run.stage.losses)} steps. Held out: "
+            f"{len(run.held_out)} photographs, easy prompts, single mask at low resolution.",
+            f"{run.images_per_second:.2f} photographs a second; of the time: {shares}.",
+        ]
+    )
+
+
+def write(run: DistillRun, folder: Path) -> None:
+    """Write `report.md` and its pictures beside the model: `comparison.png`, `losses.png`."""
+    write_sheet(comparison(run), folder / "comparison.png")
+    write_figure(losses_figure(run), folder / "losses.png")
+    lines = [
+        "# Distillation report",
+        "",
+        table(run),
+        "",
+        f"{len(run.stage.losses)} steps of {run.config.batch_size} photographs at {run.image_size} px, learning rate "
+        f"{run.config.learning_rate:g}, seed {run.config.seed}; {run.trained_on} photographs to train on; "
+        f"{run.seconds:.0f} s.",
+        "",
+        "![true masks, teacher's, student's before and after](comparison.png)",
+        "",
+        "![every term of the loss, and mean IoU on photographs held out](losses.png)",
+        "",
+        "## Settings",
+        "",
+        *(f"- **{name}** {value}" for name, value in settings(run).items()),
+        "",
+        "All of them stand in `provenance.json`.",
+        "",
+    ]
+    if run.skipped:
+        lines += ["## Photographs that could not be used", "", *(f"- {reason}" for reason in run.skipped.values()), ""]
+    with new_file(folder / "report.md") as temporary:
+        temporary.write_text("\n".join(lines), encoding="utf-8")
+
+
+def settings(run: DistillRun) -> dict[str, str]:
+    """The settings that figures depend on, in words."""
+    config = run.config
+    return {
+        "trained": TRAINED[config.train if config.decodes else "encoder"],
+        "weights": ", ".join(f"{name} {getattr(config, name):g}" for name in WEIGHTS),
+        "hard masks": "weighted by eq. 6" if config.hard_masks else "off",
+        "prompts": f"{config.prompts} a step, {config.boxes:.0%} boxes; 0 to {config.rounds} rounds of hard prompts: "
+        f"{CLICKS[config.clicks]}",
+        "learning rate": f"{config.learning_rate:g} at its peak, {config.schedule}: {SCHEDULES[config.schedule]}; "
+        f"{config.layer_decay:g} from block to block",
+        "batch": f"{config.batch_size} photographs, {config.micro_batch} at once at most; gradients clipped at "
+        f"{config.clip:g}",
+        "views": "mirrored, scaled and coloured at random" if config.augment else "as they are",
+        "precision": f"{config.precision}: {PRECISIONS[config.precision]}",
+        "processes": f"{run.processes}",
+    }
+
+
+def losses_figure(run: DistillRun) -> Figure:
+    """Terms of the loss, each over its first value, and mean IoU on the photographs held out."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 7), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    for name, colour in zip(("loss", *WEIGHTS), _COLOURS, strict=True):
+        steps, values = run.log.values(STAGE, name)
+        if values:
+            window = len(values) // 30 + 2 if len(values) >= 40 else 1
+            top.plot(steps, smoothed(values, window), color=colour, label=name, linewidth=2 if name == "loss" else 1.2)
+    top.set_yscale("log")
+    top.set_ylabel("training loss and its terms")
+    top.set_title(
+        f"{len(run.stage.losses)} steps of {run.config.batch_size} photographs at {run.image_size} px", fontsize=11
+    )
+    top.legend(loc="upper right", ncols=3)
+    top.grid(which="both", **GRID)
+    for name, colour in zip(_MEASURED, _COLOURS[1:], strict=False):
+        steps, values = run.log.values(STAGE, f"validation_{name}")
+        bottom.plot([0, *steps], [run.start[name], *values], color=colour, marker="o", markersize=4, label=name)
+    bottom.set_ylabel("mean IoU, photographs held out")
+    bottom.set_xlabel("optimizer step")
+    bottom.legend(loc="lower right")
+    bottom.grid(**GRID)
+    return figure
+
+
+def comparison(run: DistillRun) -> list[list[Cell]]:
+    """Photographs held out with the true mask, the teacher's and the student's before and after, for one point."""
+    names = ("truth", "teacher", "student, before", "student, after")
+    size = run.config.teacher_size or run.image_size
+    predictors = [
+        Predictor(run.teacher, size),
+        Predictor(run.origin.to(run.teacher.device), run.image_size),
+        Predictor(run.sam, run.image_size),
+    ]
+    rows: list[list[Cell]] = []
+    for index in run.held_out:
+        if len(rows) == _ROWS:
+            break
+        found = _readable(run.dataset.source.sample(index))
+        if found is None:
+            continue
+        sample, image = found
+        largest = max(sample.annotations, key=lambda annotation: annotation.area)
+        truth, point = decode_rle(largest.rle), [largest.point]
+        masks: list[Mask] = [truth]
+        for predictor in predictors:
+            predictor.set_image(image)
+            masks.append(predictor.predict(points=point, multimask=False).masks[0, 0])
+        rows.append(
+            [
+                Cell(f"{name}: IoU {mask_iou(truth, mask):.2f}" if number else name, image, mask, point)
+                for number, (name, mask) in enumerate(zip(names, masks, strict=True))
+            ]
+        )
+    return rows
+
+
+def _readable(sample: Sample) -> tuple[Sample, RGBImage] | None:
+    try:
+        return (sample, sample.image()) if sample.annotations else None
+    except InputError:
+        return None

@@ -1,0 +1,29 @@
+"""A distillation as a process of its own, for the tests that kill it: resume_run.py DATA OUT [SETTING=VALUE …]."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from samlet.checkpoints import native
+from samlet.data.datasets import open_dataset
+from samlet.distillation import DistillConfig, run
+from samlet.training.engine import Engine
+from samlet.training.workspace import Workspace
+from tests.conftest import make_tiny
+
+if __name__ == "__main__":
+    data, out = Path(sys.argv[1]), Path(sys.argv[2])
+    settings = {name: json.loads(value) for name, value in (word.split("=") for word in sys.argv[3:])}
+    torch.set_num_threads(1)
+    base = {"image_size": 64, "steps": 12, "prompts": 8, "rounds": 2, "batch_size": 2, "checkpoint_every": 2}
+    config = DistillConfig(**{**base, **settings})
+    engine = Engine("cpu", config.precision)
+    made = run(make_tiny(0), make_tiny(1), open_dataset(data), config, workspace=Workspace(out), engine=engine)
+    if engine.is_main:
+        native.write(made.sam, out, overwrite=True, run_folder=True)
+        found = {"losses": made.log.lines, "start": made.start, "end": made.stage.validation}
+        (out.parent / f"{out.name}.json").write_text(json.dumps(found))

@@ -1,0 +1,353 @@
+"""Distillation from end to end, small."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import samlet
+from samlet.cli import main
+from samlet.data.datasets import open_dataset
+from samlet.data.masks import encode_rle
+from samlet.distillation import DistillConfig, fresh_student, run
+from samlet.distillation.layers import block_depths, layer_rates
+from samlet.distillation.objective import resampled
+from samlet.models.config import DecoderConfig
+from samlet.models.quantized import quantized
+from samlet.training.workspace import Workspace
+from tests.conftest import PHOTOS, ROOT, make_tiny, make_vit
+
+FAST = {"steps": 3, "image_size": 64, "prompts": 8, "rounds": 2, "batch_size": 2}
+RUN = [sys.executable, str(ROOT / "tests" / "distillation" / "resume_run.py")]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", RUN[1]]
+ENV = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", "OMP_NUM_THREADS": "1"}
+
+
+def write_data(folder, count=6, size=(48, 64)):
+    """Photographs with two masks each, in SA-1B's layout."""
+    folder.mkdir()
+    source = np.random.default_rng(0)
+    for i in range(count):
+        image = source.integers(0, 100, (*size, 3), np.uint8)
+        masks = [np.zeros(size, bool) for _ in range(2)]
+        masks[0][4 : 24 + i, 8:30] = masks[1][14:40, 34 : 52 + i] = True
+        for mask in masks:
+            image[mask] += source.integers(60, 150, 3).astype(np.uint8)
+        Image.fromarray(image).save(folder / f"{i}.png")
+        entries = [{"segmentation": encode_rle(mask)} for mask in masks]
+        (folder / f"{i}.json").write_text(json.dumps({"annotations": entries}))
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_data(tmp_path / "data")
+
+
+def same(a, b):
+    return all(torch.equal(value, b.state_dict()[name]) for name, value in a.state_dict().items())
+
+
+@pytest.mark.parametrize("make", [make_tiny, make_vit])
+def test_a_student_that_equals_its_teacher_stays_as_it_is(data, make):
+    made = run(make(), make(), open_dataset(data), DistillConfig(**FAST, mask=0, iou=0))
+    assert all(made.losses[name] == {"first": 0, "last": 0} for name in ("loss", "embedding", "token", "output"))
+    assert same(made.sam, make())
+
+
+def test_every_term_falls_and_the_teacher_stays(data):
+    teacher, student = make_tiny(0), make_tiny(1)
+    made = run(teacher, student, open_dataset(data), DistillConfig(**{**FAST, "steps": 60}, learning_rate=2e-3))
+    for name, ends in made.losses.items():
+        assert ends["last"] < ends["first"], name
+    assert made.stage.validation["error"] < made.start["error"]
+    assert same(teacher, make_tiny(0))
+    assert same(student, make_tiny(1))
+    assert not same(made.sam, student)
+    assert {"teacher", "encoder", "prompts", "decoder", "backward and the rest"} == made.parts.keys()
+    assert sum(made.parts.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "encoder", "decoder"),
+    [
+        ({"train": "encoder"}, True, False),
+        ({"train": "all"}, True, True),
+        ({"token": 0, "output": 0, "mask": 0, "iou": 0}, True, False),
+    ],
+)
+def test_only_what_shall_be_trained_changes(data, settings, encoder, decoder):
+    student = make_tiny(1)
+    made = samlet.distill(make_tiny(0), student, open_dataset(data), **FAST, **settings)
+    assert same(made.prompt_encoder, student.prompt_encoder)
+    assert same(made.mask_decoder, student.mask_decoder) is not decoder
+    assert same(made.image_encoder, student.image_encoder) is not encoder
+
+
+def test_the_teacher_sees_each_photograph_once(data, monkeypatch):
+    encoded = []
+    encode = samlet.Sam.encode
+    teacher = make_tiny(0)
+    marked = float(teacher.image_encoder.state_dict()[next(iter(teacher.image_encoder.state_dict()))].sum())
+
+    def count(self, images):
+        first = float(next(iter(self.image_encoder.state_dict().values())).sum())
+        encoded.extend([1] * len(images) if first == marked else [])
+        return encode(self, images)
+
+    monkeypatch.setattr(samlet.Sam, "encode", count)
+    run(teacher, make_tiny(1), open_dataset(data), DistillConfig(**{**FAST, "steps": 8}))
+    assert len(encoded) == 6
+
+
+@pytest.mark.parametrize("teacher_size", [64, 128])
+def test_a_teacher_of_another_size(data, teacher_size):
+    config = DistillConfig(**FAST, teacher_size=teacher_size)
+    made = run(make_tiny(), make_tiny(), open_dataset(data), config)
+    assert (made.losses["embedding"]["first"] > 0) == (teacher_size == 128)
+
+
+def test_resampling_keeps_places():
+    ramp = torch.linspace(0, 1, 65)[:-1].add(1 / 128).expand(1, 1, 64, 64)
+    assert torch.allclose(
+        resampled(ramp, (32, 32))[0, 0, :, 2:-2], torch.linspace(0, 1, 33)[:-1][2:-2] + 1 / 64, atol=1e-3
+    )
+    assert resampled(ramp, (64, 64)) is ramp
+
+
+def test_layer_wise_rates_fall_towards_the_photograph(small_sam):
+    depths = block_depths(small_sam)
+    blocks = small_sam.image_encoder.embedding_features()
+    assert set(depths) == {name for name, _ in small_sam.image_encoder.named_parameters()}
+    assert max(depths.values()) == len(blocks) + 1
+    rate = layer_rates(small_sam, 0.5, "student.")
+    assert rate("student.mask_decoder.iou_token.weight") == 1
+    neck = next(name for name, depth in depths.items() if depth == len(blocks) + 1)
+    assert rate(f"student.image_encoder.{neck}") == 1
+    first = next(name for name, depth in depths.items() if depth == 0)
+    assert rate(f"student.image_encoder.{first}") == 0.5 ** (len(blocks) + 1)
+    for i, block in enumerate(blocks):
+        name = next(name for name in depths if name.startswith(f"{block}."))
+        assert rate(f"student.image_encoder.{name}") == 0.5 ** (len(blocks) - i)
+
+
+def test_a_student_of_its_own_initialisation():
+    teacher = samlet.load("mobile_sam")
+    a, b = fresh_student(teacher, 1), fresh_student(teacher, 1)
+    assert same(a, b)
+    assert not same(a.image_encoder, fresh_student(teacher, 2).image_encoder)
+    assert same(a.mask_decoder, teacher.mask_decoder)
+    assert a.config.encoder == teacher.config.encoder
+
+
+def test_killed_and_continued_is_as_if_nothing_had_been(tmp_path):
+    data = write_data(tmp_path / "data")
+    subprocess.run([*RUN, str(data), str(tmp_path / "whole")], check=True, env=ENV, cwd=ROOT, capture_output=True)
+    process = subprocess.Popen([*RUN, str(data), str(tmp_path / "cut")], env=ENV, cwd=ROOT, stderr=subprocess.DEVNULL)
+    mark, deadline = tmp_path / "cut/run/checkpoints/distillation/step-0000006.json", time.monotonic() + 120
+    while not mark.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    subprocess.run([*RUN, str(data), str(tmp_path / "cut")], check=True, env=ENV, cwd=ROOT, capture_output=True)
+    assert same(samlet.load(tmp_path / "cut"), samlet.load(tmp_path / "whole"))
+    whole, cut = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("whole", "cut"))
+    assert [line["loss"] for line in whole["losses"]] == [line["loss"] for line in cut["losses"]]
+    assert whole["start"] == cut["start"]
+
+
+def test_two_processes_reach_the_losses_of_one(tmp_path):
+    data = write_data(tmp_path / "data")
+    for name, launcher in (("one", RUN), ("two", TORCHRUN)):
+        subprocess.run([*launcher, str(data), str(tmp_path / name)], check=True, env=ENV, cwd=ROOT, capture_output=True)
+    one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
+    for a, b in zip(one["losses"], two["losses"], strict=True):
+        for name in ("loss", "embedding", "token", "output", "mask", "iou"):
+            assert a[name] == pytest.approx(b[name], rel=5e-3), name
+    assert one["end"]["point"] == pytest.approx(two["end"]["point"], abs=5e-3)
+
+
+def test_labels_of_the_teacher_and_a_labelled_run_are_one_code(tmp_path):
+    """A run on photographs without masks is the run on what `samlet label` writes for them."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for path in sorted(PHOTOS.glob("*.jpg"))[:3]:
+        Image.open(path).resize((160, 120)).save(photos / path.name)
+    common = ["--teacher", "mobile_sam", "--student", "mobile_sam", "--steps", "2", "--image-size", "128"]
+    common += ["--prompts", "4", "--rounds", "1", "--batch-size", "2", "--threads", "1", "--json"]
+    thresholds = ["--pred-iou-thresh", "0.5", "--stability-score-thresh", "0.6"]
+    assert main(["distill", *common, *thresholds, "--data", str(photos), "--out", str(tmp_path / "free")]) == 0
+    assert (tmp_path / "free-labels").is_dir()
+    label = ["label", "--teacher", "mobile_sam", "--images", str(photos), "--out", str(tmp_path / "labels")]
+    assert main([*label, *thresholds, "--threads", "1"]) == 0
+    data = ["--data", str(tmp_path / "labels"), "--images", str(photos)]
+    assert main(["distill", *common, *data, "--out", str(tmp_path / "labelled")]) == 0
+    assert same(samlet.load(tmp_path / "free"), samlet.load(tmp_path / "labelled"))
+
+
+def test_the_command(data, tmp_path, capsys):
+    samlet.save(make_tiny(0), tmp_path / "teacher")
+    samlet.save(make_vit(1), tmp_path / "student")
+    arguments = ["distill", "--teacher", str(tmp_path / "teacher"), "--student", str(tmp_path / "student")]
+    arguments += ["--data", str(data), "--image-size", "64", "--prompts", "8", "--out", str(tmp_path / "out")]
+    (data / "broken.png").write_bytes(b"no picture")
+    (data / "broken.json").write_text((data / "0.json").read_text())
+    assert main([*arguments, "--steps", "4", "--rounds", "1", "--json"]) == 0
+    out, err = capsys.readouterr()
+    content = json.loads(out)
+    assert {"losses", "steps", "seconds", "images_per_second"} <= content.keys()
+    assert content["losses"].keys() == {"loss", "embedding", "token", "output", "mask", "iou"}
+    assert content["losses"]["loss"].keys() == {"first", "last"}
+    assert "broken.png" in err
+    for name in ("report.md", "comparison.png", "losses.png", "provenance.json", "run/log.jsonl"):
+        assert (tmp_path / "out" / name).is_file(), name
+    assert Image.open(tmp_path / "out/comparison.png").width == 1600
+    parents = json.loads((tmp_path / "out/provenance.json").read_text())["parents"]
+    assert [parent["role"] for parent in parents] == ["student", "teacher"]
+    assert samlet.load(tmp_path / "out").config == make_vit(1).config
+    assert not (tmp_path / "out/run/teacher").exists()
+    assert main([*arguments, "--steps", "4"]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_slim_then_distill_is_two_commands_in_one(data, tmp_path, capsys):
+    samlet.save(make_tiny(0), tmp_path / "teacher")
+    common = ["--teacher", str(tmp_path / "teacher"), "--image-size", "64", "--threads", "1"]
+    slim = ["slim", *common, "--images", str(data), "--steps", "2", "--scoring-images", "1", "--recovery-images", "2"]
+    distill = ["--steps", "2", "--prompts", "4", "--rounds", "1"]
+    assert main([*slim, "--out", str(tmp_path / "a-slimmed")]) == 0
+    last = ["distill", *common, *distill, "--data", str(data), "--student", str(tmp_path / "a-slimmed")]
+    assert main([*last, "--out", str(tmp_path / "a")]) == 0
+    capsys.readouterr()
+    then = [*slim, "--out", str(tmp_path / "b"), "--then", f"distill {' '.join(distill)}", "--json"]
+    assert main(then) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["steps"] == 2
+    assert content["distill"]["steps"] == 2
+    for name in ("a", "a-slimmed"):
+        assert same(samlet.load(tmp_path / name), samlet.load(tmp_path / name.replace("a", "b", 1))), name
+    assert main([*slim, "--out", str(tmp_path / "c"), "--then", "quantize"]) == 2
+    assert "expected distill" in capsys.readouterr().err
+    assert main([*slim, "--out", str(tmp_path / "c"), "--then", "distill --student x"]) == 2
+    assert "leave it out" in capsys.readouterr().err
+    assert not (tmp_path / "c-slimmed").exists()
+
+
+def test_masks_of_another_size_and_json_without_image_are_passed_over(tmp_path):
+    data = write_data(tmp_path / "more", 12)
+    mask = np.ones((10, 10), bool)
+    (data / "0.json").write_text(json.dumps({"annotations": [{"segmentation": encode_rle(mask)}]}))
+    (data / "nowhere.json").write_text((data / "1.json").read_text())
+    (data / "2.json").write_text(json.dumps({"annotations": [{"segmentation": encode_rle(np.zeros((48, 64), bool))}]}))
+    (data / "3.json").unlink()
+    assert (open_dataset(data).without_masks, open_dataset(data).without_image) == (1, 1)
+    made = run(make_tiny(0), make_tiny(1), open_dataset(data), DistillConfig(**{**FAST, "steps": 6}))
+    told = " ".join(made.skipped.values())
+    assert "expected them to agree" in told
+    assert "2.png has no masks" in told
+    assert made.trained_on + len(made.held_out) == 11
+
+
+@pytest.mark.parametrize("kind", ["full", "pixel", "outside"])
+def test_odd_masks_train(data, kind):
+    entry = {
+        "full": {"segmentation": encode_rle(np.ones((48, 64), bool))},
+        "pixel": {"segmentation": encode_rle(np.eye(48, 64, dtype=bool) & (np.arange(64) == 7))},
+        "outside": {"segmentation": [[60, 40, 90, 40, 90, 70, 60, 70]]},
+    }[kind]
+    for path in data.glob("*.json"):
+        content = {"image": {"height": 48, "width": 64}, "annotations": [{**entry, "point_coords": [[300, 300]]}]}
+        if kind == "outside":
+            content = coco(data, entry)
+            break
+        path.write_text(json.dumps(content))
+    dataset = open_dataset(data)
+    if kind == "outside":
+        (data.parent / "coco.json").write_text(json.dumps(content))
+        dataset = open_dataset(data.parent / "coco.json", data)
+    made = run(make_tiny(0), make_tiny(1), dataset, DistillConfig(**FAST))
+    assert all(np.isfinite(list(ends.values())).all() for ends in made.losses.values())
+
+
+def coco(data, entry):
+    """All photographs with one polygon that reaches outside."""
+    images = [
+        {"id": i, "file_name": path.name, "height": 48, "width": 64}
+        for i, path in enumerate(sorted(data.glob("*.png")))
+    ]
+    known = {"category_id": 1, "iscrowd": 0, "area": 80, "bbox": [60, 40, 4, 8], **entry}
+    annotations = [{"id": i + 1, "image_id": i, **known} for i in range(len(images))]
+    return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "a"}]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"steps": 1, "epochs": 1}, "give one of them"),
+        ({"rounds": -1}, "rounds is -1"),
+        ({"boxes": 1.5}, "share from 0 to 1"),
+        ({"layer_decay": 1.2}, "at most 1"),
+        ({"embedding": -1}, "weight of embedding"),
+        ({"train": "decoder"}, "expected one of all, encoder"),
+        ({"clicks": "none"}, "expected one of accumulate, replace"),
+        ({"prompts": 2, "batch_size": 4}, "at least one for each"),
+        (dict.fromkeys(("embedding", "token", "output", "mask", "iou"), 0), "at least one term"),
+        ({"cache": "x", "augment": True}, "leave one of the two out"),
+    ],
+)
+def test_settings_that_cannot_work(settings, said):
+    with pytest.raises(samlet.InputError, match=said):
+        DistillConfig(**settings)
+
+
+def test_models_and_data_that_do_not_fit_are_refused_before_anything_is_written(data, tmp_path, photo_folder):
+    teacher, out = make_tiny(0), Workspace(tmp_path / "out")
+
+    def refused(said, student=None, dataset=None, **settings):
+        with pytest.raises(samlet.InputError, match=said):
+            run(
+                teacher,
+                student or make_tiny(1),
+                dataset or open_dataset(data),
+                DistillConfig(**{**FAST, **settings}),
+                workspace=out,
+            )
+
+    narrow = make_vit().config
+    encoder = type(narrow.encoder)(**{**vars(narrow.encoder), "out_channels": 128})
+    decoder = DecoderConfig(**{**vars(narrow.decoder), "num_heads": 4})
+    refused("channels of the embedding: 128", samlet.Sam(samlet.SamConfig(encoder=encoder, decoder=decoder)))
+    refused("samlet label", dataset=open_dataset(photo_folder))
+    refused("at least 2", dataset=open_dataset(data).head(1))
+    refused("multiple of", image_size=70)
+    broken = make_tiny(1)
+    with torch.no_grad():
+        next(broken.image_encoder.parameters()).fill_(float("nan"))
+    refused("holds NaN", broken)
+    small = make_tiny(1)
+    small.mask_decoder.iou_prediction_head.layers[0] = quantized(small.mask_decoder.iou_prediction_head.layers[0], None)
+    refused("distil first", small)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(samlet.InputError, match="'step'"):
+        samlet.distill(teacher, make_tiny(1), open_dataset(data), step=3)
+
+
+def test_augmented_runs_train(data):
+    made = run(make_tiny(0), make_tiny(1), open_dataset(data), DistillConfig(**FAST, augment=True))
+    assert np.isfinite(made.losses["loss"]["last"])
+
+
+def test_bfloat16_trains(data):
+    made = run(make_tiny(0), make_tiny(1), open_dataset(data), DistillConfig(**FAST, precision="bf16"))
+    assert np.isfinite(made.losses["loss"]["last"])

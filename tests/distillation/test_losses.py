@@ -1,0 +1,124 @@
+"""Every term against a slow version of itself."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from samlet.distillation import losses
+from samlet.training.mask_losses import dice_loss, focal_loss, mask_iou, mask_loss
+
+RNG = np.random.default_rng(0)
+
+
+def iou(a, b):
+    either = sum(1 for x, y in zip(a.flat, b.flat, strict=True) if x or y)
+    both = sum(1 for x, y in zip(a.flat, b.flat, strict=True) if x and y)
+    return both / either if either else 1.0
+
+
+def random_masks(prompts=3, outputs=4, size=(5, 6)):
+    student, teacher = (torch.from_numpy(RNG.normal(0, 4, (prompts, outputs, *size))).float() for _ in range(2))
+    truth = torch.from_numpy(RNG.random((prompts, *size)) < RNG.random((prompts, 1, 1)))
+    return student, teacher, truth
+
+
+def test_the_distance_is_the_mean_absolute_difference():
+    a, b = (torch.from_numpy(RNG.normal(0, 2, (2, 3, 4))).float() for _ in range(2))
+    expected = sum(abs(x - y) for x, y in zip(a.flatten().tolist(), b.flatten().tolist(), strict=True)) / 24
+    assert float(losses.distance(a, b)) == pytest.approx(expected, abs=2e-4)
+
+
+@pytest.mark.parametrize(("teacher", "student"), [(0.9, 0.3), (0.3, 0.9), (0.5, 0.5), (0.7, 0.0), (0.0, 0.0), (1, 1)])
+def test_hardness_is_equation_6(teacher, student):
+    ratio = teacher / (student + 1e-6) - 1
+    expected = 1 / (1 + math.exp(-ratio)) if ratio < 700 else 1.0
+    assert float(losses.hardness(torch.tensor(float(teacher)), torch.tensor(float(student)))) == pytest.approx(expected)
+
+
+def test_harder_masks_weigh_more():
+    student = torch.tensor([0.9, 0.6, 0.3, 0.1])
+    weights = losses.hardness(torch.full((4,), 0.8), student)
+    assert torch.all(weights[1:] > weights[:-1])
+
+
+@pytest.mark.parametrize("hard_masks", [True, False])
+def test_the_output_distance_against_a_loop(hard_masks):
+    student, teacher, truth = random_masks()
+    total = 0.0
+    for p in range(3):
+        for m in range(4):
+            apart = float((student[p, m] - teacher[p, m]).abs().sum()) / 30
+            ious = [iou((x[p, m] > 0.5).numpy(), truth[p].numpy()) for x in (teacher, student)]
+            weight = 1 / (1 + math.exp(-min(ious[0] / (ious[1] + 1e-6) - 1, 700))) if hard_masks else 1
+            total += weight * apart
+    found = losses.output_distance(student, teacher, truth, 0.5, hard_masks)
+    assert float(found) == pytest.approx(total / 12, abs=3e-4)
+
+
+def test_focal_and_dice_against_loops():
+    logits, shares = RNG.normal(0, 3, (2, 4, 5)), RNG.random((2, 4, 5))
+    found = focal_loss(torch.from_numpy(logits), torch.from_numpy(shares))
+    dice = dice_loss(torch.from_numpy(logits), torch.from_numpy(shares))
+    for i in range(2):
+        focal, overlap, predicted, true = 0.0, 0.0, 0.0, 0.0
+        for x, t in zip(logits[i].flat, shares[i].flat, strict=True):
+            p = 1 / (1 + math.exp(-x))
+            entropy = -(t * math.log(p) + (1 - t) * math.log(1 - p))
+            focal += (0.25 * t + 0.75 * (1 - t)) * (p * (1 - t) + (1 - p) * t) ** 2 * entropy / 20
+            overlap, predicted, true = overlap + p * t, predicted + p, true + t
+        assert float(found[i]) == pytest.approx(focal)
+        assert float(dice[i]) == pytest.approx(1 - (2 * overlap + 1) / (predicted + true + 1))
+
+
+def test_only_the_best_of_the_multimask_outputs_is_held_to_the_truth():
+    logits = torch.full((1, 4, 4, 4), -8.0)
+    shares = torch.zeros(1, 4, 4)
+    shares[0, :2] = 1
+    logits[0, 2, :2] = 8.0  # the one good mask
+    logits.requires_grad_(True)
+    loss = losses.truth_loss(logits, shares)
+    loss.backward()
+    assert [bool(g.abs().sum() > 0) for g in logits.grad[0]] == [True, False, True, False]
+    each = [float(mask_loss(logits[0, m].detach(), shares[0])) for m in range(4)]
+    assert loss.item() == pytest.approx(0.5 * each[0] + 0.5 * min(each[1:]))
+
+
+def test_the_iou_loss_against_a_loop():
+    student, _, truth = random_masks()
+    predicted = torch.from_numpy(RNG.random((3, 4))).float()
+    expected = np.mean(
+        [
+            abs(float(predicted[p, m]) - iou((student[p, m] > 0).numpy(), truth[p].numpy()))
+            for p in range(3)
+            for m in range(4)
+        ]
+    )
+    assert float(losses.iou_loss(predicted, student, truth, 0.0)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_empty_full_and_one_pixel_masks_give_numbers():
+    student, teacher, truth = random_masks()
+    truth[0], truth[1] = False, True
+    truth[2] = False
+    truth[2, 1, 1] = True
+    student[0] = -3.0
+    assert float(mask_iou(student[0, 0] > 0, truth[0])) == 1
+    student.requires_grad_(True)
+    total = losses.output_distance(student, teacher, truth, 0.0) + losses.truth_loss(student, truth.float())
+    total += losses.iou_loss(torch.rand(3, 4), student, truth, 0.0)
+    total.backward()
+    assert bool(torch.isfinite(total))
+    assert bool(torch.isfinite(student.grad).all())
+
+
+def test_an_equal_student_has_no_loss_and_no_gradient():
+    _, teacher, truth = random_masks()
+    student = (teacher + 1e-6).requires_grad_(True)  # rounding
+    loss = losses.output_distance(student, teacher, truth, 0.0) + losses.distance(student, teacher)
+    loss.backward()
+    assert float(loss) == 0
+    assert float(student.grad.abs().max()) == 0
