@@ -303,7 +303,7 @@ def coco(data, entry):
         ({"clicks": "none"}, "expected one of accumulate, replace"),
         ({"prompts": 2, "batch_size": 4}, "at least one for each"),
         (dict.fromkeys(("embedding", "token", "output", "mask", "iou"), 0), "at least one term"),
-        ({"cache": "x", "augment": True}, "leave one of the two out"),
+        ({"cache": "x", "augment": True}, "leave the cache out"),
     ],
 )
 def test_settings_that_cannot_work(settings, said):

@@ -30,7 +30,7 @@ from samlet.training.batches import hold_out
 from samlet.training.embeddings import EmbeddingCache
 from samlet.training.engine import Engine
 from samlet.training.log import RunLog
-from samlet.training.loop import LoopConfig, Stage, StageResult, train
+from samlet.training.loop import Stage, StageResult, train
 from samlet.training.reproducible import reproducible
 from samlet.training.workspace import Workspace
 
@@ -162,17 +162,7 @@ def run(
             objective,
             _step_loss,
             examples,
-            LoopConfig(
-                steps=steps,
-                learning_rate=config.learning_rate,
-                batch_size=config.batch_size,
-                micro_batch=config.micro_batch,
-                schedule=config.schedule,
-                patience=config.patience,
-                clip=config.clip,
-                validate_every=config.epoch_steps(len(trained_on)),
-                checkpoint_every=config.checkpoint_every,
-            ),
+            config.loop(steps, len(trained_on)),
             Stage(
                 name=STAGE,
                 checkpoints=workspace.checkpoints(STAGE) if workspace is not None else None,

@@ -31,7 +31,7 @@ from samlet.training.batches import Photograph, Photographs, hold_out
 from samlet.training.embeddings import EmbeddingCache
 from samlet.training.engine import Engine
 from samlet.training.log import RunLog
-from samlet.training.loop import LoopConfig, Stage, StageResult, train
+from samlet.training.loop import Stage, StageResult, train
 from samlet.training.reproducible import reproducible
 from samlet.training.workspace import Workspace
 
@@ -170,17 +170,7 @@ class _Run:
             objective,
             loss,
             self.photographs,
-            LoopConfig(
-                steps=plan.steps,
-                learning_rate=config.learning_rate,
-                batch_size=config.batch_size,
-                micro_batch=config.micro_batch,
-                schedule=config.schedule,
-                patience=config.patience,
-                clip=config.clip,
-                validate_every=config.epoch_steps(len(self.photographs.paths)),
-                checkpoint_every=config.checkpoint_every,
-            ),
+            config.loop(plan.steps, len(self.photographs.paths)),
             Stage(
                 name=plan.name,
                 first_step=plan.first_step,

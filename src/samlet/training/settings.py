@@ -1,0 +1,111 @@
+"""Settings that every kind of training has."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from samlet.errors import InputError
+from samlet.training.engine import PRECISIONS, PrecisionName
+from samlet.training.loop import SCHEDULES, LoopConfig, ScheduleName
+
+_MOST_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """What the training loop is told, whatever is trained.
+
+    Attributes:
+        steps: optimizer steps in all; None to go by `epochs`.
+        epochs: passes over the photographs; a number of the method's own if `steps` is None too.
+        image_size: side of the encoder's input while training, pixels; the model's own if None.
+        seed: of everything that is drawn.
+        learning_rate: of Adam, at its peak.
+        schedule: what the learning rate does, see `training.loop.SCHEDULES`.
+        patience: epochs without gain before a plateau halves it.
+        batch_size: photographs whose gradients make one step.
+        micro_batch: photographs computed at once.
+        clip: largest norm of the gradient.
+        augment: change photographs at random.
+        cache: folder for the teacher's embeddings; needs `augment` off.
+        precision: see `training.engine.PRECISIONS`.
+        checkpoint_every: steps between checkpoints; None for one a minute.
+    """
+
+    steps: int | None = None
+    epochs: int | None = None
+    image_size: int | None = None
+    seed: int = 0
+    learning_rate: float = 1e-4
+    schedule: ScheduleName = "cosine"
+    patience: int = 4
+    batch_size: int = 4
+    micro_batch: int = 1
+    clip: float = 1.0
+    augment: bool = False
+    cache: Path | None = None
+    precision: PrecisionName = "fp32"
+    checkpoint_every: int | None = None
+
+    def check(self, least: Mapping[str, int], choices: Mapping[str, Any], positive: tuple[str, ...] = ()) -> None:
+        """Refuse what cannot work: of the settings here and of some more.
+
+        Args:
+            least: smallest values.
+            choices: known values.
+            positive: names of positive numbers.
+
+        Raises:
+            InputError: the first thing that is wrong.
+        """
+        if self.steps is not None and self.epochs is not None:
+            raise InputError(f"steps {self.steps} and epochs {self.epochs} were both given; give one of them")
+        ours = dict.fromkeys(("steps", "epochs", "batch_size", "micro_batch", "patience", "checkpoint_every"), 1)
+        for name, smallest in {**ours, **least}.items():
+            value = getattr(self, name)
+            if value is not None and value < smallest:
+                raise InputError(f"{name} is {value}; expected at least {smallest}")
+        for name, known in {"schedule": SCHEDULES, "precision": PRECISIONS, **choices}.items():
+            if getattr(self, name) not in known:
+                raise InputError(f"{name} {getattr(self, name)!r} is unknown; expected one of {', '.join(known)}")
+        if not 0 <= self.seed <= _MOST_SEED:
+            raise InputError(f"seed is {self.seed}; expected a whole number from 0 to {_MOST_SEED}")
+        for name in ("learning_rate", "clip", *positive):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise InputError(f"{name.replace('_', ' ')} is {value:g}; expected a positive number such as 0.001")
+        if self.cache is not None and self.augment:
+            raise InputError(
+                f"cache {self.cache} keeps the embeddings of photographs as they are, and augmenting changes them at "
+                "random; turn that off or leave the cache out"
+            )
+
+    def epoch_steps(self, images: int) -> int:
+        """Optimizer steps of one pass over so many training photographs."""
+        return max(1, round(images / self.batch_size))
+
+    def loop(self, steps: int, images: int) -> LoopConfig:
+        """Settings of a stage of so many steps, validated after each pass over so many photographs."""
+        return LoopConfig(
+            steps=steps,
+            learning_rate=self.learning_rate,
+            batch_size=self.batch_size,
+            micro_batch=self.micro_batch,
+            schedule=self.schedule,
+            patience=self.patience,
+            clip=self.clip,
+            validate_every=self.epoch_steps(images),
+            checkpoint_every=self.checkpoint_every,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, without what does not change the result."""
+        values = dataclasses.asdict(self)
+        for name in ("cache", "checkpoint_every"):
+            del values[name]
+        return values
