@@ -124,19 +124,28 @@ def slimmed(ratio: float, steps: int, options: argparse.Namespace) -> Any:
 
 
 def dataset(labels: str, options: argparse.Namespace) -> Dataset:
-    """Photographs with masks: those at hand, or the teacher's own of the same photographs."""
-    known = open_dataset(options.masks, options.photographs).shuffled(0).head(options.photographs_used)
-    if labels == "masks":
-        return known
+    """As many photographs of each source, with its masks, or with the teacher's own."""
     chosen = options.models / "photographs"
-    chosen.mkdir(parents=True, exist_ok=True)
-    for sample in known:
-        link = chosen / sample.path.name
-        if not link.exists():
-            link.symlink_to(sample.path.resolve())
+    if not chosen.is_dir():
+        gather(chosen, options)
+    if labels == "masks":
+        return open_dataset(options.models / "masks", chosen)
     folder = options.models / "labels"
     label(teacher(options.teacher), chosen, folder, image_size=options.label_size, workers=options.threads)
     return open_dataset(folder, chosen)
+
+
+def gather(chosen: Path, options: argparse.Namespace) -> None:
+    """Links to the photographs, and to their masks beside them."""
+    masks = options.models / "masks"
+    for folder in (chosen, masks):
+        folder.mkdir(parents=True, exist_ok=True)
+    share = options.photographs_used // len(options.masks)
+    for source in options.masks:
+        beside = any(source.glob("*.jpg"))
+        for sample in open_dataset(source, None if beside else options.photographs).shuffled(0).head(share):
+            (chosen / sample.path.name).symlink_to(sample.path.resolve())
+            (masks / f"{sample.path.stem}.json").symlink_to((source / f"{sample.path.stem}.json").resolve())
 
 
 def one_row(row: Row, options: argparse.Namespace) -> dict[str, Any]:
@@ -169,10 +178,20 @@ def one_row(row: Row, options: argparse.Namespace) -> dict[str, Any]:
         "name": name,
         "student": begin_with,
         "settings": settings,
-        "miou": {"start": slimming_tables.miou(before, options), "end": slimming_tables.miou(made, options)},
+        "miou": {"start": measured(begin_with, before, options), "end": slimming_tables.miou(made, options)},
         **found,
         "seconds": time.perf_counter() - start,
     }
+
+
+_MEASURED: dict[str, dict[str, Any]] = {}
+
+
+def measured(name: str, sam: samlet.Sam, options: argparse.Namespace) -> dict[str, Any]:
+    """mIoU of a student before it is trained, once."""
+    if name not in _MEASURED:
+        _MEASURED[name] = slimming_tables.miou(sam, options)
+    return _MEASURED[name]
 
 
 def table(name: str, options: argparse.Namespace) -> None:
@@ -191,8 +210,9 @@ def table(name: str, options: argparse.Namespace) -> None:
         )
     }
     protocol = (
-        f"teacher {options.teacher}; {options.photographs_used} photographs of {options.photographs.name} (24 of them "
-        f"held out), masks of {options.masks.name} or, `teacher`, its own at {options.label_size or 'its own'} px; "
+        f"teacher {options.teacher}; {options.photographs_used} photographs (24 of them held out), as many from each of "
+        f"{' and '.join(f'{path.parent.name}/{path.name}' for path in options.masks)}, with the masks there or, without "
+        f"labels, the teacher's at {options.label_size or 1024} px; "
         f"{options.steps} steps of 4 photographs and {options.prompts} prompts at {options.image_size} px, "
         f"{options.precision}, learning rate {options.learning_rate:g}; mIoU: single mask, input {options.image_size}, "
         f"first {options.limit or 'all'} photographs of each set; seed 0"
@@ -222,18 +242,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", nargs="+", choices=TABLES)
     parser.add_argument("--teacher", default="mobile_sam")
-    parser.add_argument("--photographs", type=Path, default=photos)
-    parser.add_argument("--masks", type=Path, default=data / "photos1000_masks")
-    parser.add_argument("--photographs-used", type=int, default=264)
+    parser.add_argument(
+        "--photographs", type=Path, default=photos, help="to slim with, and where masks have none beside them"
+    )
+    parser.add_argument(
+        "--masks", type=Path, nargs="+", default=[data / "bsds500" / "train", data / "photos1000_masks"]
+    )
+    parser.add_argument("--photographs-used", type=int, default=200)
     parser.add_argument("--label-size", type=int, help="side of the teacher's input when it labels")
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--image-size", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--image-size", type=int, default=512)
     parser.add_argument("--prompts", type=int, default=16)
     parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--scoring-images", type=int, default=16)
     parser.add_argument("--recovery-images", type=int, default=64)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
-    parser.add_argument("--limit", type=int, default=50, help="photographs with human masks of each set; 0 for all")
+    parser.add_argument("--limit", type=int, default=40, help="photographs with human masks of each set; 0 for all")
     parser.add_argument("--micro-batch", type=int, default=4, help="photographs computed at once")
     parser.add_argument("--only", action="append", metavar="NAME", help="only the rows of that name")
     parser.add_argument("--rows", type=int, help="only the first so many rows")
