@@ -210,9 +210,9 @@ def table(name: str, options: argparse.Namespace) -> None:
         )
     }
     protocol = (
-        f"teacher {options.teacher}; {options.photographs_used} photographs (24 of them held out), as many from each of "
-        f"{' and '.join(f'{path.parent.name}/{path.name}' for path in options.masks)}, with the masks there or, without "
-        f"labels, the teacher's at {options.label_size or 1024} px; "
+        f"teacher {options.teacher}; {options.photographs_used} photographs (24 of them held out), as many from each "
+        f"of {' and '.join(f'{path.parent.name}/{path.name}' for path in options.masks)}, with the masks there or, "
+        f"without labels, the teacher's at {options.label_size or 1024} px; "
         f"{options.steps} steps of 4 photographs and {options.prompts} prompts at {options.image_size} px, "
         f"{options.precision}, learning rate {options.learning_rate:g}; mIoU: single mask, input {options.image_size}, "
         f"first {options.limit or 'all'} photographs of each set; seed 0"
