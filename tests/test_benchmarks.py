@@ -66,12 +66,13 @@ def test_models_are_compared(tmp_path):
 
 @pytest.mark.usefixtures("shared")
 def test_distillation_tables_run_and_continue(tmp_path):
-    small = ["--steps", "2", "--image-size", "64", "--limit", "1", "--photographs-used", "6", "--label-size", "128"]
+    small = ["--steps", "2", "--image-size", "64", "--limit", "1", "--photographs-used", "10", "--label-size", "256"]
     small += ["--scoring-images", "1", "--recovery-images", "2", "--prompts", "4", "--threads", "2"]
     small += ["--out", str(tmp_path), "--models", str(tmp_path / "models")]
     script = str(ROOT / "benchmarks" / "distillation.py")
-    for table, rows in (("ablation", 7), ("recovery", 3), ("ablation", 8)):  # 7 is the first without labels
-        command = [sys.executable, script, table, *small, "--rows", str(rows)]
+    names = [["+ token"], ["both, 0.5"], ["+ token", "embedding"]]  # the first with masks and without labels
+    for table, only, rows in zip(("ablation", "recovery", "ablation"), names, (2, 1, 3), strict=True):
+        command = [sys.executable, script, table, *small, *(word for name in only for word in ("--only", name))]
         subprocess.run(command, check=True, env=dict(os.environ), capture_output=True, timeout=400)
         content = json.loads((tmp_path / f"distillation_{table}.json").read_text())
         assert len(content["rows"]) == rows
