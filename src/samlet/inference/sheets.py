@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from samlet.checkpoints.writing import new_file
 from samlet.data.images import RGBImage
@@ -55,6 +55,6 @@ def _row(cells: Sequence[Cell], font: Any) -> Image.Image:
     for column, cell in enumerate(cells):
         draw.text((column * _CELL + 6, 4), cell.caption, fill="black", font=font)
         picture = draw_prompts(draw_masks(cell.image, [cell.mask]), cell.points)
-        picture.thumbnail((_CELL - 4, height - 4), Image.Resampling.LANCZOS)
+        picture = ImageOps.contain(picture, (_CELL - 4, height - 4), Image.Resampling.LANCZOS)
         row.paste(picture, (column * _CELL + 2, _CAPTION))
     return row
