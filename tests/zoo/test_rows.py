@@ -73,5 +73,6 @@ def test_a_licence_that_forbids_selling_is_shown_before_anything_is_fetched(monk
 
 def test_a_graph_where_a_model_is_wanted(tmp_path):
     (tmp_path / "FastSAM-s.onnx").write_bytes(b"x")
-    with pytest.raises(samlet.InputError, match=r"ONNX graph.*samlet evaluate"):
-        samlet.load(tmp_path / "FastSAM-s.onnx")
+    for path in (tmp_path / "FastSAM-s.onnx", tmp_path):
+        with pytest.raises(samlet.InputError, match=r"ONNX graph.*evaluate"):
+            samlet.load(path)

@@ -60,9 +60,10 @@ def load(model: str | Path) -> Sam:
         SamletError: a download failed.
     """
     path = locate(model)
-    if path.suffix == ".onnx":
+    graphs = path.is_dir() and not (path / "config.json").exists() and any(path.glob("*.onnx"))
+    if path.suffix == ".onnx" or graphs:
         raise InputError(
-            f"{path} is an ONNX graph, such as FastSAM's, which `samlet evaluate` and `samlet compare` run; expected a "
-            "model folder or a checkpoint here"
+            f"{path} is an ONNX graph, as of FastSAM or SAM 2, which `samlet label`, `evaluate` and `compare` run; "
+            "expected a model folder or a checkpoint here"
         )
     return load_checkpoint(path)
