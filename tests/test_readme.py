@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+
+import pytest
 
 from samlet.cli.parsers import build_parser
 from tests.conftest import ROOT
@@ -27,16 +30,22 @@ def test_the_python_example_runs(tmp_path):
     assert (tmp_path / "small" / "config.json").is_file()
 
 
-def test_every_command_in_the_readme_parses():
-    commands = [
-        line.split("#")[0].split()[1:]
-        for block in blocks("bash")
-        for line in block.replace("\\\n", " ").splitlines()
-        if line.startswith("samlet ")
-    ]
-    assert len(commands) >= 5
-    for arguments in commands:
-        build_parser().parse_args(arguments)
+def commands(text: str) -> list[list[str]]:
+    """The `samlet` commands in a document's bash blocks, as lists of words."""
+    lines = "\n".join(re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)).replace("\\\n", " ").splitlines()
+    found = [shlex.split(line, comments=True) for line in lines if line.startswith("samlet ")]
+    return [words[1:] for words in found]
+
+
+@pytest.mark.parametrize("document", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+def test_every_command_parses(document):
+    found = commands((ROOT / document).read_text(encoding="utf-8"))
+    assert found
+    for words in found:
+        options = build_parser().parse_args(words)
+        if getattr(options, "then", None):
+            given = ["--teacher", "m", "--student", "m", "--data", "d", "--out", "o"]
+            build_parser().parse_args([*shlex.split(options.then), *given])
 
 
 def test_files_that_the_readme_links_exist():

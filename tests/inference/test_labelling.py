@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 
 import numpy as np
@@ -13,7 +12,6 @@ from PIL import Image
 
 import samlet
 from samlet.cli import main
-from samlet.cli.parsers import build_parser
 from samlet.data.datasets import open_dataset
 from samlet.data.images import read_image
 from samlet.data.masks import decode_rle, encode_rle, rle_area
@@ -27,7 +25,7 @@ from samlet.inference.results import Sa1bFiles
 from samlet.inference.sam2_onnx import Sam2Onnx
 from samlet.inference.sam_segmenter import SamSegmenter
 from samlet.inference.workers import segment_many
-from tests.conftest import PHOTOS, ROOT, make_tiny
+from tests.conftest import PHOTOS, make_tiny
 from tests.inference.test_fast_sam import random_outputs, save_network
 from tests.inference.test_sam2_onnx import save_pair
 
@@ -407,12 +405,3 @@ def test_the_command_has_help_worth_reading(capsys):
     text = capsys.readouterr().out
     for part in ("ID.json", "continues", "corrected", "SAM 2", "--min-area"):
         assert part in text
-
-
-def test_every_command_in_the_guide_parses():
-    text = (ROOT / "docs" / "labelling.md").read_text(encoding="utf-8")
-    lines = "\n".join(re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)).replace("\\\n", " ").splitlines()
-    commands = [line.split("#")[0].split()[1:] for line in lines if line.startswith("samlet ")]
-    assert sum(command[0] == "label" for command in commands) >= 2
-    for arguments in commands:
-        build_parser().parse_args(arguments)
