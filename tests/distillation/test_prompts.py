@@ -139,19 +139,57 @@ def test_hard_prompts_ask_where_the_student_is_wrong(tmp_path):
     example = one_example(tmp_path, [mask], (64, 64), prompts=1)
     wrong = example.masks.copy()
     wrong[0, 2, 2] = False  # the one error: missed
-    rng = np.random.default_rng(0)
-    (missed,) = hard_prompts(example, lambda _: wrong, 1, 0.0, 0.0, "accumulate", rng)
+    asked = Asked(example)
+    missed = asked(wrong, 1, 0.0, "accumulate")
     assert missed.points[0, 1].tolist() == [10, 10]
     assert missed.labels[0].tolist() == [FOREGROUND, FOREGROUND]
     spilt = example.masks.copy()
     spilt[0, 15, 15] = True
-    (surplus,) = hard_prompts(example, lambda _: spilt, 2, 1.0, 0.0, "accumulate", rng)
+    surplus = asked(spilt, 2, 1.0, "accumulate")
     assert surplus.points[0].tolist() == [[62, 62], [62, 62]]
     assert surplus.labels[0].tolist() == [BACKGROUND, BACKGROUND]
-    (right,) = hard_prompts(example, lambda _: example.masks, 1, 0.0, 0.0, "accumulate", rng)
+    right = asked(example.masks, 1, 0.0, "accumulate")
     assert right.labels[0].tolist() == [FOREGROUND, PADDING]
-    (replaced,) = hard_prompts(example, lambda _: wrong, 3, 0.0, 0.0, "replace", rng)
+    replaced = asked(wrong, 3, 0.0, "replace")
     assert replaced.points[0].tolist() == [[10, 10]]
+    first = asked(wrong, 0, 1.0, "accumulate")
+    assert first.points is None
+
+
+class Asked:
+    """Prompts for the one mask of an example, from whichever seed lets them go through all rounds."""
+
+    def __init__(self, example):
+        self.example = example
+
+    def __call__(self, answer, rounds, boxes, clicks):
+        for seed in range(200):
+            asked = []
+            rng = np.random.default_rng(seed)
+            (group,) = hard_prompts(
+                self.example, lambda p, seen=asked: seen.append(1) or answer[p.numbers], rounds, boxes, 0.0, clicks, rng
+            )
+            if len(asked) == rounds:
+                return group
+        raise AssertionError("no seed goes through all rounds")
+
+
+def test_each_prompt_stops_at_a_round_of_its_own(tmp_path):
+    mask = np.zeros((64, 64), bool)
+    mask[8:40, 8:40] = True
+    example = one_example(tmp_path, [mask], (64, 64), prompts=400)
+    asked = []
+
+    def answer(prompts):
+        asked.append(len(prompts.numbers))
+        return np.zeros((len(prompts.numbers), *example.masks.shape[1:]), bool)
+
+    (group,) = hard_prompts(example, answer, 4, 0.0, 0.0, "accumulate", np.random.default_rng(0))
+    clicks = (group.labels != PADDING).sum(axis=1)
+    assert sorted(set(clicks)) == [1, 2, 3, 4, 5]
+    counts = [int((clicks == k).sum()) for k in range(1, 6)]
+    assert min(counts) > 50
+    assert asked == [int((clicks > k).sum()) for k in range(1, 5)]
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -51,15 +51,39 @@ class Prompts:
             "boxes": moved(self.boxes, scale),
         }
 
-    def with_clicks(self, points: NDArray[np.float32], labels: NDArray[np.int64]) -> Prompts:
-        """One more click each: points (P, 2), labels (P,)."""
-        if self.points is None or self.labels is None:
-            return replace(self, points=points[:, None], labels=labels[:, None])
-        return replace(
-            self,
-            points=np.concatenate([self.points, points[:, None]], axis=1),
-            labels=np.concatenate([self.labels, labels[:, None]], axis=1),
+    def some(self, chosen: NDArray[np.intp]) -> Prompts:
+        """Some of the prompts, by position."""
+        return Prompts(
+            self.numbers[chosen],
+            None if self.points is None else self.points[chosen],
+            None if self.labels is None else self.labels[chosen],
+            None if self.boxes is None else self.boxes[chosen],
         )
+
+    def with_clicks(
+        self, active: NDArray[np.intp], points: NDArray[np.float32], labels: NDArray[np.int64], clicks: ClicksName
+    ) -> Prompts:
+        """New clicks for some prompts: one more each, or in place of the one there is where they count.
+
+        Args:
+            active: (A,) which prompts, by position.
+            points: (A, 2).
+            labels: (A,).
+            clicks: see `config.CLICKS`.
+        """
+        all_points = np.zeros((len(self.numbers), 1, 2), np.float32)
+        all_labels = np.full((len(self.numbers), 1), PADDING, np.int64)
+        all_points[active, 0], all_labels[active, 0] = points, labels
+        if self.points is None or self.labels is None:
+            return replace(self, points=all_points, labels=all_labels)
+        if clicks == "accumulate":
+            all_points = np.concatenate([self.points, all_points], axis=1)
+            all_labels = np.concatenate([self.labels, all_labels], axis=1)
+        else:
+            new = all_labels != PADDING
+            all_points = np.where(new[..., None], all_points, self.points)
+            all_labels = np.where(new, all_labels, self.labels)
+        return replace(self, points=all_points, labels=all_labels)
 
 
 Answer = Callable[[Prompts], NDArray[np.bool_]]
@@ -80,7 +104,7 @@ def hard_prompts(
     Args:
         example: P masks.
         answer: what the student answers.
-        rounds: of clicks after the first prompt; 0 for easy prompts.
+        rounds: most rounds of clicks after the first prompt; 0 for easy prompts.
         boxes: share of the prompts that begin with a box.
         box_noise: deviation of a box's corners, as a share of its sides.
         clicks: see `config.CLICKS`.
@@ -116,26 +140,33 @@ def first_boxes(example: Example, numbers: NDArray[np.intp], noise: float, rng: 
 def harder(
     example: Example, prompts: Prompts, answer: Answer, rounds: int, clicks: ClicksName, rng: np.random.Generator
 ) -> Prompts:
-    """So many rounds of clicks in the student's errors."""
-    for _ in range(rounds):
-        answered = answer(prompts)
-        points = np.zeros((len(prompts.numbers), 2), np.float32)
-        labels = np.full(len(prompts.numbers), PADDING, np.int64)
-        for i, number in enumerate(prompts.numbers):
-            truth = example.masks[number]
-            wrong = truth & ~answered[i] if clicks == "replace" else truth ^ answered[i]
-            cells = np.flatnonzero(wrong)
-            if len(cells):
-                cell = int(rng.choice(cells))
-                points[i], labels[i] = _place(example, cell), FOREGROUND if truth.flat[cell] else BACKGROUND
-        if clicks == "accumulate" or prompts.points is None or prompts.labels is None:
-            prompts = prompts.with_clicks(points, labels)
-        else:  # what the student got right keeps its click
-            wrong_ones = labels != PADDING
-            kept = np.where(wrong_ones[:, None], points, prompts.points[:, 0])
-            kept_labels = np.where(wrong_ones, labels, prompts.labels[:, 0])
-            prompts = replace(prompts, points=kept[:, None], labels=kept_labels[:, None])
+    """Clicks in the student's errors, round after round; each prompt stops after rounds of its own, 0 to `rounds`.
+
+    So every round counts alike, as in SAM, which takes the loss of all rounds (Segment Anything, appendix A), and a
+    good share of the prompts stays a single click or a box.
+    """
+    lasts = rng.integers(0, rounds + 1, len(prompts.numbers))
+    for number in range(int(lasts.max(initial=0))):
+        active = np.flatnonzero(lasts > number)
+        points, labels = _clicks(example, prompts.some(active), answer, clicks, rng)
+        prompts = prompts.with_clicks(active, points, labels, clicks)
     return prompts
+
+
+def _clicks(
+    example: Example, prompts: Prompts, answer: Answer, clicks: ClicksName, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Clicks (P, 2) where the student's answers are wrong, and their labels (P,); padding where one is right."""
+    answered = answer(prompts)
+    points = np.zeros((len(prompts.numbers), 2), np.float32)
+    labels = np.full(len(prompts.numbers), PADDING, np.int64)
+    for i, number in enumerate(prompts.numbers):
+        truth = example.masks[number]
+        cells = np.flatnonzero(truth & ~answered[i] if clicks == "replace" else truth ^ answered[i])
+        if len(cells):
+            cell = int(rng.choice(cells))
+            points[i], labels[i] = _place(example, cell), FOREGROUND if truth.flat[cell] else BACKGROUND
+    return points, labels
 
 
 def _place(example: Example, cell: int) -> tuple[float, float]:
