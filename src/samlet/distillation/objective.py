@@ -21,6 +21,9 @@ from samlet.models import Sam
 from samlet.models.shared_decoder import SharedDecoder
 from samlet.models.whole_decoder import WholeDecoder, prompt_decoder
 
+SECONDS = "seconds_"
+"""Before the name of a part of the work."""
+
 _TOGETHER = 8  # prompts of a round decoded together: larger batches fall out of a CPU's cache
 
 
@@ -71,13 +74,14 @@ class FullStage(nn.Module):
         self.clock = Clock(student.device)
 
     def forward(self, images: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, a scalar, and its terms without their weights.
+        """The loss, a scalar, its terms without their weights, and `seconds_PART` of each part, a photograph.
 
         Args:
             images: (B, 3, S, S) for the student.
             batch: B examples.
         """
         config, examples = self.config, batch.examples
+        self.clock.seconds.clear()
         with self.clock.part("teacher"), torch.no_grad():
             targets = torch.cat([self._target(example, images.device) for example in examples])
         with self.clock.part("encoder"):
@@ -89,7 +93,8 @@ class FullStage(nn.Module):
             ]
             terms |= {name: torch.stack([one[name] for one in found]).mean() for name in found[0]}
         loss = torch.stack([getattr(config, name) * terms[name] for name in WEIGHTS if name in terms]).sum()
-        return loss, terms
+        times = {f"{SECONDS}{part}": torch.tensor(s / len(images)) for part, s in self.clock.seconds.items()}
+        return loss, {**terms, **times}
 
     def _target(self, example: Example, device: torch.device) -> Tensor:
         """The teacher's embedding, (1, C, h, w)."""

@@ -21,7 +21,7 @@ from samlet.data.datasets import Dataset
 from samlet.distillation.config import WEIGHTS, DistillConfig
 from samlet.distillation.examples import Example, Examples, Preparation, TeacherPhotographs
 from samlet.distillation.layers import layer_rates
-from samlet.distillation.objective import Batch, FullStage
+from samlet.distillation.objective import SECONDS, Batch, FullStage
 from samlet.distillation.validation import PROMPTS, Validation
 from samlet.errors import InputError
 from samlet.models import Sam, SamConfig, TinyViTConfig
@@ -185,7 +185,7 @@ def run(
         skipped={**examples.skipped, **measured_on.skipped},
         stage=result,
         start=start,
-        parts=_shares(objective.clock.seconds, result.seconds),
+        parts=_shares(log, result, engine.world),
         log=log,
         processes=engine.world,
         seconds=time.perf_counter() - begin,
@@ -266,9 +266,14 @@ def _cached(
             shutil.rmtree(own, ignore_errors=True)
 
 
-def _shares(seconds: dict[str, float], total: float) -> dict[str, float]:
+def _shares(log: RunLog, stage: StageResult, processes: int) -> dict[str, float]:
     """Share of the time of each part; what is left is `backward`, the optimizer and waiting for photographs."""
-    shares = {name: value / total for name, value in seconds.items()}
+    names = [name for name in log.lines[0] if name.startswith(SECONDS)] if log.lines else []
+    shares = {}
+    for name in names:
+        values = log.values(STAGE, name)[1]
+        each = sum(values) / len(values)
+        shares[name.removeprefix(SECONDS)] = each * stage.images / processes / stage.seconds
     return {**shares, "backward and the rest": 1 - sum(shares.values())}
 
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 import torch
 from torch import Tensor
 
-from samlet.distillation.config import DistillConfig
+from samlet.distillation.config import WEIGHTS, DistillConfig
 from samlet.distillation.examples import Example, Examples
 from samlet.distillation.objective import Batch, FullStage
 from samlet.models import Sam
@@ -71,15 +71,15 @@ class Validation:
         device = self._engine.device
         with self._engine.compute():
             image = example.image[None].to(device)
-            loss, terms = self._objective(image, Batch([example]))
+            loss, found = self._objective(image, Batch([example]))
+            terms = {name: term for name, term in found.items() if name in WEIGHTS}
             embedding = self._student.encode(image).float()
         truth = torch.from_numpy(example.masks).to(device)
         points = torch.from_numpy(example.points)[:, None].to(device)
         clicked = self._student.decode(embedding, points, torch.ones_like(points[..., 0], dtype=torch.long))
         boxed = self._student.decode(embedding, boxes=torch.from_numpy(example.boxes).to(device))
-        found = {"error": loss, **terms, "point": self._iou(clicked.low_res, truth)}
-        found["box"] = self._iou(boxed.low_res, truth)
-        return {name: float(value) for name, value in found.items()}
+        overlap = {"point": self._iou(clicked.low_res, truth), "box": self._iou(boxed.low_res, truth)}
+        return {name: float(value) for name, value in {"error": loss, **terms, **overlap}.items()}
 
     def _iou(self, low_res: Tensor, truth: Tensor) -> Tensor:
         output = 0 if self._student.has_single_mask else 1
