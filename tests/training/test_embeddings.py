@@ -83,5 +83,5 @@ def test_a_run_with_the_cache_gives_the_same_weights(tmp_path, photo_folder, mak
 
 
 def test_the_cache_wants_photographs_as_they_are(tmp_path):
-    with pytest.raises(samlet.InputError, match="cropped and mirrored at random"):
+    with pytest.raises(samlet.InputError, match="changes them at random; turn that off"):
         SlimConfig(cache=tmp_path)

@@ -82,7 +82,7 @@ class TrainingSettings:
         if self.cache is not None and self.augment:
             raise InputError(
                 f"cache {self.cache} keeps the embeddings of photographs as they are, and augmenting changes them at "
-                "random; turn that off or leave the cache out"
+                "random; turn that off (augment=False; `samlet slim` has --no-augment) or leave the cache out"
             )
 
     def epoch_steps(self, images: int) -> int:
