@@ -61,6 +61,8 @@ def recovery() -> Iterator[Row]:
     for ratio in (0.5, 0.77):
         for name in ("aligning", "distillation", "both"):
             yield f"{name}, {ratio:g}", f"{name} {ratio:g}", {"labels": "masks"}
+        raw = {"embedding": 10.0, "layer_decay": 1.0, "labels": "masks"}  # what far from its teacher wants
+        yield f"distillation, embedding 10, no layer decay, {ratio:g}", f"distillation {ratio:g}", raw
 
 
 def prompts() -> Iterator[Row]:
