@@ -249,13 +249,12 @@ class TeacherPhotographs:
     """The photographs of examples as the teacher wants them, for the cache of its embeddings.
 
     Args:
-        examples: whose photographs.
         samples: those that will be asked for.
         prepare: for the teacher.
     """
 
-    def __init__(self, examples: Examples, samples: Iterable[Sample], prepare: Preparation) -> None:
-        self._examples, self._prepare = examples, prepare
+    def __init__(self, samples: Iterable[Sample], prepare: Preparation) -> None:
+        self._prepare = prepare
         self._samples = {sample.path: replace(sample, annotations=()) for sample in samples}
 
     @property

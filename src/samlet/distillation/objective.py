@@ -80,12 +80,16 @@ class FullStage(nn.Module):
             images: (B, 3, S, S) for the student.
             batch: B examples.
         """
-        config, examples = self.config, batch.examples
         self.clock.seconds.clear()
-        with self.clock.part("teacher"), torch.no_grad():
-            targets = torch.cat([self._target(example, images.device) for example in examples])
         with self.clock.part("encoder"):
             embeddings = self.student.encode(images)
+        return self.compare(embeddings, batch)
+
+    def compare(self, embeddings: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """As `forward`, of the student's embeddings (B, C, h, w) of the photographs."""
+        config, examples = self.config, batch.examples
+        with self.clock.part("teacher"), torch.no_grad():
+            targets = torch.cat([self._target(example, embeddings.device) for example in examples])
         terms = {"embedding": losses.distance(embeddings, resampled(targets, embeddings.shape[-2:]))}
         if config.decodes:
             found = [
@@ -93,7 +97,7 @@ class FullStage(nn.Module):
             ]
             terms |= {name: torch.stack([one[name] for one in found]).mean() for name in found[0]}
         loss = torch.stack([getattr(config, name) * terms[name] for name in WEIGHTS if name in terms]).sum()
-        times = {f"{SECONDS}{part}": torch.tensor(s / len(images)) for part, s in self.clock.seconds.items()}
+        times = {f"{SECONDS}{part}": torch.tensor(s / len(examples)) for part, s in self.clock.seconds.items()}
         return loss, {**terms, **times}
 
     def _target(self, example: Example, device: torch.device) -> Tensor:

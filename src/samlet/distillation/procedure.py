@@ -256,7 +256,7 @@ def _cached(
     with tempfile.TemporaryDirectory() as temporary:
         own = Path(engine.from_main(temporary)) if workspace is None else workspace.folder / "teacher"
         cache = EmbeddingCache(config.cache or own, teacher.fingerprint(), prepare.image_size)
-        photographs = TeacherPhotographs(examples, examples.visited(positions), prepare)
+        photographs = TeacherPhotographs(examples.visited(positions), prepare)
         cache.fill(photographs, photographs.paths, teacher.encode, engine)
         examples.target = cache.find
         yield

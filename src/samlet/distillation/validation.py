@@ -70,10 +70,10 @@ class Validation:
     def _measured(self, example: Example) -> dict[str, float]:
         device = self._engine.device
         with self._engine.compute():
-            image = example.image[None].to(device)
-            loss, found = self._objective(image, Batch([example]))
-            terms = {name: term for name, term in found.items() if name in WEIGHTS}
-            embedding = self._student.encode(image).float()
+            encoded = self._student.encode(example.image[None].to(device))
+            loss, found = self._objective.compare(encoded, Batch([example]))
+        terms = {name: term for name, term in found.items() if name in WEIGHTS}
+        embedding = encoded.float()
         truth = torch.from_numpy(example.masks).to(device)
         points = torch.from_numpy(example.points)[:, None].to(device)
         clicked = self._student.decode(embedding, points, torch.ones_like(points[..., 0], dtype=torch.long))
