@@ -79,6 +79,20 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None = 
     return out[..., : v.shape[-1]]
 
 
+class AttentionProducts(nn.Module):
+    """The two products of attention as a layer of its own, so that another may stand in its place; see `attend`."""
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:
+        return attend(q, k, v, scale, bias)
+
+
+class Product(nn.Module):
+    """The product of two matrices as a layer of its own, so that another may stand in its place."""
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return a @ b
+
+
 def window_partition(x: Tensor, size: int) -> tuple[Tensor, tuple[int, int]]:
     """Cut (B, H, W, C) into (B · windows, size, size, C), zero-padded at the right and bottom; also the padded size."""
     batch, height, width, channels = x.shape

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samlet.models.config import DecoderConfig
-from samlet.models.layers import MLP, Activation, LayerNorm2d, attend
+from samlet.models.layers import MLP, Activation, AttentionProducts, LayerNorm2d, Product
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(dim, inner_dim)
         self.v_proj = nn.Linear(dim, inner_dim)
         self.out_proj = nn.Linear(inner_dim, dim)
+        self.products = AttentionProducts()
         self.scale = (inner_dim // heads) ** -0.5
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -54,7 +55,7 @@ class Attention(nn.Module):
         if valid is not None:
             bias = torch.zeros(valid.shape, dtype=q.dtype, device=q.device).masked_fill(~valid, float("-inf"))
             bias = bias[:, None, None, :].expand(batch, 1, q.shape[2], -1)
-        return self.out_proj(attend(q, k, v, self.scale, bias).transpose(1, 2).flatten(2))
+        return self.out_proj(self.products(q, k, v, self.scale, bias).transpose(1, 2).flatten(2))
 
 
 class TransformerMLP(nn.Module):
@@ -140,6 +141,7 @@ class MaskDecoder(nn.Module):
             nn.GELU(),
         )
         self.output_hypernetworks_mlps = nn.ModuleList(MLP(dim, dim, dim // 8, 3) for _ in range(self.num_masks))
+        self.mask_product = Product()
         self.iou_prediction_head = MLP(dim, config.iou_head_hidden_dim, self.num_masks, config.iou_head_depth)
 
     def forward(
@@ -165,5 +167,5 @@ class MaskDecoder(nn.Module):
         tokens = tokens[:, : own.shape[0]]
         upscaled = self.output_upscaling(source.transpose(1, 2).unflatten(2, (height, width)))
         weights = torch.stack([mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1)
-        low_res = (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[2:])
+        low_res = self.mask_product(weights, upscaled.flatten(2)).unflatten(2, upscaled.shape[2:])
         return DecoderOutput(low_res=low_res, iou=self.iou_prediction_head(tokens[:, 0]), tokens=tokens)

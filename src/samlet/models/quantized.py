@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -69,19 +70,100 @@ def to_grid(x: Tensor, scale: Tensor, lowest: int, highest: int) -> Tensor:
     return (x / scale).round().clamp(lowest, highest) * scale
 
 
+class ProbabilityQuantizer(nn.Module):
+    """Rounds attention weights in [0, 1] by two ranges, as PTQ4ViT's twin uniform quantization does after softmax.
+
+    One bit says which range a value is in: below `split` the step is split / 2 ** (bits - 1), from there on
+    1 / 2 ** (bits - 1).
+
+    Args:
+        split: () between 0 and 1.
+        bits: of one value.
+    """
+
+    split: Tensor
+
+    def __init__(self, split: Tensor, bits: int) -> None:
+        super().__init__()
+        self.bits = bits
+        self.register_buffer("split", split)
+
+    def forward(self, x: Tensor) -> Tensor:
+        levels = 2 ** (self.bits - 1)
+        fine = to_grid(x, self.split / levels, 0, levels - 1)
+        return torch.where(x < self.split, fine, to_grid(x, torch.full_like(self.split, 1 / levels), 0, levels))
+
+    def extra_repr(self) -> str:
+        return f"bits={self.bits}"
+
+
+class QuantizedAttention(nn.Module):
+    """The products of attention with all four factors quantized; stands in the place of `AttentionProducts`.
+
+    Args:
+        queries: quantizer of the queries; None leaves a factor as it is.
+        keys: of the keys.
+        probabilities: of the attention weights.
+        values: of the values.
+    """
+
+    def __init__(
+        self,
+        queries: InputQuantizer | None,
+        keys: InputQuantizer | None,
+        probabilities: ProbabilityQuantizer | None,
+        values: InputQuantizer | None,
+    ) -> None:
+        super().__init__()
+        self.queries, self.keys = queries or nn.Identity(), keys or nn.Identity()
+        self.probabilities, self.values = probabilities or nn.Identity(), values or nn.Identity()
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:
+        logits = self.queries(q) @ self.keys(k).transpose(-2, -1) * scale
+        if bias is not None:
+            logits = logits + bias
+        return self.probabilities(logits.softmax(-1)) @ self.values(v)
+
+
+class QuantizedProduct(nn.Module):
+    """A product of two matrices with both quantized; stands in the place of `Product`.
+
+    Args:
+        left: quantizer of the first matrix; None leaves it as it is.
+        right: of the second.
+    """
+
+    def __init__(self, left: InputQuantizer | None, right: InputQuantizer | None) -> None:
+        super().__init__()
+        self.left, self.right = left or nn.Identity(), right or nn.Identity()
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return self.left(a) @ self.right(b)
+
+
 class QuantizedLinear(nn.Linear):
     """A linear layer that quantizes its input; its weight is expected to be on a grid already.
 
     Args:
         layer: whose weight and bias it takes over, not as a copy.
         inputs: the quantizer; None for inputs as they are.
+        weight_scale: (out,) steps of the weight's grid; None where they are not known.
+        weight_bits: of one weight; None where they are not known.
     """
 
     inputs: nn.Module
+    weight_scale: Tensor | None
+    weight_bits: int | None
 
-    def __init__(self, layer: nn.Linear, inputs: InputQuantizer | None) -> None:
+    def __init__(
+        self,
+        layer: nn.Linear,
+        inputs: InputQuantizer | None,
+        weight_scale: Tensor | None = None,
+        weight_bits: int | None = None,
+    ) -> None:
         super().__init__(layer.in_features, layer.out_features, layer.bias is not None, device="meta")
-        _take_over(self, layer, inputs)
+        _take_over(self, layer, inputs, weight_scale, weight_bits)
 
     def forward(self, input: Tensor) -> Tensor:
         return super().forward(self.inputs(input))
@@ -94,10 +176,18 @@ class QuantizedConv2d(nn.Conv2d):
     """
 
     inputs: nn.Module
+    weight_scale: Tensor | None
+    weight_bits: int | None
 
-    def __init__(self, layer: nn.Conv2d, inputs: InputQuantizer | None) -> None:
+    def __init__(
+        self,
+        layer: nn.Conv2d,
+        inputs: InputQuantizer | None,
+        weight_scale: Tensor | None = None,
+        weight_bits: int | None = None,
+    ) -> None:
         super().__init__(**_shape(layer), device="meta")
-        _take_over(self, layer, inputs)
+        _take_over(self, layer, inputs, weight_scale, weight_bits)
 
     def forward(self, input: Tensor) -> Tensor:
         return super().forward(self.inputs(input))
@@ -107,10 +197,18 @@ class QuantizedConvTranspose2d(nn.ConvTranspose2d):
     """A transposed convolution that quantizes its input. Arguments as of `QuantizedLinear`."""
 
     inputs: nn.Module
+    weight_scale: Tensor | None
+    weight_bits: int | None
 
-    def __init__(self, layer: nn.ConvTranspose2d, inputs: InputQuantizer | None) -> None:
+    def __init__(
+        self,
+        layer: nn.ConvTranspose2d,
+        inputs: InputQuantizer | None,
+        weight_scale: Tensor | None = None,
+        weight_bits: int | None = None,
+    ) -> None:
         super().__init__(**_shape(layer), device="meta")
-        _take_over(self, layer, inputs)
+        _take_over(self, layer, inputs, weight_scale, weight_bits)
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         return super().forward(self.inputs(input), output_size)
@@ -123,22 +221,52 @@ def _shape(layer: nn.Conv2d | nn.ConvTranspose2d) -> dict[str, Any]:
     return {name: getattr(layer, name) for name in names} | {"bias": layer.bias is not None}
 
 
-def _take_over(made: nn.Module, layer: nn.Module, inputs: InputQuantizer | None) -> None:
+def _take_over(
+    made: QuantizedLayer,
+    layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d,
+    inputs: InputQuantizer | None,
+    weight_scale: Tensor | None,
+    weight_bits: int | None,
+) -> None:
     made.weight, made.bias = layer.weight, layer.bias
     made.inputs = nn.Identity() if inputs is None else inputs
+    made.register_buffer("weight_scale", weight_scale)
+    made.weight_bits = weight_bits
     made.train(layer.training)
 
 
-def quantized(layer: nn.Module, inputs: InputQuantizer | None) -> nn.Module | None:
+QuantizedLayer = QuantizedLinear | QuantizedConv2d | QuantizedConvTranspose2d
+
+
+def quantized(
+    layer: nn.Module,
+    inputs: InputQuantizer | None,
+    weight_scale: Tensor | None = None,
+    weight_bits: int | None = None,
+) -> QuantizedLayer | None:
     """The layer with its input quantized; None if it is of no kind that has a quantized one."""
     if isinstance(layer, nn.Linear):
-        return QuantizedLinear(layer, inputs)
+        return QuantizedLinear(layer, inputs, weight_scale, weight_bits)
     if isinstance(layer, nn.Conv2d):
-        return QuantizedConv2d(layer, inputs)
-    return QuantizedConvTranspose2d(layer, inputs) if isinstance(layer, nn.ConvTranspose2d) else None
+        return QuantizedConv2d(layer, inputs, weight_scale, weight_bits)
+    if isinstance(layer, nn.ConvTranspose2d):
+        return QuantizedConvTranspose2d(layer, inputs, weight_scale, weight_bits)
+    return None
+
+
+def out_axis(layer: nn.Module) -> int:
+    """The axis of a layer's weight that counts its output channels."""
+    return 1 if isinstance(layer, nn.ConvTranspose2d) else 0
+
+
+def along(scale: Tensor, weight: Tensor, axis: int) -> Tensor:
+    """Steps (out,) in a shape that broadcasts against a weight whose output channels are on `axis`."""
+    shape = [1] * weight.ndim
+    shape[axis] = -1
+    return scale.view(shape)
 
 
 def is_quantized(model: nn.Module) -> bool:
     """Whether a model, such as a `Sam`, has a quantized layer."""
-    kinds = (QuantizedLinear, QuantizedConv2d, QuantizedConvTranspose2d)
+    kinds = (QuantizedLinear, QuantizedConv2d, QuantizedConvTranspose2d, QuantizedAttention, QuantizedProduct)
     return any(isinstance(module, kinds) for module in model.modules())

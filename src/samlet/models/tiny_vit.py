@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from samlet.models.config import TinyViTConfig
 from samlet.models.convolutions import InvertedBottleneck, Stem, depthwise
 from samlet.models.groups import ChannelGroup, Member, attention_groups, columns, norm, rows_and_bias, stream_groups
-from samlet.models.layers import Neck, attend, window_partition, window_unpartition
+from samlet.models.layers import AttentionProducts, Neck, window_partition, window_unpartition
 from samlet.models.strips import gelu_, in_chunks
 
 
@@ -42,6 +42,7 @@ class WindowAttention(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.qkv = nn.Linear(dim, heads * (2 * qk_dim + v_dim))
         self.proj = nn.Linear(heads * v_dim, dim)
+        self.products = AttentionProducts()
         self.attention_biases = nn.Parameter(torch.zeros(heads, size * size))
         row, col = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
         row, col = row.flatten(), col.flatten()
@@ -54,7 +55,7 @@ class WindowAttention(nn.Module):
     def _attend(self, x_BLC: Tensor) -> Tensor:
         qkv = self.qkv(self.norm(x_BLC)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         q, k, v = qkv.split([self.qk_dim, self.qk_dim, self.v_dim], dim=-1)
-        out = attend(q, k, v, self.scale, bias=self.attention_biases[:, self.offsets])
+        out = self.products(q, k, v, self.scale, bias=self.attention_biases[:, self.offsets])
         return self.proj(out.transpose(1, 2).flatten(2))
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from samlet.models.config import ViTConfig
 from samlet.models.groups import ChannelGroup, Member, attention_groups, columns, norm, rows_and_bias
-from samlet.models.layers import Neck, attend, window_partition, window_unpartition
+from samlet.models.layers import AttentionProducts, Neck, window_partition, window_unpartition
 from samlet.models.strips import gelu_, in_chunks
 
 _QUERY_CHUNK = 256  # rows of the position bias that exist at once: small enough to stay in a CPU's cache
@@ -50,6 +50,7 @@ class ViTAttention(nn.Module):
         self.scale = scale_dim**-0.5
         self.qkv = nn.Linear(dim, heads * (2 * qk_dim + v_dim))
         self.proj = nn.Linear(heads * v_dim, dim)
+        self.products = AttentionProducts()
         self.rel_pos_h = None if grid is None else nn.Parameter(torch.zeros(2 * grid[0] - 1, qk_dim))
         self.rel_pos_w = None if grid is None else nn.Parameter(torch.zeros(2 * grid[1] - 1, qk_dim))
 
@@ -60,19 +61,20 @@ class ViTAttention(nn.Module):
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)  # (B, N, L, D)
 
         if self.rel_pos_h is None or self.rel_pos_w is None:
-            out = attend(q, k, v, self.scale)
+            out = self.products(q, k, v, self.scale)
             return self.proj(out.transpose(1, 2).reshape(batch, height, width, -1))
         q_grid = q.unflatten(2, (height, width))
         rel_h = torch.einsum("bnhwd,hkd->bnhwk", q_grid, relative_positions(height, self.rel_pos_h)).flatten(2, 3)
         rel_w = torch.einsum("bnhwd,wkd->bnhwk", q_grid, relative_positions(width, self.rel_pos_w)).flatten(2, 3)
-        attend_with = self._attend_folded if q.requires_grad else self._attend_chunked
+        folds = q.requires_grad and type(self.products) is AttentionProducts  # others want q and k as they are
+        attend_with = self._attend_folded if folds else self._attend_chunked
         out = attend_with(q, k, v, rel_h, rel_w)
         return self.proj(out.transpose(1, 2).reshape(batch, height, width, -1))
 
     def _attend_chunked(self, q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor) -> Tensor:
         """For inference: the bias of a few query rows at a time, never the whole map."""
         pieces = [
-            attend(q_part, k, v, self.scale, bias=(h_part[..., :, None] + w_part[..., None, :]).flatten(-2))
+            self.products(q_part, k, v, self.scale, bias=(h_part[..., :, None] + w_part[..., None, :]).flatten(-2))
             for q_part, h_part, w_part in zip(*(t.split(_QUERY_CHUNK, dim=2) for t in (q, rel_h, rel_w)), strict=True)
         ]
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2)
@@ -88,7 +90,7 @@ class ViTAttention(nn.Module):
         cols = torch.eye(width, dtype=k.dtype, device=k.device).repeat(height, 1)
         one_hot = torch.cat([rows, cols], dim=-1).expand(*k.shape[:2], -1, -1)
         q = torch.cat([q * self.scale, rel_h, rel_w], dim=-1)
-        return attend(q, torch.cat([k, one_hot], dim=-1), v, scale=1.0)
+        return self.products(q, torch.cat([k, one_hot], dim=-1), v, scale=1.0)
 
 
 class ViTMLP(nn.Module):
