@@ -160,6 +160,8 @@ def decoder_names(package):
         f"{modeling}.common.OurLayerNorm2d": layers.LayerNorm2d,
         f"{modeling}.mask_decoder.MaskDecoder": mask_decoder.MaskDecoder,
         f"{modeling}.mask_decoder.MLP": layers.MLP,
+        f"{modeling}.transformer.AttentionProducts": layers.AttentionProducts,  # stands for functions there
+        f"{modeling}.mask_decoder.Product": layers.Product,
         f"{modeling}.transformer.TwoWayTransformer": mask_decoder.TwoWayTransformer,
         f"{modeling}.transformer.TwoWayAttentionBlock": mask_decoder.TwoWayBlock,
         f"{modeling}.transformer.Attention": mask_decoder.Attention,
