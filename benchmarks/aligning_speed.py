@@ -28,7 +28,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Adam
 
-import samlet
 from common import RESULTS, write
 from samlet.models import ImageEncoder, Sam
 from samlet.slimming.alpha import Alpha
@@ -36,7 +35,7 @@ from samlet.slimming.importance import channel_scores, group_parameters, magnitu
 from samlet.slimming.losses import ERRORS, BottleneckAligning, EmbeddingAligning, ErrorName, observed
 from samlet.slimming.selection import select_uniform
 from samlet.slimming.surgery import cut_encoder
-from samlet.zoo import find
+from samlet.zoo import find, load_weights
 
 BATCH = 4
 LEARNING_RATE = 1e-4
@@ -48,7 +47,7 @@ def models(name: str, ratio: float) -> tuple[ImageEncoder, ImageEncoder, ImageEn
     """Teacher v0, v1 with narrower embeddings, v2 with narrower bottlenecks too; all frozen."""
     entry = find(name)
     config = entry.sam_config()
-    sam = samlet.load(name) if entry.embedded or config is None else Sam(config)
+    sam = load_weights(name) if entry.embedded or config is None else Sam(config)
     encoders = [sam.image_encoder]
     for kind in ("embedding", "bottleneck"):
         groups = [group for group in encoders[-1].channel_groups() if group.kind == kind]

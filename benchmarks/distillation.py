@@ -29,6 +29,7 @@ from samlet.distillation import DistillConfig, run
 from samlet.inference.labelling import label
 from samlet.slimming import SlimConfig
 from samlet.slimming import run as slim_run
+from samlet.zoo import load_weights
 
 EASY = {"rounds": 0, "hard_masks": False}
 STAGES: dict[str, dict[str, Any]] = {
@@ -92,7 +93,7 @@ TABLES = {"ablation": ablation, "recovery": recovery, "prompts": prompts, "aim":
 @cache
 def teacher(name: str) -> samlet.Sam:
     weights = shared_data() / "weights" / "mobile_sam.safetensors"
-    return samlet.load(weights if name == "mobile_sam" and weights.is_file() else name)
+    return load_weights(weights if name == "mobile_sam" and weights.is_file() else name)
 
 
 def student(name: str, options: argparse.Namespace) -> samlet.Sam:
@@ -104,7 +105,7 @@ def student(name: str, options: argparse.Namespace) -> samlet.Sam:
         folder = options.models / "slim_50"
         if not (folder / "config.json").is_file():
             samlet.save(slimmed(0.5, options.steps, options).sam, folder)
-        return samlet.load(folder)
+        return load_weights(folder)
     if kind == "distillation":
         return slimmed(float(ratio), 2, options).pruned
     steps = options.steps if kind == "aligning" else options.steps // 2

@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
-import samlet
 from common import RESULTS, write
 from plain_tiny_vit import PlainTinyViT
 from samlet.checkpoints import tiny
+from samlet.zoo import load_weights
 
 
 def seconds(run: Callable[[], Any]) -> float:
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    sam = samlet.load("mobile_sam")
+    sam = load_weights("mobile_sam")
     plain = PlainTinyViT().eval()
     prefix = "image_encoder."
     plain.load_state_dict({k.removeprefix(prefix): v for k, v in tiny.write(sam).items() if k.startswith(prefix)})

@@ -26,6 +26,7 @@ from common import RESULTS, ROOT, shared_data, write
 from plain_everything import PlainGenerator
 from samlet.data.datasets import Sample, open_dataset
 from samlet.data.images import read_image
+from samlet.zoo import load_weights
 
 SPEED: dict[str, dict[str, Any]] = {
     "plain grid": {"plain": True},
@@ -61,7 +62,7 @@ def default_image() -> Path:
 
 def one_speed(settings: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """Time of a whole call in this process, and the process's peak memory."""
-    sam, image = samlet.load(weights()), read_image(options.image)
+    sam, image = load_weights(weights()), read_image(options.image)
     common = {"image_size": options.image_size, "points_per_side": options.points_per_side}
     if settings.get("plain"):
         plain = PlainGenerator(sam, **common)
@@ -114,7 +115,7 @@ def recall(options: argparse.Namespace) -> None:
     data = shared_data() / "data" / "coco100_train" / "instances.json"
     part, parts = options.share
     dataset = open_dataset(data).head(options.limit).share(part, parts)
-    sam = samlet.load(weights())
+    sam = load_weights(weights())
     name_here = "everything_recall" if parts == 1 else f"everything_recall.{part}-of-{parts}"
     path = options.out / f"{name_here}.json"
     budget = {"limit": options.limit, "image_size": options.image_size, "points_per_side": options.points_per_side}
@@ -193,7 +194,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     options.passed_on = [word for word in sys.argv[2:] if word]
-    options.image_size = options.image_size or samlet.load("mobile_sam").image_size
+    options.image_size = options.image_size or load_weights("mobile_sam").image_size
     if options.one:
         print(json.dumps(one_speed(json.loads(options.one), options)))
     else:

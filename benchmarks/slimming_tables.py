@@ -28,6 +28,7 @@ from samlet.data.datasets import Dataset, open_dataset, plain_images
 from samlet.evaluation.costs import count_encoder_macs
 from samlet.models import SamConfig, build_encoder
 from samlet.slimming import SlimConfig, run
+from samlet.zoo import load_weights
 
 PAPER = {"accumulation": "sum", "whole_heads": False, "recovery_images": 0, "decoder_aware": False, "loss": "relative"}
 """The published method, but for errors relative to the variance; without recovery the best rate found is 1e-3."""
@@ -250,7 +251,7 @@ def main() -> None:
     options.limit = options.limit or None
     torch.set_num_threads(options.threads)
     os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
-    teacher = samlet.load("mobile_sam")
+    teacher = load_weights("mobile_sam")
     for name in options.tables:
         options.table = name
         table(name, options, teacher)

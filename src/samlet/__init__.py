@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from samlet.inference import EverythingOptions, MaskGenerator, Prediction, Predictor
     from samlet.inference.labelling import label
     from samlet.models import Sam, SamConfig, TinyViTConfig, ViTConfig
+    from samlet.quantization import QuantConfig, quantize
+    from samlet.runtimes import ExportedSam
     from samlet.slimming import SlimConfig, slim
     from samlet.zoo import load
 
@@ -30,10 +32,12 @@ _HOMES = {
     "Contestant": "evaluation",
     "DistillConfig": "distillation",
     "EverythingOptions": "inference",
+    "ExportedSam": "runtimes",
     "InputError": "errors",
     "MaskGenerator": "inference",
     "Prediction": "inference",
     "Predictor": "inference",
+    "QuantConfig": "quantization",
     "Sam": "models",
     "SamConfig": "models",
     "SamletError": "errors",
@@ -48,6 +52,7 @@ _HOMES = {
     "label": "inference.labelling",
     "load": "zoo",
     "open_dataset": "data.datasets",
+    "quantize": "quantization",
     "save": "checkpoints",
     "slim": "slimming",
 }
@@ -57,10 +62,12 @@ __all__ = [
     "Contestant",
     "DistillConfig",
     "EverythingOptions",
+    "ExportedSam",
     "InputError",
     "MaskGenerator",
     "Prediction",
     "Predictor",
+    "QuantConfig",
     "Sam",
     "SamConfig",
     "SamletError",
@@ -75,6 +82,7 @@ __all__ = [
     "label",
     "load",
     "open_dataset",
+    "quantize",
     "save",
     "slim",
 ]

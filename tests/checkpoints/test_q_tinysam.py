@@ -495,14 +495,18 @@ def test_copies_and_other_types(file, image):
     assert not sam.training
 
 
-def test_it_cannot_be_saved_yet(file, tmp_path):
+@torch.no_grad()
+def test_it_survives_saving_in_the_native_format_and_in_no_other(file, image, tmp_path):
     sam = load_checkpoint(file)
-    for form in samlet.checkpoints.FORMATS:
-        with pytest.raises(samlet.InputError, match="evaluate the published file itself"):
+    for form in set(samlet.checkpoints.FORMATS) - {"native"}:
+        with pytest.raises(samlet.InputError, match="quantized layers, which format"):
             samlet.save(sam, tmp_path / "m.pt", format=form)
-    with pytest.raises(samlet.InputError, match="quantized"):
-        native.write(sam, tmp_path / "m")
     assert list(tmp_path.iterdir()) == []
+    native.write(sam, tmp_path / "m")
+    back = load_checkpoint(tmp_path / "m")
+    assert back.fingerprint() == sam.fingerprint()
+    assert torch.equal(back.encode(image.float()), sam.encode(image.float()))
+    assert [type(module) for module in back.modules()] == [type(module) for module in sam.modules()]
 
 
 def test_quantizers_of_few_bits():

@@ -9,10 +9,10 @@ from typing import Any, Literal
 import torch
 
 from samlet.checkpoints import edge_sam, efficient_sam, hugging_face, native, q_tinysam, segment_anything, tiny
-from samlet.checkpoints.reading import read_json, read_module, shorten
+from samlet.checkpoints.reading import EXPORT, read_json, read_module, shorten
 from samlet.checkpoints.writing import new_file, write_tensors
 from samlet.errors import CheckpointError, InputError
-from samlet.models import Sam
+from samlet.models import PromptableModel, Sam
 
 __all__ = ["FORMATS", "Format", "load_checkpoint", "save"]
 
@@ -29,11 +29,16 @@ def load_checkpoint(path: str | Path) -> Sam:
             Q-TinySAM.
 
     Raises:
-        InputError: there is nothing at `path`.
+        InputError: there is nothing at `path`, or an exported model, which has graphs and no weights.
         CheckpointError: what is there cannot be read; the message says what was found and what was expected.
     """
     path = Path(path).expanduser()
     if path.is_dir():
+        if (path / EXPORT).is_file():
+            raise InputError(
+                f"{path}: an exported model cannot be trained; give the model it was made from (samlet.load opens an "
+                "exported one to run it)"
+            )
         if not (path / "config.json").is_file():
             raise CheckpointError(f"{path} has no config.json; expected a samlet model folder or a SamModel folder")
         is_native = "model_type" not in read_json(path / "config.json")
@@ -54,7 +59,7 @@ def load_checkpoint(path: str | Path) -> Sam:
 
 
 def save(
-    sam: Sam,
+    sam: PromptableModel,
     path: str | Path,
     *,
     format: Format = "native",
@@ -72,13 +77,20 @@ def save(
         overwrite: replace an earlier file, or an earlier model folder.
 
     Raises:
-        InputError: something is there already, or the format cannot hold the model.
+        InputError: something is there already, the format cannot hold the model, or the model is an exported one.
     """
     path = Path(path).expanduser()
-    native.check_float(sam)
+    if not isinstance(sam, Sam):
+        raise InputError(
+            "the model is an exported one, whose graphs cannot be saved in another format; copy its folder, or give "
+            "the model it was made from"
+        )
     if format == "native":
         native.write(sam, path, provenance, overwrite)
-    elif format == "hugging-face":
+        return
+    if format in FORMATS:
+        native.check_float(sam, f"format {format}")
+    if format == "hugging-face":
         hugging_face.write(sam, path, overwrite)
     elif format in FORMATS:
         tensors = segment_anything.write(sam) if format == "segment-anything" else tiny.write(sam)

@@ -1,6 +1,7 @@
 """samlet's own format: a folder of `config.json`, `model.safetensors` and `provenance.json`.
 
-`config.json` may say that matrices are stored as int8 with one scale for each output channel (see `int8`).
+`config.json` may say that matrices are stored as int8 with one scale for each output channel (see `int8`), or which
+layers are quantized (see `quantized`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 
 from samlet import __version__
-from samlet.checkpoints import int8
+from samlet.checkpoints import int8, quantized
 from samlet.checkpoints.reading import build, read_json, read_tensors
 from samlet.checkpoints.writing import MODEL_FILES, new_folder, write_json, write_tensors
 from samlet.errors import CheckpointError, InputError
@@ -44,19 +45,27 @@ def read(folder: Path) -> Sam:
     tensors = read_tensors(folder / "model.safetensors")
     if content.get("weights") == "int8":
         tensors = int8.decode(tensors)
-    return build(config, tensors, folder / "model.safetensors")
+    section = content.get("quantization")
+    if section is None:
+        return build(config, tensors, folder / "model.safetensors")
+    return build(
+        config,
+        tensors,
+        folder / "model.safetensors",
+        lambda sam, found: quantized.put_into(sam, section, found, folder / "config.json"),
+    )
 
 
-def check_float(sam: Sam) -> None:
-    """Refuse a model with quantized layers, which no format holds yet.
+def check_float(sam: Sam, form: str) -> None:
+    """Refuse a model with quantized layers, where a format cannot hold them.
 
     Raises:
         InputError: the model has some.
     """
     if is_quantized(sam):
         raise InputError(
-            "the model has quantized layers; samlet cannot save those yet. Keep the published file and evaluate the "
-            "published file itself"
+            f"the model has quantized layers, which {form} cannot hold; expected float weights. Save it as native, or "
+            "save the model that it was made from"
         )
 
 
@@ -77,21 +86,23 @@ def write(
         run_folder: the run that makes the model keeps its own folder in there.
 
     Raises:
-        InputError: the folder holds something else, or the model is quantized.
+        InputError: the folder holds something else.
     """
-    check_float(sam)
     with new_folder(folder, MODEL_FILES, overwrite, run_folder) as temporary:
         write_into(sam, temporary, provenance)
 
 
 def write_into(sam: Sam, folder: Path, provenance: Mapping[str, Any] | None = None, weights: str = "float32") -> None:
-    """Write the three files into an existing folder; `weights` may be `int8`."""
-    check_float(sam)
+    """Write the three files into an existing folder; `weights` may be `int8`, if the model is not quantized."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in sam.state_dict().items()}
-    if weights == "int8":
-        tensors = int8.encode(tensors)
-    write_tensors(folder / "model.safetensors", tensors)
     content = {"format": FORMAT, "version": VERSION, "weights": weights, "model": sam.config.to_dict()}
+    if weights == "int8":
+        check_float(sam, "weights='int8'")
+        tensors = int8.encode(tensors)
+    elif is_quantized(sam):
+        tensors = quantized.encode(sam, tensors)
+        content["quantization"] = quantized.describe(sam)
+    write_tensors(folder / "model.safetensors", tensors)
     write_json(folder / "config.json", content)
     write_provenance(folder, provenance or {})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ from samlet.errors import CheckpointError, InputError
 from samlet.models import Sam, SamConfig
 
 StateDict = dict[str, Tensor]
+
+EXPORT = "export.json"
+"""What the folder of an exported model has in place of `config.json`; see `samlet.runtimes`."""
 
 _NESTED = ("model", "state_dict", "model_state_dict")
 _SHOWN = 4
@@ -140,19 +143,32 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def build(config: SamConfig, tensors: StateDict, path: Path) -> Sam:
+def build(
+    config: SamConfig,
+    tensors: StateDict,
+    path: Path,
+    prepare: Callable[[Sam, StateDict], StateDict] = lambda _, tensors: tensors,
+) -> Sam:
     """A model of a config that stands in a file, with its weights; what does not fit them is never allocated.
+
+    Args:
+        config: the architecture.
+        tensors: from the file.
+        path: the file, for messages.
+        prepare: changes the model before it is filled, and returns the tensors to fill it with.
 
     Raises:
         CheckpointError: as `fill`.
     """
     try:
         with torch.device("meta"):
-            expected = Sam(config).state_dict()
+            shadow = Sam(config)
     except (RuntimeError, OverflowError) as error:
         raise CheckpointError(f"{path} cannot hold a model of its config: {str(error).splitlines()[0]}") from error
-    _check_names_and_shapes(expected, tensors, path)
+    decoded = prepare(shadow, tensors)
+    _check_names_and_shapes(shadow.state_dict(), decoded, path)
     sam = Sam(config)
+    tensors = prepare(sam, tensors)
     fill(sam, tensors, path)
     return sam.eval()
 

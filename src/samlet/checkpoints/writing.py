@@ -17,7 +17,16 @@ from torch import Tensor
 from samlet.errors import InputError
 
 MODEL_FILES = frozenset(
-    {"config.json", "model.safetensors", "provenance.json", "comparison.png", "losses.png", "widths.png", "report.md"}
+    {
+        "config.json",
+        "model.safetensors",
+        "provenance.json",
+        "comparison.png",
+        "errors.png",
+        "losses.png",
+        "widths.png",
+        "report.md",
+    }
 )
 """What a folder of our own making may hold: a model, native or for transformers, and a report."""
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 
-from samlet.checkpoints import load_checkpoint
 from samlet.data.datasets import Dataset
 from samlet.errors import InputError
 from samlet.inference.fast_sam import FastSam
 from samlet.inference.sam2_onnx import Sam2Onnx, find_pair
-from samlet.models import Sam
+from samlet.models import PromptableModel, Sam
+from samlet.runtimes import is_exported, read_manifest
 from samlet.training.engine import Engine
-from samlet.zoo import load, locate
+from samlet.zoo import load, load_path, load_weights, locate
 
 
 def set_up(options: argparse.Namespace) -> torch.device:
@@ -45,14 +45,20 @@ def set_up(options: argparse.Namespace) -> torch.device:
 
 
 def load_on(model: str, device: torch.device) -> Sam:
-    """Load a model onto a device."""
+    """Load a model with weights, to train or change it, onto a device; exported models are refused."""
+    return load_weights(model).to(device)
+
+
+def load_to_run(model: str, device: torch.device) -> PromptableModel:
+    """Load a `Sam`, exported or not, onto a device."""
     return load(model).to(device)
 
 
-def load_any(model: str, device: torch.device, threads: int | None = None) -> Sam | FastSam | Sam2Onnx:
+def load_any(model: str, device: torch.device, threads: int | None = None) -> PromptableModel | FastSam | Sam2Onnx:
     """Load a model that segments, whatever it is.
 
-    FastSAM from an ONNX file, SAM 2 from a folder of an ONNX encoder and decoder, anything else as a `Sam`.
+    FastSAM from an ONNX file, SAM 2 from a folder of an ONNX encoder and decoder, anything else as a `Sam`, exported or
+    not.
     """
     path = locate(model)
     if path.suffix == ".onnx":
@@ -60,7 +66,7 @@ def load_any(model: str, device: torch.device, threads: int | None = None) -> Sa
     pair = find_pair(path)
     if pair is not None:
         return Sam2Onnx(*pair, threads=threads)
-    return load_checkpoint(path).to(device)
+    return load_path(path).to(device)
 
 
 def several_processes(options: argparse.Namespace) -> Engine | None:
@@ -69,7 +75,9 @@ def several_processes(options: argparse.Namespace) -> Engine | None:
 
 
 def file_bytes(path: Path) -> int:
-    """Bytes of the weights of a file, a model folder or a SAM 2's pair of graphs."""
+    """Bytes of the weights of a file or a model folder, or of the graphs of an exported model or a SAM 2."""
+    if is_exported(path):
+        return sum(part.stat().st_size for part in read_manifest(path).paths)
     if pair := find_pair(path):
         return sum(part.stat().st_size for part in pair)
     return (path / "model.safetensors" if path.is_dir() else path).stat().st_size

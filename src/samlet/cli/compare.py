@@ -12,8 +12,8 @@ from samlet.cli.evaluate import check, everything_options, open_data, tell_skipp
 from samlet.evaluation import report
 from samlet.evaluation.compare import Contestant, compare
 from samlet.evaluation.protocols import find_protocol
-from samlet.models import Sam
-from samlet.zoo import ENTRIES, load, locate
+from samlet.models import PromptableModel
+from samlet.zoo import ENTRIES, load_path, locate
 
 _DEFAULT = ["sa1b-point", "box"]
 
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> None:
     for name, shown in zip(options.models, _names(options.models), strict=True):
         path = locate(name)
         model = load_any(name, device if engine is None else engine.device, options.threads)
-        again = partial(load, path) if isinstance(model, Sam) and device.type == "cpu" else None
+        again = partial(load_path, path) if isinstance(model, PromptableModel) and device.type == "cpu" else None
         contestants.append(Contestant(name=shown, model=model, file_bytes=file_bytes(path), load=again))
     found = compare(
         contestants,

@@ -6,10 +6,10 @@ import argparse
 import dataclasses
 from functools import partial
 
-from samlet.cli.common import columns, file_bytes, giga, load_on, mega, set_up, show
+from samlet.cli.common import columns, file_bytes, giga, load_to_run, mega, set_up, show
 from samlet.evaluation.costs import PartCost, cost, peak_memory
-from samlet.models import Sam
-from samlet.zoo import ENTRIES, load, locate
+from samlet.models import PromptableModel, Sam
+from samlet.zoo import ENTRIES, load_path, locate
 
 
 def run(options: argparse.Namespace) -> None:
@@ -18,17 +18,18 @@ def run(options: argparse.Namespace) -> None:
     entry = ENTRIES.get(options.model)
     config = None if entry is None else entry.sam_config()
     if options.no_measure and config is not None:
-        sam, path = Sam(config).eval(), None
+        sam: PromptableModel = Sam(config).eval()
+        path = None
     else:
         path = locate(options.model)
-        sam = load_on(options.model, device)
+        sam = load_to_run(options.model, device)
     found = cost(sam, options.image_size, measure=not options.no_measure)
     content = dataclasses.asdict(found)
     content["file_bytes"] = None if path is None else file_bytes(path)
     memory = (
         None
         if options.no_measure or path is None
-        else peak_memory(partial(load, path), found.image_size, options.threads)
+        else peak_memory(partial(load_path, path), found.image_size, options.threads)
     )
     content["peak_memory_bytes"] = memory
 

@@ -14,7 +14,7 @@ from samlet.evaluation.detector import DetectorEvaluation, evaluate_detector
 from samlet.evaluation.miou import Evaluation, as_segmenter, evaluate_all
 from samlet.evaluation.protocols import find_protocol
 from samlet.inference.segmenter import Segmenter
-from samlet.models import Sam
+from samlet.models import PromptableModel
 from samlet.training.engine import Engine
 
 
@@ -72,7 +72,7 @@ def _text(found: Evaluation) -> str:
     return "\n".join([*lines, f"protocol: {found.protocol}"])
 
 
-def _detector(options: argparse.Namespace, model: Sam | Segmenter, engine: Engine | None) -> None:
+def _detector(options: argparse.Namespace, model: PromptableModel | Segmenter, engine: Engine | None) -> None:
     if options.detections is None or options.reference or options.data.suffix != ".json":
         raise InputError("protocol box-detector needs --detections FILE and a COCO or LVIS JSON, and no --reference")
     found: DetectorEvaluation = evaluate_detector(

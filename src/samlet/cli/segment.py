@@ -10,7 +10,7 @@ import numpy as np
 
 from samlet.checkpoints.writing import RESULT_FILES, check_output, new_folder, write_json
 from samlet.cli import segment_everything
-from samlet.cli.common import columns, load_on, mask_rows, set_up, show
+from samlet.cli.common import columns, load_to_run, mask_rows, set_up, show
 from samlet.data.images import read_image
 from samlet.data.masks import bounding_box, encode_rle
 from samlet.errors import InputError
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
     image = read_image(options.image)
     device = set_up(options)
     start = time.perf_counter()
-    predictor = Predictor(load_on(options.model, device), options.image_size)
+    predictor = Predictor(load_to_run(options.model, device), options.image_size)
     predictor.set_image(image)
     points = np.array([click[:2] for click in clicks], np.float32) if clicks else None
     labels = np.array([click[2] if len(click) > 2 else 1 for click in clicks]) if clicks else None

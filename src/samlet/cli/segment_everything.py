@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from samlet.checkpoints.writing import RESULT_FILES, check_output, new_folder, write_json
-from samlet.cli.common import columns, load_on, mask_rows, note, set_up, show
+from samlet.cli.common import columns, load_to_run, mask_rows, note, set_up, show
 from samlet.data.images import read_image
 from samlet.data.masks import encode_rle, rle_from_segmentation
 from samlet.data.sources import is_image_file, open_source
@@ -43,7 +43,7 @@ def _one(options: argparse.Namespace, chosen: dict[str, Any]) -> None:
             raise InputError(f"{name} is for folders and videos, and {options.image} is one image; leave it out")
     check_output(options.out, RESULT_FILES, options.overwrite)
     image = read_image(options.image)
-    generate = MaskGenerator(load_on(options.model, set_up(options)), **chosen)
+    generate = MaskGenerator(load_to_run(options.model, set_up(options)), **chosen)
     masks = generate(image)
     codes = _codes(masks)
     with new_folder(options.out, RESULT_FILES, options.overwrite) as folder:
@@ -82,7 +82,7 @@ def _write_pictures(masks: Everything, folder: Path) -> None:
 def _many(options: argparse.Namespace, chosen: dict[str, Any]) -> None:
     source = open_source(options.image, options.every)
     result = segment_source(
-        load_on(options.model, set_up(options)),
+        load_to_run(options.model, set_up(options)),
         source,
         options.out,
         format=options.format or "jsonl",

@@ -24,7 +24,7 @@ from samlet.distillation.layers import layer_rates
 from samlet.distillation.objective import SECONDS, Batch, FullStage
 from samlet.distillation.validation import PROMPTS, Validation
 from samlet.errors import InputError
-from samlet.models import Sam, SamConfig, TinyViTConfig
+from samlet.models import PromptableModel, Sam, SamConfig, TinyViTConfig, trainable
 from samlet.models.quantized import is_quantized
 from samlet.training.batches import hold_out
 from samlet.training.embeddings import EmbeddingCache
@@ -292,7 +292,7 @@ def _recipe(
     }
 
 
-def distill(teacher: Sam, student: Sam, dataset: Dataset, **settings: Any) -> Sam:
+def distill(teacher: PromptableModel, student: PromptableModel, dataset: Dataset, **settings: Any) -> Sam:
     """Train a student to answer as its teacher does, and as the true masks are (TinySAM, AAAI 2025).
 
     `samlet distill` does the same, resumes, labels photographs that have no masks, and writes model, figures and
@@ -317,4 +317,5 @@ def distill(teacher: Sam, student: Sam, dataset: Dataset, **settings: Any) -> Sa
         raise InputError(
             f"distill was given {unknown[0]!r}; expected fields of DistillConfig: {', '.join(sorted(known))}"
         )
-    return run(teacher, student, dataset, DistillConfig(**settings)).sam
+    models = trainable(teacher, "the teacher"), trainable(student, "the student")
+    return run(*models, dataset, DistillConfig(**settings)).sam

@@ -23,7 +23,7 @@ from samlet.evaluation.miou import Evaluation, as_segmenter, evaluate_all
 from samlet.evaluation.protocols import find_protocol
 from samlet.evaluation.statistics import Difference, paired_difference
 from samlet.inference.segmenter import Segmenter
-from samlet.models import Sam
+from samlet.models import PromptableModel
 from samlet.training.engine import Engine
 
 _ROUNDS = 5
@@ -42,9 +42,9 @@ class Contestant:
     """
 
     name: str
-    model: Sam | Segmenter
+    model: PromptableModel | Segmenter
     file_bytes: int | None = None
-    load: Callable[[], Sam] | None = None
+    load: Callable[[], PromptableModel] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class Row:
         name: of the model.
         evaluations: by protocol.
         detector: by `box-detector`, if it was asked for.
-        cost: parameters and MACs; None for a model that is no `Sam`.
+        cost: parameters and MACs; None for a model that is no `Sam`, exported or not.
         encoder_s: median seconds of an encoder pass, the models taking turns; None if not measured.
         decoder_s: of one prompt, likewise.
         peak_memory_bytes: of a fresh process; None if not measured.
@@ -96,7 +96,7 @@ def compare(
     dataset: Dataset,
     protocols: Sequence[str],
     *,
-    reference: Sam | Segmenter | None = None,
+    reference: PromptableModel | Segmenter | None = None,
     detections: Path | None = None,
     images: Path | None = None,
     image_size: int | None = None,
@@ -184,7 +184,7 @@ def compare(
         evaluations, detector = measured[contestant.name]
         model = contestant.model
         memory = None
-        if measure and contestant.load is not None and isinstance(model, Sam):
+        if measure and contestant.load is not None and isinstance(model, PromptableModel):
             memory = peak_memory(contestant.load, model.check_image_size(image_size), threads)
         encoder_s, decoder_s = turns.get(contestant.name, (None, None))
         rows.append(
@@ -192,7 +192,7 @@ def compare(
                 name=contestant.name,
                 evaluations=evaluations,
                 detector=detector,
-                cost=cost(model, image_size, measure=False) if isinstance(model, Sam) else None,
+                cost=cost(model, image_size, measure=False) if isinstance(model, PromptableModel) else None,
                 encoder_s=encoder_s,
                 decoder_s=decoder_s,
                 peak_memory_bytes=memory,
@@ -238,9 +238,9 @@ def in_turns(contestants: Sequence[Contestant], image_size: int | None) -> dict[
     return {name: (plain.median(encoder), plain.median(decoder)) for name, (encoder, decoder) in times.items()}
 
 
-def _runs(model: Sam | Segmenter, image_size: int | None) -> tuple[Callable[[], Any], Callable[[], Any]]:
+def _runs(model: PromptableModel | Segmenter, image_size: int | None) -> tuple[Callable[[], Any], Callable[[], Any]]:
     """A pass of the encoder, and one prompt."""
-    if not isinstance(model, Sam):
+    if not isinstance(model, PromptableModel):
         segmenter = as_segmenter(model, image_size)
         image = np.full((segmenter.image_size, segmenter.image_size, 3), 127, np.uint8)
         point = [[segmenter.image_size / 2, segmenter.image_size / 2]]

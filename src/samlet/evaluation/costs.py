@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from samlet.errors import SamletError
-from samlet.models import Sam
+from samlet.models import PromptableModel, Sam
 
 _REPEATS = 5
 _BUDGET_S = 12.0
@@ -112,7 +112,7 @@ def count_macs(module: nn.Module, run: Callable[[], Any]) -> Macs:
     return Macs(macs_modules=modules, macs_total=computed + surplus, macs_computed=computed)
 
 
-def cost(sam: Sam, image_size: int | None = None, measure: bool = True) -> Cost:
+def cost(sam: PromptableModel, image_size: int | None = None, measure: bool = True) -> Cost:
     """Count, and measure, what a model costs.
 
     Args:
@@ -124,19 +124,21 @@ def cost(sam: Sam, image_size: int | None = None, measure: bool = True) -> Cost:
         InputError: an image size that the patch grid does not allow.
     """
     size = sam.check_image_size(image_size)
-    encoder = count_encoder_macs(sam, size)
+    shadow = _shadow(sam)
+    encoder = count_macs(shadow, lambda: shadow.encode(torch.empty(1, 3, size, size, device="meta")))
     grid = size // sam.config.encoder.stride
-    embedding = torch.zeros(1, sam.config.encoder.out_channels, grid, grid, device=sam.device, dtype=sam.dtype)
-    point = torch.full((1, 1, 2), size / 2, device=sam.device, dtype=sam.dtype)
-    label = torch.ones(1, 1, dtype=torch.long, device=sam.device)
-    frozen = _frozen(sam)
-    decoder = count_macs(frozen, lambda: frozen.decode(embedding, point, label))
+    embedding = torch.zeros(1, sam.config.encoder.out_channels, grid, grid)
+    point, label = torch.full((1, 1, 2), size / 2), torch.ones(1, 1, dtype=torch.long)
+    decoder = count_macs(shadow, lambda: shadow.decode(embedding, point, label))
     encoder_s = decoder_s = None
     if measure:
         image = torch.zeros(1, 3, size, size, device=sam.device, dtype=sam.dtype)
         encoder_s = latency(lambda: sam.encode(image), sam.device)
+        embedding, point = embedding.to(sam.device, sam.dtype), point.to(sam.device, sam.dtype)
+        label = label.to(sam.device)
         decoder_s = latency(lambda: sam.decode(embedding, point, label), sam.device)
-    in_encoder, parameters = count_parameters(sam.image_encoder), count_parameters(sam)
+    counted = sam if isinstance(sam, Sam) else shadow
+    in_encoder, parameters = count_parameters(counted.image_encoder), count_parameters(counted)
     return Cost(
         image_size=size,
         parameters=parameters,
@@ -147,11 +149,10 @@ def cost(sam: Sam, image_size: int | None = None, measure: bool = True) -> Cost:
     )
 
 
-def count_encoder_macs(sam: Sam, image_size: int | None = None) -> Macs:
+def count_encoder_macs(sam: PromptableModel, image_size: int | None = None) -> Macs:
     """Multiply-accumulates of the encoder for one image; needs no weights and computes nothing."""
     size = sam.check_image_size(image_size)
-    with torch.device("meta"):
-        shadow = Sam(sam.config).requires_grad_(False)
+    shadow = _shadow(sam)
     return count_macs(shadow, lambda: shadow.encode(torch.empty(1, 3, size, size, device="meta")))
 
 
@@ -160,14 +161,13 @@ def count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _frozen(sam: Sam) -> Sam:
-    """The same weights without gradients; the model itself keeps its flags."""
+def _shadow(sam: PromptableModel) -> Sam:
+    """A `Sam` of the same config to count with: an encoder without memory, and a decoder of any weights on the CPU."""
     with torch.device("meta"):
-        copy = Sam(sam.config)
-    state = sam.state_dict()
-    copy.load_state_dict({name: state[name] for name in copy.state_dict()}, assign=True)  # without steps of quantizers
-    copy.pixel_mean, copy.pixel_std = sam.pixel_mean, sam.pixel_std
-    return copy.requires_grad_(False)
+        shadow = Sam(sam.config)
+    for part in (shadow.prompt_encoder, shadow.mask_decoder):  # which look at the values of their prompts
+        part.to_empty(device="cpu")
+    return shadow.requires_grad_(False)
 
 
 @torch.inference_mode()
@@ -186,7 +186,7 @@ def latency(run: Callable[[], Any], device: torch.device) -> float:
     return statistics.median(timed() for _ in range(repeats))
 
 
-def peak_memory(load: Callable[[], Sam], image_size: int, threads: int | None = None) -> int:
+def peak_memory(load: Callable[[], PromptableModel], image_size: int, threads: int | None = None) -> int:
     """Bytes that a fresh process needs at most to load a model, encode one image and decode one point, on the CPU.
 
     Args:
@@ -207,7 +207,7 @@ def peak_memory(load: Callable[[], Sam], image_size: int, threads: int | None = 
         ) from error
 
 
-def _peak_memory_here(load: Callable[[], Sam], image_size: int, threads: int | None) -> int:
+def _peak_memory_here(load: Callable[[], PromptableModel], image_size: int, threads: int | None) -> int:
     if threads:
         torch.set_num_threads(threads)
     sam = load()

@@ -32,7 +32,7 @@ from samlet.errors import InputError
 from samlet.evaluation.miou import as_segmenter, fingerprint
 from samlet.evaluation.store import Store
 from samlet.inference.segmenter import Segmenter
-from samlet.models import Sam
+from samlet.models import PromptableModel
 from samlet.training.engine import Engine
 
 _PROMPTS = 16
@@ -77,7 +77,7 @@ class DetectorEvaluation:
 
 
 def evaluate_detector(
-    sam: Sam | Segmenter,
+    sam: PromptableModel | Segmenter,
     annotations: Path,
     detections: Path,
     images: Path | None = None,

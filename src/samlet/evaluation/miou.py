@@ -23,7 +23,7 @@ from samlet.evaluation.store import Store
 from samlet.evaluation.truth import RULES, Rule, annotated_truth, reference_truth
 from samlet.inference.sam_segmenter import SamSegmenter
 from samlet.inference.segmenter import Segmenter
-from samlet.models import Sam
+from samlet.models import PromptableModel
 from samlet.training.engine import Engine
 
 
@@ -87,10 +87,10 @@ class Evaluation:
 
 
 def evaluate(
-    sam: Sam | Segmenter,
+    sam: PromptableModel | Segmenter,
     dataset: Dataset,
     prompt: str = "point",
-    reference: Sam | Segmenter | None = None,
+    reference: PromptableModel | Segmenter | None = None,
     image_size: int | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -124,10 +124,10 @@ def evaluate(
 
 
 def evaluate_all(
-    sam: Sam | Segmenter,
+    sam: PromptableModel | Segmenter,
     dataset: Dataset,
     protocols: Sequence[str],
-    reference: Sam | Segmenter | None = None,
+    reference: PromptableModel | Segmenter | None = None,
     image_size: int | None = None,
     *,
     limit: int | None = None,
@@ -206,13 +206,13 @@ def evaluate_all(
     ]
 
 
-def as_segmenter(model: Sam | Segmenter, image_size: int | None = None) -> Segmenter:
+def as_segmenter(model: PromptableModel | Segmenter, image_size: int | None = None) -> Segmenter:
     """A model as a `Segmenter`.
 
     Raises:
         InputError: an image size that the model does not allow.
     """
-    if isinstance(model, Sam):
+    if isinstance(model, PromptableModel):
         return SamSegmenter(model, image_size)
     if image_size not in (None, model.image_size):
         raise InputError(f"image size {image_size} was asked for, and the model takes {model.image_size} only")
@@ -220,8 +220,8 @@ def as_segmenter(model: Sam | Segmenter, image_size: int | None = None) -> Segme
 
 
 def _recipe(
-    sam: Sam | Segmenter,
-    reference: Sam | Segmenter | None,
+    sam: PromptableModel | Segmenter,
+    reference: PromptableModel | Segmenter | None,
     dataset: Dataset,
     protocols: Sequence[Protocol],
     image_size: int,

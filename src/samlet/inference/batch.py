@@ -25,7 +25,7 @@ from samlet.inference.overlay import draw_masks
 from samlet.inference.results import JsonLines, Sa1bFiles
 from samlet.inference.segmenter import Segmenter
 from samlet.inference.workers import segment_many
-from samlet.models import Sam
+from samlet.models import PromptableModel
 
 Format = Literal["jsonl", "sa1b"]
 
@@ -54,7 +54,7 @@ class BatchResult:
 
 
 def segment_source(
-    model: Sam | Segmenter,
+    model: PromptableModel | Segmenter,
     source: Source,
     out: Path,
     format: Format = "jsonl",
@@ -71,7 +71,7 @@ def segment_source(
     The same call on the same folder continues where an earlier one was stopped.
 
     Args:
-        model: a `Sam`, or another model that has an everything mode.
+        model: a `Sam`, an exported one, or another model that has an everything mode.
         source: from `open_source`.
         out: the folder: `masks.jsonl` with one line an image, or SA-1B's `ID.json` files; `failures.json` if any.
         format: `jsonl`, or `sa1b`, which `open_dataset` reads back. Its masks are on the pixels as they are stored,
@@ -133,9 +133,11 @@ def segment_source(
     return BatchResult(len(done), masks, before, failed, prompts, time.perf_counter() - start)
 
 
-def _recipe(model: Sam | Segmenter, format: Format, min_area: float, options: dict[str, Any]) -> dict[str, Any]:
+def _recipe(
+    model: PromptableModel | Segmenter, format: Format, min_area: float, options: dict[str, Any]
+) -> dict[str, Any]:
     """What determines the masks of an image; raises InputError for options that the model does not take."""
-    if isinstance(model, Sam):
+    if isinstance(model, PromptableModel):
         settings = dataclasses.asdict(MaskGenerator(model, **options).options)
     else:
         model.check_options(**options)

@@ -16,7 +16,7 @@ from samlet.inference.options import EverythingOptions
 from samlet.inference.settling import Settling
 from samlet.inference.suppression import box_iou
 from samlet.inference.windows import LogitWindow, MaskWindow, Upscaler
-from samlet.models import Sam
+from samlet.models import PromptableModel
 from samlet.models.shared_decoder import Decoded, Window
 from samlet.models.whole_decoder import prompt_decoder
 
@@ -73,7 +73,7 @@ class CropMasks:
         options: thresholds.
     """
 
-    def __init__(self, sam: Sam, embedding: Tensor, frame: Frame, options: EverythingOptions) -> None:
+    def __init__(self, sam: PromptableModel, embedding: Tensor, frame: Frame, options: EverythingOptions) -> None:
         self.options, self.frame = options, frame
         self.decoder = prompt_decoder(sam, embedding, options.feature_type(sam.device, sam.dtype))
         self.upscaler = Upscaler(frame, self.decoder.low_res_size)

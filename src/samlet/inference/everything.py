@@ -23,7 +23,7 @@ from samlet.inference.options import EverythingOptions
 from samlet.inference.predictor import AnyImage, as_rgb
 from samlet.inference.regions import remove_small_regions
 from samlet.inference.suppression import suppress
-from samlet.models import Sam
+from samlet.models import PromptableModel
 
 _EDGE_TOLERANCE = 20  # pixels: a box that comes so near to a crop's inner edge is taken as cut off
 
@@ -70,7 +70,7 @@ class MaskGenerator:
         >>> masks[0]["bbox"], masks.decoder_prompts
     """
 
-    def __init__(self, sam: Sam, **options: Any) -> None:
+    def __init__(self, sam: PromptableModel, **options: Any) -> None:
         self.sam = sam.eval()
         self.options = EverythingOptions(**options)
         self.image_size = sam.check_image_size(self.options.image_size)

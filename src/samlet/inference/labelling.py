@@ -14,7 +14,7 @@ from samlet.inference.fast_sam import FastSam
 from samlet.inference.options import Strategy
 from samlet.inference.results import count_labels
 from samlet.inference.segmenter import Segmenter
-from samlet.models import Sam
+from samlet.models import PromptableModel
 
 _THRESHOLDS = {"pred_iou_thresh": 0.88, "stability_score_thresh": 0.95}
 _SAM = {"strategy": "hierarchical", "points_per_side": 32, **_THRESHOLDS}
@@ -39,7 +39,7 @@ class LabelResult:
 
 
 def label(
-    model: Sam | Segmenter,
+    model: PromptableModel | Segmenter,
     images: str | Path,
     out: str | Path,
     *,
@@ -61,7 +61,8 @@ def label(
     was stopped, and never touches a file that is there.
 
     Args:
-        model: a `Sam`, a `Sam2Onnx` or a `FastSam`. FastSAM takes none of the four options that follow `out`.
+        model: a `Sam`, exported or not, a `Sam2Onnx` or a `FastSam`. FastSAM takes none of the four options that follow
+            `out`.
         images: a folder of photographs.
         out: a new folder, or that of an earlier run.
         strategy: `grid` or `hierarchical`; by default hierarchical for a `Sam`, and grid, the only one, for others.
@@ -94,7 +95,7 @@ def label(
         "stability_score_thresh": stability_score_thresh,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    if isinstance(model, Sam):
+    if isinstance(model, PromptableModel):
         chosen = {**_SAM, **given, "image_size": model.check_image_size(image_size)}
     elif image_size not in (None, model.image_size):
         raise InputError(f"image size {image_size} was asked for, and the model takes {model.image_size} only")

@@ -17,7 +17,7 @@ from samlet.data.images import RGBImage, read_image, to_rgb
 from samlet.data.transforms import Frame, preprocess
 from samlet.errors import InputError
 from samlet.inference.prompts import Prompts, make_prompts
-from samlet.models import Sam
+from samlet.models import PromptableModel
 
 _PROMPT_BATCH = 8  # prompts decoded together: larger batches fall out of a CPU's cache
 _STABILITY_OFFSET = 1.0
@@ -69,7 +69,7 @@ class Predictor:
         (1, 1, 1200, 1800)
     """
 
-    def __init__(self, sam: Sam, image_size: int | None = None) -> None:
+    def __init__(self, sam: PromptableModel, image_size: int | None = None) -> None:
         self.sam = sam.eval()
         self.image_size = sam.check_image_size(image_size)
         self._embeddings: list[Tensor] = []
@@ -177,7 +177,7 @@ class Predictor:
         )
 
 
-def decode(sam: Sam, embedding: Tensor, prompts: Prompts) -> tuple[Tensor, Tensor]:
+def decode(sam: PromptableModel, embedding: Tensor, prompts: Prompts) -> tuple[Tensor, Tensor]:
     """All outputs of the decoder for prompts on one image, a few prompts at a time.
 
     Returns:

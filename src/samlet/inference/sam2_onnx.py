@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from samlet.checkpoints.reading import EXPORT
 from samlet.data.images import RGBImage
 from samlet.data.masks import rle_area
 from samlet.data.transforms import Frame
@@ -48,9 +49,10 @@ _OPTIONS = (
 def find_pair(folder: Path) -> tuple[Path, Path] | None:
     """Encoder and decoder of a SAM 2 in a folder: its one `*encoder*` and its one `*decoder*`, `.onnx` or `.ort`.
 
-    None for a folder that holds none or several, or a `config.json`, for then it is a model of another kind.
+    None for a folder that holds none or several, or a `config.json` or `export.json`, for then it is a model of another
+    kind.
     """
-    if not folder.is_dir() or (folder / "config.json").exists():
+    if not folder.is_dir() or any((folder / name).exists() for name in ("config.json", EXPORT)):
         return None
     graphs = [path for path in sorted(folder.iterdir()) if path.suffix in _SUFFIXES and path.is_file()]
     encoders, decoders = ([path for path in graphs if part in path.name.lower()] for part in ("encoder", "decoder"))

@@ -1,4 +1,4 @@
-"""A `Sam` as a `Segmenter`: one encode an image, prompts a few at a time, masks when they are asked for."""
+"""A `Sam`, exported or not, as a `Segmenter`: one encode an image, a few prompts at a time, masks when asked for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from samlet.inference.everything import Everything, MaskGenerator
 from samlet.inference.prompts import Prompts, make_prompts
 from samlet.inference.segmenter import Answers
 from samlet.inference.windows import Upscaler
-from samlet.models import Sam
+from samlet.models import PromptableModel
 from samlet.models.shared_decoder import Decoded, SharedDecoder
 from samlet.models.whole_decoder import WholeDecoder, prompt_decoder
 
@@ -33,7 +33,7 @@ class SamSegmenter:
         image_size: side of the encoder's input, pixels; the model's own if None.
     """
 
-    def __init__(self, sam: Sam, image_size: int | None = None) -> None:
+    def __init__(self, sam: PromptableModel, image_size: int | None = None) -> None:
         self.sam = sam.eval()
         self.image_size = sam.check_image_size(image_size)
         self._image: RGBImage | None = None

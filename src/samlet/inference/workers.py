@@ -19,7 +19,7 @@ from samlet.data.sources import Entry
 from samlet.errors import InputError, SamletError
 from samlet.inference.everything import Everything, MaskGenerator
 from samlet.inference.segmenter import Segmenter
-from samlet.models import Sam
+from samlet.models import PromptableModel
 
 _MAX_WORKERS = 8  # each holds a model and its features, about 0.7 GB
 
@@ -27,13 +27,13 @@ _generator: MaskGenerator | None = None  # of a worker process
 
 
 def segment_many(
-    model: Sam | Segmenter, entries: Iterable[Entry], workers: int | None = None, **options: Any
+    model: PromptableModel | Segmenter, entries: Iterable[Entry], workers: int | None = None, **options: Any
 ) -> Iterator[tuple[Entry, Everything | str]]:
     """Masks of images, in the order of the images, as they come.
 
-    On a CPU every worker of a `Sam` computes with one thread: that is the best use of the cores, and the number of
-    threads changes the last bits of sums, so that otherwise single pixels would depend on the number of workers. Any
-    other model works in this process, with the threads that it was opened with.
+    On a CPU every worker of a `Sam`, exported or not, computes with one thread: that is the best use of the cores, and
+    the number of threads changes the last bits of sums, so that otherwise single pixels would depend on the number of
+    workers. Any other model works in this process, with the threads that it was opened with.
 
     Args:
         model: the model.
@@ -50,7 +50,7 @@ def segment_many(
     """
     if workers is not None and workers < 1:
         raise InputError(f"workers is {workers}; expected at least 1")
-    if not isinstance(model, Sam):
+    if not isinstance(model, PromptableModel):
         model.check_options(**options)
         if workers is not None and workers > 1:
             raise InputError(
@@ -88,7 +88,7 @@ def _in_this_process(
 
 
 @contextlib.contextmanager
-def _one_thread(sam: Sam) -> Iterator[None]:
+def _one_thread(sam: PromptableModel) -> Iterator[None]:
     threads = torch.get_num_threads()
     if sam.device.type == "cpu":
         torch.set_num_threads(1)
@@ -131,7 +131,7 @@ def _segment(generate: Callable[[RGBImage], Everything], image: RGBImage) -> Eve
         return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _start_worker(sam: Sam, options: dict[str, Any]) -> None:
+def _start_worker(sam: PromptableModel, options: dict[str, Any]) -> None:
     global _generator
     torch.set_num_threads(1)
     _generator = MaskGenerator(sam, **options)

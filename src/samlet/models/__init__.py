@@ -2,6 +2,7 @@
 
 from samlet.models.config import DecoderConfig, EncoderConfig, SamConfig, TinyViTConfig, ViTConfig
 from samlet.models.groups import ChannelGroup, Member
+from samlet.models.interface import PromptableModel, trainable
 from samlet.models.mask_decoder import DecoderOutput
 from samlet.models.repvit_config import RepViTConfig
 from samlet.models.sam import ImageEncoder, Sam, build_encoder
@@ -13,10 +14,12 @@ __all__ = [
     "EncoderConfig",
     "ImageEncoder",
     "Member",
+    "PromptableModel",
     "RepViTConfig",
     "Sam",
     "SamConfig",
     "TinyViTConfig",
     "ViTConfig",
     "build_encoder",
+    "trainable",
 ]

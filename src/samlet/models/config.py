@@ -256,6 +256,17 @@ class SamConfig:
         if len(self.pixel_mean) != 3 or len(self.pixel_std) != 3:
             raise InputError(f"pixel_mean {self.pixel_mean} and pixel_std {self.pixel_std}; expected 3 numbers each")
 
+    def check_image_size(self, image_size: int | None) -> int:
+        """A side of the encoder's square input, pixels; the model's own for None.
+
+        Raises:
+            InputError: the patch grid does not allow the size.
+        """
+        size, stride = self.encoder.image_size if image_size is None else image_size, self.encoder.stride
+        if size < stride or size % stride:
+            raise InputError(f"image size {size} is not allowed; expected a multiple of {stride}, such as 512 or 1024")
+        return size
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form that `from_dict` reads back."""
         return {

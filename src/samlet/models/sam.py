@@ -89,10 +89,7 @@ class Sam(nn.Module):
         Raises:
             InputError: the patch grid does not allow the size.
         """
-        size, stride = self.image_size if image_size is None else image_size, self.config.encoder.stride
-        if size < stride or size % stride:
-            raise InputError(f"image size {size} is not allowed; expected a multiple of {stride}, such as 512 or 1024")
-        return size
+        return self.config.check_image_size(image_size)
 
     def encode(self, images: Tensor) -> Tensor:
         """Image embeddings.
@@ -106,11 +103,7 @@ class Sam(nn.Module):
         Raises:
             InputError: a size that the patch grid does not allow.
         """
-        stride = self.config.encoder.stride
-        if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] % stride or images.shape[3] % stride:
-            raise InputError(
-                f"images have shape {tuple(images.shape)}; expected (N, 3, H, W) with H and W multiples of {stride}"
-            )
+        check_images(images, self.config.encoder.stride)
         return self.image_encoder(images)
 
     def decode(
@@ -138,6 +131,14 @@ class Sam(nn.Module):
         if self.config.score == "iou":
             return out
         return dataclasses.replace(out, iou=stability(out.low_res, self.config.mask_threshold))
+
+
+def check_images(images: Tensor, stride: int) -> None:
+    """Raise InputError for images that are not (N, 3, H, W) with H and W multiples of the stride."""
+    if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] % stride or images.shape[3] % stride:
+        raise InputError(
+            f"images have shape {tuple(images.shape)}; expected (N, 3, H, W) with H and W multiples of {stride}"
+        )
 
 
 def stability(logits: Tensor, threshold: float, offset: float = 1.0) -> Tensor:

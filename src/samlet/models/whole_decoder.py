@@ -5,20 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from samlet.models.interface import PromptableModel
 from samlet.models.quantized import is_quantized
 from samlet.models.sam import Sam
 from samlet.models.shared_decoder import Decoded, SharedDecoder, Window
 
 
 class WholeDecoder:
-    """The mask decoder of one image, for models whose decoder or scores are not SAM's own, or quantized.
+    """The mask decoder of one image, for models whose decoder or scores are not SAM's own, quantized, or exported.
 
     Args:
         sam: the model.
         embedding: (1, C, h, w) from `Sam.encode`.
     """
 
-    def __init__(self, sam: Sam, embedding: Tensor) -> None:
+    def __init__(self, sam: PromptableModel, embedding: Tensor) -> None:
         self.sam, self.embedding = sam, embedding
         self.height, self.width = embedding.shape[2:]
 
@@ -48,11 +49,15 @@ class WholeDecoder:
         return decoded.features[:, :, 2::4, 2::4][..., : rows or self.height, : columns or self.width].float()
 
 
-def prompt_decoder(sam: Sam, embedding: Tensor, dtype: torch.dtype | None = None) -> SharedDecoder | WholeDecoder:
+def prompt_decoder(
+    sam: PromptableModel, embedding: Tensor, dtype: torch.dtype | None = None
+) -> SharedDecoder | WholeDecoder:
     """The fastest decoder for many prompts on one image that gives the model's own answers; see `SharedDecoder`.
 
-    A quantized model takes none but its own: `SharedDecoder` uses weights without the layers that quantize inputs.
+    A quantized model takes none but its own: `SharedDecoder` uses weights without the layers that quantize inputs. So
+    does an exported one, which has no weights to use.
     """
-    if sam.config.decoder.style == "sam" and sam.config.score == "iou" and not is_quantized(sam):
+    plain = sam.config.decoder.style == "sam" and sam.config.score == "iou"
+    if isinstance(sam, Sam) and plain and not is_quantized(sam):
         return SharedDecoder(sam, embedding, dtype)
     return WholeDecoder(sam, embedding)

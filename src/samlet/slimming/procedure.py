@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from samlet.data.datasets import Dataset
 from samlet.data.images import find_images, is_readable
 from samlet.errors import InputError
-from samlet.models import ImageEncoder, Sam, SamConfig, build_encoder
+from samlet.models import ImageEncoder, PromptableModel, Sam, SamConfig, build_encoder, trainable
 from samlet.models.quantized import is_quantized
 from samlet.slimming.alpha import Alpha
 from samlet.slimming.config import SlimConfig
@@ -375,7 +375,7 @@ def _fill_cache(
 
 
 def slim(
-    teacher: Sam,
+    teacher: PromptableModel,
     images: str | Path | Sequence[Path],
     *,
     ratio: float = 0.5,
@@ -418,4 +418,4 @@ def slim(
         learning_rate=learning_rate,
         **settings,
     )
-    return run(teacher, images, config).sam
+    return run(trainable(teacher, "the teacher"), images, config).sam

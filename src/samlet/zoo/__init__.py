@@ -9,10 +9,11 @@ from pathlib import Path
 from samlet.checkpoints import load_checkpoint
 from samlet.errors import InputError
 from samlet.models import Sam
+from samlet.runtimes import ExportedSam, is_exported
 from samlet.zoo import hub
 from samlet.zoo.registry import ENTRIES, Entry, find
 
-__all__ = ["ENTRIES", "Entry", "find", "is_available", "load", "locate"]
+__all__ = ["ENTRIES", "Entry", "find", "is_available", "load", "load_path", "load_weights", "locate"]
 
 
 def embedded_folder(entry: Entry) -> Path:
@@ -48,18 +49,41 @@ def locate(model: str | Path) -> Path:
     return file.parent if len(entry.files) > 1 else file
 
 
-def load(model: str | Path) -> Sam:
+def load(model: str | Path) -> Sam | ExportedSam:
     """Load a model, ready for inference.
 
     Args:
-        model: a zoo name (`samlet models` lists them), a model folder, or a checkpoint file in any format that samlet
-            knows.
+        model: a zoo name (`samlet models` lists them), a model folder, also of an exported model, or a checkpoint file
+            in any format that samlet knows.
+
+    Returns:
+        A `Sam`; of the folder of an exported model an `ExportedSam`, which is used in the same way.
 
     Raises:
         InputError: an unknown name, or a file that cannot be read; the message says why.
         SamletError: a download failed.
     """
-    path = locate(model)
+    return load_path(locate(model))
+
+
+def load_path(path: Path) -> Sam | ExportedSam:
+    """As `load`, of something on this disk."""
+    return ExportedSam(path) if is_exported(path) else _checkpoint(path)
+
+
+def load_weights(model: str | Path) -> Sam:
+    """As `load`, of models that have weights, to train, cut or quantize them.
+
+    Raises:
+        InputError: also for an exported model, which has none.
+        SamletError: a download failed.
+    """
+    return _checkpoint(locate(model))
+
+
+def _checkpoint(path: Path) -> Sam:
+    if is_exported(path):
+        return load_checkpoint(path)  # which says what to give instead
     graphs = path.is_dir() and not (path / "config.json").exists() and any(path.glob("*.onnx"))
     if path.suffix == ".onnx" or graphs:
         raise InputError(

@@ -6,8 +6,10 @@ from samlet import __version__
 from samlet.cli.parsers.common import Parser
 from samlet.cli.parsers.distill import add_distill
 from samlet.cli.parsers.evaluation import add_compare, add_evaluate
+from samlet.cli.parsers.export import add_export
 from samlet.cli.parsers.label import add_label
 from samlet.cli.parsers.models import add_cost, add_models
+from samlet.cli.parsers.quantize import add_quantize
 from samlet.cli.parsers.segment import add_segment
 from samlet.cli.parsers.slim import add_slim
 
@@ -27,6 +29,8 @@ def build_parser() -> Parser:
     add_slim(commands)
     add_distill(commands)
     add_label(commands)
+    add_quantize(commands)
+    add_export(commands)
     add_evaluate(commands)
     add_compare(commands)
     return parser

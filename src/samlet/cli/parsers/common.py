@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 MODEL = "a zoo name (see `samlet models`), a model folder, or a checkpoint file (.pth, .pt, .safetensors)"
+RUNNABLE = MODEL.replace("a model folder", "a model folder (an exported one too)")
 
 
 class Parser(argparse.ArgumentParser):

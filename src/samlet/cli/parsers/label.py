@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from samlet.cli.parsers.common import MODEL, add_command, add_image_size, add_machine
+from samlet.cli.parsers.common import RUNNABLE, add_command, add_image_size, add_machine
 
 
 def add_label(commands: Any) -> None:
@@ -24,7 +24,7 @@ def add_label(commands: Any) -> None:
         "which makes better masks than any small SAM (docs/labelling.md says where to get it).",
     )
     parser.add_argument(
-        "--teacher", required=True, metavar="M", help=f"{MODEL}, FastSAM as ONNX, or the folder of a SAM 2 as ONNX"
+        "--teacher", required=True, metavar="M", help=f"{RUNNABLE}, FastSAM as ONNX, or the folder of a SAM 2 as ONNX"
     )
     parser.add_argument("--images", type=Path, required=True, metavar="PHOTOS", help="a folder of photographs")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder for the labels")

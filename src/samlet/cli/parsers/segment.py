@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from samlet.cli.parsers.common import MODEL, add_command, add_image_size, add_machine, choice
+from samlet.cli.parsers.common import RUNNABLE, add_command, add_image_size, add_machine, choice
 
 
 def add_segment(commands: Any) -> None:
@@ -30,7 +30,7 @@ def add_segment(commands: Any) -> None:
         metavar="IMAGE",
         help="JPEG, PNG, WebP, BMP or TIFF; with --everything also a folder or a video",
     )
-    parser.add_argument("--model", default="mobile_sam", metavar="M", help=f"{MODEL}; default %(default)s")
+    parser.add_argument("--model", default="mobile_sam", metavar="M", help=f"{RUNNABLE}; default %(default)s")
     parser.add_argument(
         "--point",
         action="append",

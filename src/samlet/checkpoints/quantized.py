@@ -1,0 +1,200 @@
+"""Quantized layers in the native format: bits in `config.json`, steps and integer weights among the tensors.
+
+`config.json` names every quantized layer with the bits of its factors, None for one that stays float:
+`{"weights": 8, "inputs": 8}` for layers with a weight, `queries`, `keys`, `probabilities` and `values` for the products
+of attention, `left` and `right` for a product. The tensors have the steps by their names in the state dict; a weight on
+a known grid is stored as int8, and is that times its step, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from samlet.checkpoints.reading import StateDict
+from samlet.errors import CheckpointError
+from samlet.models import Sam
+from samlet.models.layers import AttentionProducts, Product
+from samlet.models.quantized import (
+    InputQuantizer,
+    ProbabilityQuantizer,
+    QuantizedAttention,
+    QuantizedConv2d,
+    QuantizedConvTranspose2d,
+    QuantizedLinear,
+    QuantizedProduct,
+    along,
+    out_axis,
+    quantized,
+)
+
+Entry = Mapping[str, int | None]
+"""Bits by factor; None for a factor that stays float."""
+
+_LAYER = ("weights", "inputs")
+_ATTENTION = ("queries", "keys", "probabilities", "values")
+_PRODUCT = ("left", "right")
+_LAYERS = (QuantizedLinear, QuantizedConv2d, QuantizedConvTranspose2d)
+_MOST_BITS = 32
+_LEAST, _MOST = -128, 127  # what int8 holds
+
+
+def describe(sam: Sam) -> dict[str, dict[str, int | None]]:
+    """Bits by factor of every quantized layer, by its name."""
+    found: dict[str, dict[str, int | None]] = {}
+    for name, module in sam.named_modules():
+        if isinstance(module, _LAYERS):
+            found[name] = {"weights": module.weight_bits, "inputs": _bits(module.inputs)}
+        elif isinstance(module, QuantizedAttention | QuantizedProduct):
+            factors = _ATTENTION if isinstance(module, QuantizedAttention) else _PRODUCT
+            found[name] = {factor: _bits(getattr(module, factor)) for factor in factors}
+    return found
+
+
+def _bits(module: nn.Module) -> int | None:
+    return module.bits if isinstance(module, InputQuantizer | ProbabilityQuantizer) else None
+
+
+def encode(sam: Sam, tensors: Mapping[str, Tensor]) -> StateDict:
+    """Weights as int8 where that gives them back bit for bit; other tensors as they are."""
+    encoded = dict(tensors)
+    for name, module in sam.named_modules():
+        if not isinstance(module, _LAYERS) or module.weight_scale is None:
+            continue
+        weight = tensors[f"{name}.weight"]
+        steps = along(tensors[f"{name}.weight_scale"], weight, out_axis(module))
+        whole = (weight / steps).round()
+        if weight.dtype != torch.float32 or not bool(((whole >= _LEAST) & (whole <= _MOST)).all()):
+            continue
+        stored = whole.to(torch.int8)
+        if torch.equal((stored.float() * steps).view(torch.int32), weight.contiguous().view(torch.int32)):
+            encoded[f"{name}.weight"] = stored.contiguous()
+    return encoded
+
+
+def put_into(sam: Sam, section: Any, tensors: Mapping[str, Tensor], path: Path) -> StateDict:
+    """Replace the float layers of a model by quantized ones.
+
+    Args:
+        sam: the model, on any device, even `meta`; its weights are not looked at.
+        section: what `describe` gave, from a file.
+        tensors: what `encode` gave.
+        path: the file, for messages.
+
+    Returns:
+        The tensors with float weights.
+
+    Raises:
+        CheckpointError: the section names what the model or the tensors do not have.
+    """
+    if not isinstance(section, dict):
+        raise _malformed(path, f"quantization is a {type(section).__name__}", "an object of layers and their bits")
+    decoded = dict(tensors)
+    for name, entry in section.items():
+        layer = _layer(sam, name, path)
+        _replace(sam, name, _made(layer, name, _checked(layer, name, entry, path), tensors, path))
+        if not isinstance(layer, AttentionProducts | Product):
+            _decode_weight(decoded, name, layer, path)
+    for name, value in decoded.items():
+        if not value.is_floating_point():
+            raise _malformed(path, f"{name} is {value.dtype} and no layer of quantization", "a float tensor")
+    return decoded
+
+
+def _layer(sam: Sam, name: str, path: Path) -> nn.Module:
+    try:
+        layer = sam.get_submodule(name)
+    except AttributeError as error:
+        raise _malformed(path, f"quantization names the layer {name[:80]!r}", "a layer of the model") from error
+    if not isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | AttentionProducts | Product) or not name:
+        raise _malformed(path, f"quantization names {name[:80]!r}, a {type(layer).__name__}", "a float layer")
+    return layer
+
+
+def _checked(layer: nn.Module, name: str, entry: Any, path: Path) -> Entry:
+    kinds = {AttentionProducts: _ATTENTION, Product: _PRODUCT}
+    factors = kinds.get(type(layer), _LAYER)
+    if not isinstance(entry, dict) or set(entry) != set(factors):
+        found = ", ".join(str(key)[:20] for key in entry) if isinstance(entry, dict) else f"a {type(entry).__name__}"
+        raise _malformed(path, f"quantization of {name} has {found or 'nothing'}", ", ".join(factors))
+    for factor, bits in entry.items():
+        if bits is not None and (not isinstance(bits, int) or isinstance(bits, bool) or not 2 <= bits <= _MOST_BITS):
+            found = repr(bits)[:20]
+            raise _malformed(
+                path, f"quantization of {name} has {found} bits of {factor}", f"2 to {_MOST_BITS}, or null"
+            )
+    return entry
+
+
+def _made(layer: nn.Module, name: str, entry: Entry, tensors: Mapping[str, Tensor], path: Path) -> nn.Module:
+    axes = 2 if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) else 0
+
+    def inputs(factor: str, channels: int | None = None) -> InputQuantizer | None:
+        bits = entry[factor]
+        if bits is None:
+            return None
+        prefix = f"{name}.{factor}"
+        steps = {"scale": _steps(tensors, f"{prefix}.scale", path)}
+        for part, positive in (("offset", False), ("negative_scale", True)):
+            if f"{prefix}.{part}" in tensors:
+                steps[part] = _steps(tensors, f"{prefix}.{part}", path, positive)
+        for part, value in steps.items():
+            allowed = 1 if part == "negative_scale" else channels
+            if allowed is not None and allowed % len(value):
+                found = f"{prefix}.{part} has {len(value)} values for {channels} channels"
+                raise _malformed(path, found, "one for all or for equal chunks of them")
+        return InputQuantizer(steps.pop("scale"), bits, axes_behind=axes, **steps)
+
+    if isinstance(layer, AttentionProducts):
+        probability, bits = None, entry["probabilities"]
+        if bits is not None:
+            split = _steps(tensors, f"{name}.probabilities.split", path, axes=0)
+            probability = ProbabilityQuantizer(split, bits)
+        return QuantizedAttention(inputs("queries"), inputs("keys"), probability, inputs("values"))
+    if isinstance(layer, Product):
+        return QuantizedProduct(inputs("left"), inputs("right"))
+    scale = _steps(tensors, f"{name}.weight_scale", path) if f"{name}.weight_scale" in tensors else None
+    channels = layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
+    assert isinstance(channels, int)
+    made = quantized(layer, inputs("inputs", channels), scale, entry["weights"])
+    assert made is not None
+    return made
+
+
+def _steps(tensors: Mapping[str, Tensor], name: str, path: Path, positive: bool = True, axes: int = 1) -> Tensor:
+    value = tensors.get(name)
+    if value is None:
+        raise _malformed(path, f"there is no {name}", "one, as quantization in config.json says")
+    if value.ndim != axes or not value.numel() or not value.is_floating_point():
+        expected = "one float number" if axes == 0 else "float numbers along one axis"
+        raise _malformed(path, f"{name} is {value.dtype} of shape {tuple(value.shape)}", expected)
+    if not bool(value.isfinite().all()) or (positive and not bool((value > 0).all())):
+        wrong = next(v for v in value.flatten().tolist() if not (v > 0 if positive else abs(v) < float("inf")))
+        raise _malformed(path, f"{name} holds {wrong:g}", "finite steps above 0" if positive else "finite numbers")
+    return value.float().clone()
+
+
+def _decode_weight(decoded: StateDict, name: str, layer: nn.Module, path: Path) -> None:
+    """Replace an int8 weight by what it stands for."""
+    value = decoded.get(f"{name}.weight")
+    if value is None or value.is_floating_point():
+        return
+    scale, axis = decoded.get(f"{name}.weight_scale"), out_axis(layer)
+    if scale is None or value.dtype != torch.int8 or value.ndim <= axis or len(scale) != value.shape[axis]:
+        steps = "no steps" if scale is None else f"{len(scale)} steps"
+        found = f"{name}.weight is {value.dtype} of shape {tuple(value.shape)} with {steps}"
+        raise _malformed(path, found, "int8 with one step an output channel in weight_scale")
+    decoded[f"{name}.weight"] = value.float() * along(scale.float(), value, axis)
+
+
+def _replace(sam: Sam, name: str, made: nn.Module) -> None:
+    parent, _, last = name.rpartition(".")
+    setattr(sam.get_submodule(parent), last, made)
+
+
+def _malformed(path: Path, found: str, expected: str) -> CheckpointError:
+    return CheckpointError(f"{path}: {found}; expected {expected}. The model folder is damaged or of another version")

@@ -1,0 +1,284 @@
+"""Writing a graph as an ExecuTorch program (`.pte`) whose arithmetic XNNPACK does, in float32 or in int8.
+
+In int8, weights have a step for each output channel and are stored rounded. Inputs are rounded while the program runs,
+each token of a linear layer and each image of a convolution by its own range, and outputs stay float: a static range
+would have to hold the few channels whose values are far larger than all others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.fx import GraphModule, Node
+
+from samlet.checkpoints.writing import new_file
+from samlet.errors import InputError, SamletError
+from samlet.export.gate import sqnr
+
+_ATEN = torch.ops.aten
+_LEAST_SQNR = 40.0  # dB that the outputs must keep when one convolution is rounded, or it stays float
+_FEWEST_WEIGHTS = 1 << 14  # convolutions up to this size gain neither bytes nor time worth their noise
+_KEEP_SHAPE = (
+    _ATEN.pad.default,
+    _ATEN.slice.Tensor,
+    _ATEN.expand.default,
+    _ATEN.alias.default,
+    _ATEN.reshape.default,
+    _ATEN.contiguous.default,
+)  # operators that copy, or do nothing, where the shape stays
+_IN_INT8 = (_ATEN.linear.default, _ATEN.conv2d.default)
+_COMPUTED_LATE = (_ATEN.matmul.default, _ATEN.sin.default, _ATEN.cos.default)  # positions: small before, large after
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lowered:
+    """What became of a graph's operators and layers.
+
+    Attributes:
+        delegated: operators that XNNPACK runs, by name; their number.
+        portable: operators that ExecuTorch's own kernels run.
+        int8: names of the layers that run in int8.
+        kept_float: names of the convolutions large enough for int8 that lose too much by it.
+    """
+
+    delegated: Mapping[str, int]
+    portable: Mapping[str, int]
+    int8: tuple[str, ...] = ()
+    kept_float: tuple[str, ...] = ()
+
+
+def to_executorch(
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    path: Path,
+    int8_images: Sequence[tuple[Tensor, ...]] | None = None,
+) -> Lowered:
+    """Write one graph with a method `forward`.
+
+    Args:
+        module: in evaluation mode; it is not changed. Encoders are traced on their whole path, not in strips.
+        example: inputs; the program takes tensors of exactly these shapes and types, contiguous, in this order.
+        path: of the `.pte` file.
+        int8_images: inputs made from photographs, some 2 to 4, that decide which convolutions go to int8 with the
+            linear layers; float32 if None.
+
+    Raises:
+        InputError: executorch or torchao is not installed, or `int8_images` is empty.
+        SamletError: the graph cannot be written.
+    """
+    if int8_images is not None and not int8_images:
+        raise InputError("int8 needs the inputs made from at least one photograph, and none are given")
+    lowering = _imported("executorch.exir")
+    partitioner = _imported("executorch.backends.xnnpack.partition.xnnpack_partitioner")
+    int8: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    try:
+        with _quiet():
+            frozen = _frozen(module)
+            inputs = _contiguous(example)
+            program = _captured(frozen, inputs)
+            if int8_images is not None:
+                images = [_contiguous(given) for given in int8_images]
+                int8, kept = _int8_layers(frozen, images)
+                program = _in_int8(program, images[0], int8)
+            edge = lowering.to_edge_transform_and_lower(program, partitioner=[partitioner.XnnpackPartitioner()])
+            delegated, portable = _operators(edge.exported_program().graph_module)
+            made = edge.to_executorch()
+    except SamletError:
+        raise
+    except Exception as error:  # the exporter's errors share no other base
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        raise SamletError(f"{path.name} cannot be written as an ExecuTorch program: {reason}") from error
+    with new_file(path) as temporary, temporary.open("wb") as file:
+        made.write_to_file(file)
+    return Lowered(delegated=delegated, portable=portable, int8=int8, kept_float=kept)
+
+
+def _imported(name: str) -> Any:
+    try:
+        with _quiet():
+            return importlib.import_module(name)
+    except ImportError as error:
+        raise InputError(
+            f"writing .pte files needs {name.partition('.')[0]}, which cannot be imported ({error}); "
+            "run: pip install 'samlet[executorch]'"
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter's warnings go nowhere."""
+    level = logging.root.manager.disable
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(level)
+
+
+def _frozen(module: nn.Module) -> nn.Module:
+    """A copy without gradients whose weights are contiguous: XNNPACK refuses those that lie channels-last."""
+    made = copy.deepcopy(module).cpu().eval().requires_grad_(False)
+    for tensor in (*made.parameters(), *made.buffers()):
+        tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
+    return made
+
+
+def _contiguous(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for tensor in inputs)
+
+
+def _captured(module: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
+    """The graph in operators that XNNPACK takes, with what depends on no input computed."""
+    folding = _imported("executorch.exir.passes.constant_prop_pass")
+    with torch.enable_grad():
+        program = torch.export.export(module, example, strict=False)
+    for node in list(program.graph.nodes):
+        if node.op == "call_function" and node.target in _KEEP_SHAPE and isinstance(node.args[0], Node):
+            before, after = node.args[0].meta["val"], node.meta["val"]
+            if before.shape == after.shape and before.dtype == after.dtype:
+                node.replace_all_uses_with(node.args[0])
+                program.graph.erase_node(node)
+    program.graph_module.recompile()
+    rewritten = {_ATEN.scaled_dot_product_attention.default: _attend, _ATEN.split_with_sizes.default: _split}
+    return folding.constant_prop_pass(program.run_decompositions(rewritten), set(_COMPUTED_LATE))
+
+
+def _attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """Attention in plain products; torch's own takes rows into account that attend to nothing, in many operators."""
+    del dropout_p, is_causal, enable_gqa
+    batch = q.shape[:2]
+    factor = q.shape[-1] ** -0.5 if scale is None else scale
+    scores = torch.bmm((q * factor).flatten(0, 1), k.flatten(0, 1).transpose(1, 2)).unflatten(0, batch)
+    scores = scores if attn_mask is None else scores + attn_mask
+    return torch.bmm(scores.softmax(-1).flatten(0, 1), v.flatten(0, 1)).unflatten(0, batch)
+
+
+def _split(x: Tensor, sizes: Sequence[int], dim: int = 0) -> list[Tensor]:
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    return [_ATEN.slice.Tensor(x, dim, start, start + size) for start, size in zip(starts, sizes, strict=True)]
+
+
+def _int8_layers(module: nn.Module, images: Sequence[tuple[Tensor, ...]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the layers for int8: linear ones, and dense convolutions; and of convolutions that lose too much."""
+    chosen: list[str] = []
+    kept: list[str] = []
+    with torch.no_grad():
+        expected = [_outputs(module(*given)) for given in images]
+        for name, layer in module.named_modules():
+            if isinstance(layer, nn.Linear):
+                chosen.append(name)
+            if not isinstance(layer, nn.Conv2d) or layer.groups != 1 or layer.weight.numel() <= _FEWEST_WEIGHTS:
+                continue
+            with _rounded(layer):
+                found = [_outputs(module(*given)) for given in images]
+            left = min(sqnr(f, e) for found_i, expected_i in zip(found, expected, strict=True)
+                       for f, e in zip(found_i, expected_i, strict=True))
+            (chosen if left >= _LEAST_SQNR else kept).append(name)
+    return tuple(chosen), tuple(kept)
+
+
+def _outputs(found: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (found,) if isinstance(found, Tensor) else found
+
+
+@contextlib.contextmanager
+def _rounded(layer: nn.Conv2d) -> Iterator[None]:
+    """The layer computes as it will in int8."""
+    weight = layer.weight.data
+    step = weight.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12) / 127
+    layer.weight.data = (weight / step).round() * step
+    hook = layer.register_forward_pre_hook(lambda _, inputs: _round(inputs[0]))
+    try:
+        yield
+    finally:
+        hook.remove()
+        layer.weight.data = weight
+
+
+def _round(x: Tensor) -> Tensor:
+    low, high = x.amin((1, 2, 3), keepdim=True).clamp(max=0), x.amax((1, 2, 3), keepdim=True).clamp(min=0)
+    step = ((high - low) / 255).clamp(min=1e-12)
+    return (x / step).round() * step
+
+
+def _in_int8(program: ExportedProgram, inputs: tuple[Tensor, ...], layers: Sequence[str]) -> ExportedProgram:
+    """The graph with the layers' weights rounded and the rounding of their inputs written down."""
+    pt2e = _imported("torchao.quantization.pt2e.quantize_pt2e")
+    quantizing = _imported("executorch.backends.xnnpack.quantizer.xnnpack_quantizer")
+    weights = {f"{name}.weight" for name in layers}
+    config = quantizing.get_symmetric_quantization_config(is_per_channel=True, is_dynamic=True)
+    quantizer = quantizing.XNNPACKQuantizer()
+    for operator in _IN_INT8:
+        quantizer.set_operator_type(operator, config)
+
+    def wanted(node: Node) -> bool:
+        return node.op != "call_function" or getattr(node.args[1], "target", None) in weights
+
+    quantizer.set_filter_function(wanted)
+    with torch.no_grad():
+        prepared = pt2e.prepare_pt2e(program.module(), quantizer)
+        prepared(*inputs)  # its observers see the weights
+        converted = pt2e.convert_pt2e(prepared)
+        _round_apart(converted)
+        return torch.export.export(converted, inputs, strict=False)
+
+
+def _round_apart(graph_module: GraphModule) -> None:
+    """Give each layer the rounding of its input to itself.
+
+    Layers that share it go to XNNPACK together, which fails where one depends on another through other operators.
+    """
+    graph = graph_module.graph
+    for node in list(graph.nodes):
+        if node.target not in _IN_INT8 or "dequantize_per_tensor" not in str(node.args[0].target):
+            continue
+        back = node.args[0]
+        whole = back.args[0]
+        made: dict[Node, Node] = {}
+        with graph.inserting_before(node):
+            for old in (whole.args[1].args[0], whole.args[1], whole.args[2], whole, back):
+                made[old] = graph.node_copy(old, lambda n, made=made: made.get(n, n))
+        node.replace_input_with(back, made[back])
+    graph.eliminate_dead_code()
+    graph_module.recompile()
+
+
+def _operators(graph_module: GraphModule) -> tuple[dict[str, int], dict[str, int]]:
+    """Operators that XNNPACK runs, and others, by name."""
+    portable = _count(graph_module)
+    delegated: Counter[str] = Counter()
+    for part in graph_module.modules():
+        if isinstance(original := getattr(part, "original_module", None), ExportedProgram):
+            delegated += _count(original.graph_module)
+    return dict(delegated.most_common()), dict(portable.most_common())
+
+
+def _count(graph_module: GraphModule) -> Counter[str]:
+    names = [
+        getattr(node.target, "__name__", str(node.target)) for node in graph_module.graph.nodes if node.op == "call_function"
+    ]
+    return Counter(name for name in names if name not in ("getitem", "executorch_call_delegate"))

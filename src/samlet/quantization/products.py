@@ -1,0 +1,215 @@
+"""Finding the steps of products without weights: those of attention, and the one that makes masks.
+
+One factor at a time, the others as they were found so far: queries, keys, where the two ranges of the attention weights
+meet, values. What does not depend on that factor is computed once for all its candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from samlet.models.quantized import InputQuantizer, ProbabilityQuantizer
+from samlet.quantization.config import QuantConfig
+from samlet.quantization.quantizers import InputRange, input_range, percentiles
+from samlet.quantization.samples import AttentionSample, ProductSample, Seen
+from samlet.quantization.search import Found, Measured, candidates, least
+
+_FINEST = 16  # of the splits of attention weights that are tried: 2 ** -16
+_ATTENTION = ("queries", "keys", "values")
+_PRODUCT = ("left", "right")
+
+
+def search_attention(samples: Sequence[AttentionSample], seen: Seen, bits: int, config: QuantConfig) -> Found:
+    """Steps for the four factors of attention.
+
+    Args:
+        samples: some heads.
+        seen: of the whole photographs; ranges of queries, keys and values.
+        bits: of one value.
+        config: settings.
+    """
+    return _AttentionSearch(samples, seen, bits, config).run()
+
+
+def search_product(samples: Sequence[ProductSample], seen: Seen, bits: int, config: QuantConfig) -> Found:
+    """Steps for both factors of a product; the second may come after GELU.
+
+    The first is a small matrix for each prompt, made by the hypernetworks, whose channels differ in size by a factor of
+    20: each has a step of its own.
+
+    Args:
+        samples: some columns.
+        seen: of the whole photographs; ranges of both factors.
+        bits: of one value.
+        config: settings.
+    """
+    return _ProductSearch(samples, seen, bits, config).run()
+
+
+Sample = TypeVar("Sample", AttentionSample, ProductSample)
+
+
+class _Search(Generic[Sample]):
+    """What both searches share: samples, ranges and the factors of those found so far."""
+
+    names: tuple[str, ...]
+
+    def __init__(self, samples: Sequence[Sample], seen: Seen, bits: int, config: QuantConfig) -> None:
+        self.samples: Sequence[Sample] = samples
+        self.seen, self.bits, self.config = seen, bits, config
+        self.ranges = {name: self.range(name) for name in self.names}
+        self.factors = dict.fromkeys(self.names, 1.0)
+        self.targets = [self.exact(i) for i in range(len(samples))]
+
+    def range(self, name: str) -> InputRange:
+        low, high = self.seen.ranges[self.names.index(name)]
+        if self.config.metric == "percentile":
+            low, high = percentiles(torch.cat([getattr(sample, name).flatten() for sample in self.samples]))
+        if name == "right":
+            return input_range(low, high, self.bits, "twin")
+        return InputRange(min(low, 0.0), max(high, 0.0), self.bits, "symmetric")
+
+    def quantizer(self, name: str, factor: float | None = None) -> InputQuantizer:
+        """Of one factor of the product, at a tried factor of its range or the one found so far."""
+        return self.ranges[name].quantizer((self.factors[name] if factor is None else factor, 1.0))
+
+    def rounded(self, name: str, i: int, factor: float | None = None) -> Tensor:
+        """One factor of a sample's product, rounded."""
+        return self.quantizer(name, factor)(getattr(self.samples[i], name))
+
+    def all_rounded(self, name: str) -> list[Tensor]:
+        return [self.rounded(name, i) for i in range(len(self.samples))]
+
+    def choose(self, name: str, answer: Callable[[int, float], Tensor]) -> None:
+        """Keep the best factor of one range, where `answer` gives a sample's outputs for a factor tried."""
+        tried = candidates(self.config)[::-1]
+        self.factors[name] = least(lambda factor, lowest: self.error(lambda i: answer(i, factor), lowest), tried)
+
+    def error(self, answer: Callable[[int], Tensor], lowest: float) -> float:
+        """Sum of weighted squared errors; less than all of it once it is no less than `lowest`."""
+        total = 0.0
+        for i, sample in enumerate(self.samples):
+            error = (answer(i) - self.targets[i]).square_()
+            total += float((error if sample.curvature is None else error.mul_(sample.curvature)).sum())
+            if total >= lowest:
+                break
+        return total
+
+    def run(self) -> Found:
+        for _ in range(self.config.rounds if self.config.searches else 0):
+            before = self.state()
+            self.round()
+            if self.state() == before:
+                break
+        measured = Measured()
+        for i, sample in enumerate(self.samples):
+            measured.add(self.answer(i), self.targets[i], sample.curvature)
+        tensors = self.other_tensors()
+        for name in self.names:
+            tensors |= {f"{name}.{part}": value for part, value in self.quantizer(name).state_dict().items()}
+        return measured.found(dict.fromkeys(self.entry(), self.bits), tensors, self.seen)
+
+    def state(self) -> object:
+        return tuple(self.factors.values())
+
+    def entry(self) -> Sequence[str]:
+        return self.names
+
+    def other_tensors(self) -> dict[str, Tensor]:
+        return {}
+
+    def exact(self, i: int) -> Tensor:
+        raise NotImplementedError
+
+    def answer(self, i: int) -> Tensor:
+        raise NotImplementedError
+
+    def round(self) -> None:
+        raise NotImplementedError
+
+
+class _AttentionSearch(_Search[AttentionSample]):
+    names = _ATTENTION
+
+    def __init__(self, samples: Sequence[AttentionSample], seen: Seen, bits: int, config: QuantConfig) -> None:
+        super().__init__(samples, seen, bits, config)
+        self.split = 2.0 ** -(bits // 2)
+
+    def weights(self, i: int, queries: Tensor, keys: Tensor) -> Tensor:
+        """The attention weights (P, R, L), computed as `QuantizedAttention` does."""
+        sample = self.samples[i]
+        logits = queries @ keys.transpose(-2, -1) * sample.scale
+        return (logits if sample.bias is None else logits + sample.bias).softmax(-1)
+
+    def exact(self, i: int) -> Tensor:
+        sample = self.samples[i]
+        return self.weights(i, sample.queries, sample.keys) @ sample.values
+
+    def probability(self) -> ProbabilityQuantizer:
+        return ProbabilityQuantizer(torch.tensor(self.split), self.bits)
+
+    def answer(self, i: int) -> Tensor:
+        weights = self.weights(i, self.rounded("queries", i), self.rounded("keys", i))
+        return self.probability()(weights) @ self.rounded("values", i)
+
+    def round(self) -> None:
+        probability = self.probability()
+        keys, values = self.all_rounded("keys"), self.all_rounded("values")
+
+        def with_queries(i: int, factor: float) -> Tensor:
+            return probability(self.weights(i, self.rounded("queries", i, factor), keys[i])) @ values[i]
+
+        self.choose("queries", with_queries)
+        queries = self.all_rounded("queries")
+
+        def with_keys(i: int, factor: float) -> Tensor:
+            return probability(self.weights(i, queries[i], self.rounded("keys", i, factor))) @ values[i]
+
+        self.choose("keys", with_keys)
+        keys = self.all_rounded("keys")
+        weights = [self.weights(i, queries[i], keys[i]) for i in range(len(self.samples))]
+
+        def of_split(split: float, lowest: float) -> float:
+            quantizer = ProbabilityQuantizer(torch.tensor(split), self.bits)
+            return self.error(lambda i: quantizer(weights[i]) @ values[i], lowest)
+
+        self.split = least(of_split, [2.0**-power for power in range(1, _FINEST + 1)])
+        probability = self.probability()
+        rounded = [probability(weight) for weight in weights]
+        self.choose("values", lambda i, factor: rounded[i] @ self.rounded("values", i, factor))
+
+    def state(self) -> object:
+        return super().state(), self.split
+
+    def entry(self) -> Sequence[str]:
+        return ("queries", "keys", "probabilities", "values")
+
+    def other_tensors(self) -> dict[str, Tensor]:
+        return {"probabilities.split": torch.tensor(self.split)}
+
+
+class _ProductSearch(_Search[ProductSample]):
+    names = _PRODUCT
+
+    def quantizer(self, name: str, factor: float | None = None) -> InputQuantizer:
+        if name != "left":
+            return super().quantizer(name, factor)
+        largest = torch.stack([sample.left.abs().amax((0, 1)) for sample in self.samples]).amax(0)
+        steps = torch.where(largest > 0, largest, torch.ones_like(largest)) / 2 ** (self.bits - 1)
+        return InputQuantizer(steps * (self.factors[name] if factor is None else factor), self.bits)
+
+    def exact(self, i: int) -> Tensor:
+        return self.samples[i].left @ self.samples[i].right
+
+    def answer(self, i: int) -> Tensor:
+        return self.rounded("left", i) @ self.rounded("right", i)
+
+    def round(self) -> None:
+        right = self.all_rounded("right")
+        self.choose("left", lambda i, factor: self.rounded("left", i, factor) @ right[i])
+        left = self.all_rounded("left")
+        self.choose("right", lambda i, factor: left[i] @ self.rounded("right", i, factor))

@@ -1,0 +1,206 @@
+"""Samples of what layers compute, kept in one file a photograph and read back a layer at a time.
+
+Shape legend: N samples of all photographs, G groups, K factors, O outputs, P heads, R queries, L keys, D, E channels
+of a head, B prompts, M masks, C columns.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from samlet.checkpoints.writing import new_file, write_tensors
+
+_FLOOR = 1e-2
+_NOTHING = 1e-20
+_MOST_KEYS = 1 << 22  # values of keys that are computed with at once
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is known of a site from the whole photographs, not only from the sample.
+
+    Attributes:
+        ranges: smallest and largest value of each factor.
+        share: positions in a photograph for each one sampled, over all photographs.
+        macs: multiply-accumulates of a photograph.
+    """
+
+    ranges: tuple[tuple[float, float], ...]
+    share: float
+    macs: float
+
+
+@dataclass(frozen=True)
+class MatrixSample:
+    """Of a layer with a weight, in an order drawn at random.
+
+    Attributes:
+        x: (G, N, K) inputs.
+        curvature: (G, N, O) weights of squared errors; None for 1.
+        seen: of the whole photographs.
+    """
+
+    x: Tensor
+    curvature: Tensor | None
+    seen: Seen
+
+
+@dataclass(frozen=True)
+class AttentionSample:
+    """Of an attention: some heads with the same numbers of queries and keys.
+
+    Attributes:
+        queries: (P, R, D).
+        keys: (P, L, D).
+        values: (P, L, E).
+        bias: (P, R, L) or None.
+        scale: of the products of queries and keys.
+        curvature: (P, R, E) weights of squared errors; None for 1.
+    """
+
+    queries: Tensor
+    keys: Tensor
+    values: Tensor
+    bias: Tensor | None
+    scale: float
+    curvature: Tensor | None
+
+
+@dataclass(frozen=True)
+class ProductSample:
+    """Of a product of matrices.
+
+    Attributes:
+        left: (B, M, K).
+        right: (B, K, C).
+        curvature: (B, M, C) weights of squared errors; None for 1.
+    """
+
+    left: Tensor
+    right: Tensor
+    curvature: Tensor | None
+
+
+class Samples:
+    """The files of a calibration.
+
+    Args:
+        paths: one a photograph, as `write` made them.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = paths
+        self._keys: dict[str, list[tuple[int, str]]] = defaultdict(list)
+        for number, path in enumerate(paths):
+            with safe_open(path, "pt") as file:
+                for key in sorted(file.keys()):
+                    self._keys[key.partition("/")[0]].append((number, key))
+
+    @staticmethod
+    def write(path: Path, tensors: dict[str, Tensor]) -> None:
+        """Write what `Recorder.close` gave."""
+        with new_file(path) as temporary:
+            write_tensors(temporary, tensors)
+
+    def __contains__(self, name: str) -> bool:
+        """Whether a layer computed anything."""
+        return name in self._keys
+
+    def matrix(self, name: str, seed: int = 0) -> MatrixSample:
+        """Of a layer with a weight, by its name."""
+        found = self._read(name)
+        x = torch.cat(found["x"])
+        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+        curvature = torch.cat(found["curvature"])[order].transpose(0, 1) if "curvature" in found else None
+        return MatrixSample(
+            x[order].transpose(0, 1).contiguous(),
+            None if curvature is None else _never_zero([curvature])[0].contiguous(),
+            _seen(found, len(x)),
+        )
+
+    def attention(self, name: str) -> tuple[list[AttentionSample], Seen]:
+        """Of an attention, by the name of its products."""
+        found = self._read(name)
+        calls = _calls(found)
+        curvatures = _curvatures(calls)
+        alike: dict[object, list[AttentionSample]] = defaultdict(list)
+        for call, curvature in zip(calls, curvatures, strict=True):
+            q, k, v = call["queries"], call["keys"], call["values"]
+            bias, scale = call.get("bias"), float(call["scale"])
+            key = (q.shape[1:], k.shape[1:], v.shape[1:], bias is None, scale)
+            alike[key].append(AttentionSample(q, k, v, bias, scale, curvature))
+        seen = _seen(found, sum(call["queries"].shape[0] * call["queries"].shape[1] for call in calls))
+        return [part for same in alike.values() for part in _joined(same)], seen
+
+    def product(self, name: str) -> tuple[list[ProductSample], Seen]:
+        """Of a product of matrices, by its name."""
+        found = self._read(name)
+        calls = _calls(found)
+        curvatures = _curvatures(calls)
+        samples = [
+            ProductSample(call["left"], call["right"], curvature)
+            for call, curvature in zip(calls, curvatures, strict=True)
+        ]
+        return samples, _seen(found, sum(len(s.right) * s.right.shape[2] for s in samples))
+
+    def _read(self, name: str) -> dict[str, list[Tensor]]:
+        """Everything of a site, by what it is, one entry a photograph."""
+        found: dict[str, list[Tensor]] = defaultdict(list)
+        for number, path in enumerate(self.paths):
+            with safe_open(path, "pt") as file:
+                for at, key in self._keys[name]:
+                    if at == number:
+                        found[key.removeprefix(f"{name}/")].append(file.get_tensor(key))
+        return found
+
+
+def _calls(found: dict[str, list[Tensor]]) -> list[dict[str, Tensor]]:
+    """What was kept of each call, for sites that keep calls apart: names are NUMBER/WHAT."""
+    calls: dict[tuple[int, int], dict[str, Tensor]] = defaultdict(dict)
+    for name, tensors in found.items():
+        number, _, what = name.partition("/")
+        for photograph, tensor in enumerate(tensors if what else []):
+            calls[photograph, int(number)][what] = tensor
+    return [calls[key] for key in sorted(calls)]
+
+
+def _curvatures(calls: list[dict[str, Tensor]]) -> Sequence[Tensor | None]:
+    if not all("curvature" in call for call in calls):
+        return [None] * len(calls)
+    return _never_zero([call["curvature"] for call in calls])
+
+
+def _never_zero(curvatures: list[Tensor]) -> list[Tensor]:
+    """Curvatures with a hundredth of their mean added, so that no output counts for nothing by bad luck."""
+    mean = sum(float(c.sum(dtype=torch.float64)) for c in curvatures) / sum(c.numel() for c in curvatures)
+    return [c + max(_FLOOR * mean, _NOTHING) for c in curvatures]
+
+
+def _seen(found: dict[str, list[Tensor]], kept: int) -> Seen:
+    ranges = torch.stack(found["ranges"])
+    places, macs = torch.stack(found["amount"]).sum(0).tolist()
+    lows, highs = ranges[..., 0].amin(0).tolist(), ranges[..., 1].amax(0).tolist()
+    photographs = len(found["amount"])
+    return Seen(tuple(zip(lows, highs, strict=True)), places / photographs / kept, macs / photographs)
+
+
+def _joined(same: list[AttentionSample]) -> list[AttentionSample]:
+    """Samples of one shape, as few as memory allows."""
+    together = max(1, _MOST_KEYS // same[0].keys.numel())
+    return [_concatenated(same[start : start + together]) for start in range(0, len(same), together)]
+
+
+def _concatenated(samples: list[AttentionSample]) -> AttentionSample:
+    def joined(name: str) -> Tensor | None:
+        tensors = [getattr(sample, name) for sample in samples]
+        return None if tensors[0] is None else torch.cat(tensors)
+
+    names = ("queries", "keys", "values", "bias", "curvature")
+    return AttentionSample(**{name: joined(name) for name in names}, scale=samples[0].scale)  # type: ignore[arg-type]

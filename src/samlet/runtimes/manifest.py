@@ -1,0 +1,182 @@
+"""What an exported folder says about itself: `export.json`, checked field by field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from samlet.checkpoints.reading import EXPORT, read_json
+from samlet.errors import CheckpointError, InputError
+from samlet.models import SamConfig
+
+FORMAT = "samlet-export"
+VERSION = 1
+REMEDY = "export the model again with `samlet export`"
+
+Target = Literal["onnx", "openvino", "executorch"]
+Precision = Literal["float32", "float16", "bfloat16", "int8"]
+RuntimePrecision = Literal["f32", "bf16"]
+
+_SUFFIXES: dict[Target, str] = {"onnx": ".onnx", "openvino": ".xml", "executorch": ".pte"}
+_PARTS = ("encoder", "decoder")
+_MACS = ("macs_modules", "macs_total", "macs_computed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """An exported model, as its `export.json` describes it.
+
+    Attributes:
+        folder: where it stands.
+        target: the runtime that it was made for.
+        precision: of weights and products; what goes in and comes out is float32 whatever it is.
+        runtime_precision: in what an int8 model's other products are computed where the machine can; float32 if None.
+        config: of the model that it was made from.
+        files: names of the graphs inside the folder, `encoder` and `decoder` among them.
+        image_sizes: sides of the square input that it takes, pixels; None for all multiples of the stride.
+        prompt_batch: number of prompts that the decoder answers at once; None for any.
+        points: number of clicks and corners a prompt; None for any.
+    """
+
+    folder: Path
+    target: Target
+    precision: Precision
+    runtime_precision: RuntimePrecision | None
+    config: SamConfig
+    files: Mapping[str, str]
+    image_sizes: tuple[int, ...] | None
+    prompt_batch: int | None
+    points: int | None
+
+    def path(self, part: str) -> Path:
+        """The graph of a part, `encoder` or `decoder`."""
+        return self.folder / self.files[part]
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All files that hold graphs and weights, those that graphs keep beside them included."""
+        graphs = [self.folder / name for name in self.files.values()]
+        beside = [path.with_suffix(".bin") if self.target == "openvino" else _data(path) for path in graphs]
+        return tuple(sorted({*graphs, *(path for path in beside if path.is_file())}))
+
+
+def is_exported(path: Path) -> bool:
+    """Whether a path is the folder of an exported model."""
+    return (path / EXPORT).is_file()
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check `export.json`, and look whether the files that it names are there.
+
+    Raises:
+        CheckpointError: a field is missing or cannot be, or a file is missing.
+    """
+    fields = _Fields(read_json(folder / EXPORT), folder / EXPORT)
+    fields.choice("format", (FORMAT,))
+    version = fields.get("version")
+    if version != VERSION or isinstance(version, bool):
+        raise fields.wrong("version", version, f"{VERSION}, which this samlet reads", "update samlet, or export again")
+    target: Target = fields.choice("target", get_args(Target))
+    try:
+        config = SamConfig.from_dict(fields.table("model"))
+    except InputError as error:
+        raise CheckpointError(f"{folder / EXPORT}: model: {error}; {REMEDY}") from error
+    manifest = Manifest(
+        folder=folder,
+        target=target,
+        precision=fields.choice("precision", get_args(Precision)),
+        runtime_precision=fields.choice("runtime_precision", (None, *get_args(RuntimePrecision))),
+        config=config,
+        files=_files(fields, _SUFFIXES[target]),
+        image_sizes=_image_sizes(fields, config.encoder.stride),
+        prompt_batch=fields.count("prompt_batch"),
+        points=fields.count("points"),
+    )
+    _check_figures(fields)
+    for path in [manifest.folder / name for name in manifest.files.values()]:
+        for needed in [path, path.with_suffix(".bin")] if target == "openvino" else [path]:
+            if not needed.is_file():
+                raise CheckpointError(
+                    f"{needed} is missing; expected a file, for {EXPORT} beside it names {path.name}; copy the whole "
+                    f"folder again, or {REMEDY}"
+                )
+    return manifest
+
+
+def _data(graph: Path) -> Path:
+    """Where ONNX keeps the weights of a graph that is too large for one file."""
+    return graph.with_name(f"{graph.name}.data")
+
+
+def _files(fields: _Fields, suffix: str) -> dict[str, str]:
+    files = fields.table("files")
+    for part in {**dict.fromkeys(_PARTS), **files}:
+        name = files.get(part)
+        plain = isinstance(name, str) and name == Path(name).name and not {"\\", ":", "\0"} & set(name)
+        if not isinstance(name, str) or not plain or not name.endswith(suffix):
+            raise fields.wrong(f"files.{part}", name, f"the name of a file in the same folder that ends with {suffix}")
+    return files
+
+
+def _image_sizes(fields: _Fields, stride: int) -> tuple[int, ...] | None:
+    sizes = fields.get("image_sizes")
+    if sizes is None:
+        return None
+    if not isinstance(sizes, list) or not sizes or not all(_is_count(size) and size % stride == 0 for size in sizes):
+        raise fields.wrong("image_sizes", sizes, f"null, or a list of multiples of {stride}, pixels")
+    return tuple(sizes)
+
+
+def _check_figures(fields: _Fields) -> None:
+    """What stands there for people to read must at least be what it says."""
+    for part, value in fields.table("parameters").items():
+        if not _is_count(value):
+            raise fields.wrong(f"parameters.{part}", value, "a whole number above 0")
+    macs = fields.table("macs")
+    for part in _PARTS:
+        found = macs.get(part)
+        if not isinstance(found, dict) or not all(_is_count(found.get(name)) for name in _MACS):
+            raise fields.wrong(f"macs.{part}", found, f"an object of {', '.join(_MACS)}, whole numbers above 0")
+    for name, kind in (("gate", dict), ("provenance", dict), ("forced", bool)):
+        value = fields.get(name)
+        if value is not None and not isinstance(value, kind):
+            raise fields.wrong(name, value, "an object" if kind is dict else "true or false")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+class _Fields:
+    """The fields of `export.json`; a missing one is None."""
+
+    def __init__(self, content: Mapping[str, Any], path: Path) -> None:
+        self._content, self._path = content, path
+
+    def get(self, name: str) -> Any:
+        return self._content.get(name)
+
+    def wrong(self, name: str, value: Any, expected: str, remedy: str = REMEDY) -> CheckpointError:
+        shown = repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:80]}…"
+        return CheckpointError(f"{self._path} has {name} {shown}; expected {expected}; {remedy}")
+
+    def choice(self, name: str, allowed: tuple[Any, ...]) -> Any:
+        value = self.get(name)
+        if (value is not None and not isinstance(value, str)) or value not in allowed:
+            named = ", ".join("null" if one is None else one for one in allowed)
+            raise self.wrong(name, value, named if len(allowed) == 1 else f"one of {named}")
+        return value
+
+    def table(self, name: str) -> dict[str, Any]:
+        value = self.get(name)
+        if not isinstance(value, dict):
+            raise self.wrong(name, value, "an object")
+        return value
+
+    def count(self, name: str) -> int | None:
+        value = self.get(name)
+        if value is not None and not _is_count(value):
+            raise self.wrong(name, value, "null, or a whole number above 0")
+        return value

@@ -1,0 +1,61 @@
+"""Whether activations fit into float16: on real photographs, and where they do not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from samlet.data.images import read_image
+from samlet.data.transforms import preprocess
+from samlet.errors import SamletError
+from samlet.export import export_model
+from samlet.export.overflow import LARGEST, check_range, largest_outputs
+from samlet.zoo import load_weights
+from tests.conftest import PHOTOS, make_tiny, make_vit
+
+
+@torch.no_grad()
+def test_mobile_sam_fits_on_real_photographs():
+    sam = load_weights("mobile_sam")
+    for name in ("cat", "coffee"):
+        pixels, _ = preprocess(read_image(PHOTOS / f"{name}.jpg"), 512, *sam.preprocessing)
+        prompt = torch.tensor([[[200.0, 180.0]]]), torch.ones(1, 1, dtype=torch.long)
+        largest = check_range(sam, lambda p=pixels, q=prompt: sam.decode(sam.encode(p[None]), *q))
+        assert 10 < largest.value < LARGEST
+
+
+def overflowing():
+    """The residual stream leaves float16 in the second block."""
+    sam = make_vit()
+    with torch.no_grad():
+        sam.image_encoder.blocks[1].mlp.lin2.bias.fill_(1e5)
+    return sam
+
+
+@torch.no_grad()
+def test_the_layer_is_named():
+    sam = overflowing()
+    with pytest.raises(SamletError, match=r"image_encoder\.blocks\.1\.mlp\.lin2 reaches 1e\+05"):
+        check_range(sam, lambda: sam.encode(torch.zeros(1, 3, 64, 64)))
+
+
+@torch.no_grad()
+def test_not_a_number_is_more_than_any_number():
+    sam = make_tiny()
+    sam.image_encoder.patch_embed.conv1.bias.fill_(float("nan"))
+    found = largest_outputs(sam, lambda: sam.encode(torch.zeros(1, 3, 32, 32)))
+    assert all(entry.value == float("inf") for entry in found)
+
+
+def test_nothing_is_written(tmp_path):
+    with pytest.raises(SamletError, match="float16 ends at 65504"):
+        export_model(overflowing(), tmp_path / "half", "onnx", precision="float16", photographs=1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_float16_answers_as_float32(tmp_path):
+    pytest.importorskip("onnxscript")
+    made = export_model(make_tiny(), tmp_path / "half", "onnx", precision="float16", photographs=1)
+    assert made.figures.agreement > 0.97
+    single = export_model(make_tiny(), tmp_path / "single", "onnx", photographs=1)
+    assert made.files["encoder.onnx"] < 0.75 * single.files["encoder.onnx"]

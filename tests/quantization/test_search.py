@@ -1,0 +1,273 @@
+"""The search against brute force, and the quantizers it chooses from."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from samlet.models.quantized import InputQuantizer, ProbabilityQuantizer, QuantizedAttention, quantized, to_grid
+from samlet.quantization import QuantConfig
+from samlet.quantization.matrices import input_rows, output_rows, positions, weight_matrix
+from samlet.quantization.products import search_attention, search_product
+from samlet.quantization.quantizers import input_range
+from samlet.quantization.samples import AttentionSample, MatrixSample, ProductSample, Seen
+from samlet.quantization.search import candidates, search_layer
+from samlet.quantization.sensitivity import choose_widths
+
+LAYERS = {
+    "linear": lambda: nn.Linear(12, 7),
+    "conv": lambda: nn.Conv2d(6, 10, 3, stride=2, padding=1, dilation=2),
+    "grouped": lambda: nn.Conv2d(6, 12, 3, padding=1, groups=3),
+    "depthwise": lambda: nn.Conv2d(6, 6, 3, stride=2, padding=1, groups=6, bias=False),
+    "patches": lambda: nn.Conv2d(3, 8, 4, stride=4),
+    "transposed": lambda: nn.ConvTranspose2d(6, 5, 2, stride=2),
+}
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def make(kind):
+    torch.manual_seed(0)
+    layer = LAYERS[kind]().requires_grad_(False)
+    shape = (3, 5, 12) if kind == "linear" else (2, layer.in_channels, 12, 16)
+    return layer, torch.randn(shape, generator=generator(1))
+
+
+def sample_of(layer, x, curvature=True):
+    out = layer(x)
+    index = torch.arange(positions(layer, x, out))
+    rows = input_rows(layer, x, index, out.shape).transpose(0, 1).contiguous()
+    weights = torch.rand(out.shape, generator=generator(2)) ** 4
+    low, high = x.aminmax()
+    return MatrixSample(
+        rows,
+        output_rows(layer, weights, index).transpose(0, 1).contiguous() if curvature else None,
+        Seen(((float(low), float(high)),), 1.0, 1.0),
+    ), (weights if curvature else torch.ones_like(out))
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_layers_are_matrices(kind):
+    layer, x = make(kind)
+    out = layer(x)
+    index = torch.randperm(positions(layer, x, out), generator=generator())[:20]
+    rows = input_rows(layer, x, index, out.shape)
+    found = torch.einsum("sgk,gok->sgo", rows, weight_matrix(layer))
+    without_bias = out if layer.bias is None else out - layer.bias.view(-1, *[1] * (0 if kind == "linear" else 2))
+    assert torch.allclose(found, output_rows(layer, without_bias, index), atol=1e-5)
+
+
+@pytest.mark.parametrize("curvature", [True, False])
+@pytest.mark.parametrize("kind", LAYERS)
+def test_the_steps_of_weights_are_the_best_of_all_candidates(kind, curvature):
+    layer, x = make(kind)
+    config = QuantConfig(weights=4, activations=16, candidates=30)
+    sample, weights = sample_of(layer, x, curvature)
+    found = search_layer(layer, sample, (4, 16), config)
+    assert found.entry == {"weights": 4, "inputs": None}
+    assert set(found.tensors) == {"weight_scale"}
+    axis = 1 if kind == "transposed" else 0
+    channels = layer.weight.shape[axis]
+    matrix = layer.weight.transpose(0, axis)
+    base = matrix.flatten(1).abs().amax(1) / 8
+    shape = [1] * layer.weight.ndim
+    shape[axis] = channels
+    errors = []
+    for factor in candidates(config):
+        rounded = quantized(layer, None)
+        rounded.weight = nn.Parameter(to_grid(layer.weight, (base * factor).view(shape), -8, 7), requires_grad=False)
+        error = (rounded(x) - layer(x)).square() * weights
+        errors.append(error.flatten(0, 1).sum(0) if kind == "linear" else error.sum((0, 2, 3)))
+    best = torch.stack(errors).argmin(0)
+    assert torch.allclose(found.tensors["weight_scale"], base * torch.tensor(candidates(config))[best], rtol=1e-6)
+    assert len(set(best.tolist())) > 1
+
+
+@pytest.mark.parametrize("scheme", ["twin", "integer"])
+def test_the_step_of_inputs_is_the_best_of_all_candidates(scheme):
+    layer, x = make("linear")
+    x = nn.functional.gelu(3 * x)
+    config = QuantConfig(weights=16, activations=4, scheme=scheme, candidates=25)
+    sample, weights = sample_of(layer, x)
+    found = search_layer(layer, sample, (16, 4), config)
+    limits = input_range(float(x.min()), float(x.max()), 4, scheme)
+    assert limits.style == {"twin": "twin", "integer": "affine"}[scheme]
+    errors = []
+    for factor in candidates(config):
+        quantizer = limits.quantizer((factor, 1.0))
+        errors.append(float(((layer(quantizer(x)) - layer(x)).square() * weights).sum()))
+    best = limits.quantizer((candidates(config)[errors.index(min(errors))], 1.0))
+    for name, value in best.state_dict().items():
+        assert torch.equal(found.tensors[f"inputs.{name}"], value)
+
+
+def test_more_rounds_are_never_worse_and_more_bits_are_better():
+    layer, x = make("linear")
+    sample, _ = sample_of(layer, x)
+    errors = {
+        (bits, rounds): search_layer(layer, sample, (bits, bits), QuantConfig(rounds=rounds)).error
+        for bits, rounds in itertools.product((3, 4, 6, 8), (1, 3))
+    }
+    for bits in (3, 4, 6, 8):
+        assert errors[bits, 3] <= errors[bits, 1]
+    assert errors[8, 3] < errors[6, 3] / 4 < errors[4, 3] / 16
+
+
+def test_searching_beats_the_largest_value():
+    layer, x = make("linear")
+    x[0, 0, 0] = 30  # an outlier
+    sample, _ = sample_of(layer, x)
+
+    def error(metric):
+        return search_layer(layer, sample, (8, 6), QuantConfig(metric=metric)).error
+
+    assert error("hessian") < error("minmax")
+    assert error("mse") < error("minmax")
+
+
+def test_dead_channels_and_inputs():
+    layer = nn.Linear(4, 3).requires_grad_(False)
+    layer.weight[1] = 0
+    sample = MatrixSample(torch.zeros(1, 9, 4), torch.ones(1, 9, 3), Seen(((0.0, 0.0),), 1.0, 1.0))
+    found = search_layer(layer, sample, (8, 8), QuantConfig())
+    assert all(bool((value > 0).all()) for value in found.tensors.values())
+    assert found.error == 0.0
+
+
+@pytest.mark.parametrize("bits", [4, 6, 8])
+def test_zero_points_are_whole_and_fit_in_the_integers(bits):
+    levels = 2 ** (bits - 1)
+    for low, high in [(-0.17, 5.0), (0.0, 3.0), (-7.0, 0.1), (-1e-3, 1e3), (-3.0, 1.0), (2.0, 3.0), (-3.0, -2.0)]:
+        limits = input_range(low, high, bits, "integer")
+        for factors in itertools.product((0.01, 0.37, 1.0, 1.2), repeat=2):
+            quantizer = limits.quantizer(factors)
+            assert limits.style == "affine"
+            zero_point = -(quantizer.offset / quantizer.scale).round()
+            assert torch.equal(zero_point * quantizer.scale, -quantizer.offset)
+            assert -levels <= float(zero_point) <= levels - 1
+            assert quantizer(torch.zeros(3)).tolist() == [0, 0, 0]  # as convolutions pad
+    assert input_range(-1.0, 1.1, bits, "integer").style == "symmetric"
+    assert input_range(-0.1, 5.0, bits, "twin").style == "twin"
+    assert input_range(-0.18, 5.0, bits, "twin").style == "symmetric"
+    assert input_range(0.0, 5.0, bits, "twin").style == "symmetric"
+
+
+def test_two_ranges_are_better_than_one_after_gelu():
+    torch.manual_seed(0)
+    layer, x = nn.Linear(16, 8).requires_grad_(False), nn.functional.gelu(1.5 * torch.randn(400, 16) - 1)
+    sample, _ = sample_of(layer, x, curvature=False)
+    twin = search_layer(layer, sample, (16, 4), QuantConfig(scheme="twin"))
+    assert "inputs.negative_scale" in twin.tensors
+    single = []
+    for factor in candidates(QuantConfig()):
+        quantizer = InputQuantizer(torch.tensor([factor * float(x.max()) / 8]), 4)
+        out = layer(x) - layer.bias
+        single.append(float((layer(quantizer(x)) - layer(x)).square().sum() / out.square().sum()))
+    assert twin.error < 0.8 * min(single)
+
+
+def attention(seed=0, bias=True):
+    g = generator(seed)
+    q, k, v = (torch.randn(6, count, width, generator=g) for count, width in ((5, 8), (40, 8), (40, 12)))
+    return AttentionSample(
+        3 * q, k, v, torch.randn(6, 5, 40, generator=g) if bias else None, 0.35, torch.rand(6, 5, 12, generator=g)
+    )
+
+
+def seen(*tensors):
+    return Seen(tuple((float(t.min()), float(t.max())) for t in tensors), 2.0, 3.0)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_attention(bias):
+    sample = attention(bias=bias)
+    limits = seen(sample.queries, sample.keys, sample.values)
+    results = {bits: search_attention([sample], limits, bits, QuantConfig(candidates=40)) for bits in (4, 6, 8)}
+    assert results[8].error < results[6].error / 4 < results[4].error / 16
+    found = results[6]
+    assert found.entry == dict.fromkeys(("queries", "keys", "probabilities", "values"), 6)
+    made = QuantizedAttention(
+        *(InputQuantizer(found.tensors[f"{name}.scale"], 6) for name in ("queries", "keys")),
+        ProbabilityQuantizer(found.tensors["probabilities.split"], 6),
+        InputQuantizer(found.tensors["values.scale"], 6),
+    )
+    exact = QuantizedAttention(None, None, None, None)
+    arguments = (sample.queries, sample.keys, sample.values, sample.scale, sample.bias)
+    error = ((made(*arguments) - exact(*arguments)).square() * sample.curvature).sum()
+    signal = (exact(*arguments).square() * sample.curvature).sum()
+    assert float(error / signal) == pytest.approx(found.error, rel=1e-4)
+    assert found.loss == pytest.approx(0.5 * float(error) * 2.0, rel=1e-4)
+
+
+def test_two_ranges_are_better_than_one_after_softmax():
+    sample = attention()
+    found = search_attention(
+        [sample], seen(sample.queries, sample.keys, sample.values), 4, QuantConfig(activations=4)
+    ).tensors["probabilities.split"]
+    weights = (sample.queries @ sample.keys.transpose(1, 2) * sample.scale + sample.bias).softmax(-1)
+    plain = (weights * 8).round().clamp(max=7) / 8
+    twin = ProbabilityQuantizer(found, 4)(weights)
+    assert 0 < float(found) < 0.5
+    assert (twin - weights).square().sum() < 0.5 * (plain - weights).square().sum()
+
+
+def test_splitting_samples_changes_nothing():
+    sample = attention()
+    limits = seen(sample.queries, sample.keys, sample.values)
+    names = ("queries", "keys", "values", "bias", "curvature")
+    halves = [
+        AttentionSample(**{name: getattr(sample, name)[part] for name in names}, scale=sample.scale)
+        for part in (slice(0, 2), slice(2, None))
+    ]
+    whole, split = (search_attention(s, limits, 5, QuantConfig(candidates=30)) for s in ([sample], halves))
+    assert all(torch.equal(whole.tensors[name], split.tensors[name]) for name in whole.tensors)
+
+
+def test_the_product_of_masks():
+    g = generator()
+    left, right = torch.randn(2, 4, 8, generator=g), nn.functional.gelu(2 * torch.randn(2, 8, 50, generator=g))
+    sample = ProductSample(left, right, None)
+    errors = [search_product([sample], seen(left, right), bits, QuantConfig()).error for bits in (4, 6, 8)]
+    assert errors == sorted(errors, reverse=True)
+    found = search_product([sample], seen(left, right), 8, QuantConfig())
+    assert set(found.tensors) == {"left.scale", "right.scale", "right.negative_scale"}
+    assert found.entry == {"left": 8, "right": 8}
+
+
+@pytest.mark.parametrize("metric", ["minmax", "percentile"])
+def test_metrics_without_a_search(metric):
+    layer, x = make("linear")
+    sample, _ = sample_of(layer, x)
+    found = search_layer(layer, sample, (8, 8), QuantConfig(metric=metric))
+    assert torch.equal(found.tensors["weight_scale"], layer.weight.abs().amax(1) / 128)
+    limit = float(x.abs().max()) if metric == "minmax" else float(x.abs().quantile(0.9999))
+    assert float(found.tensors["inputs.scale"]) == pytest.approx(limit / 128, rel=1e-2)
+    heads = attention()
+    found = search_attention([heads], seen(heads.queries, heads.keys, heads.values), 8, QuantConfig(metric=metric))
+    assert found.error < 0.01
+
+
+class Loss:
+    def __init__(self, loss, macs):
+        self.loss, self.macs = loss, macs
+
+
+def test_widths_go_where_they_save_most():
+    found = {
+        "tender": {4: Loss(100.0, 10.0), 6: Loss(10.0, 10.0), 8: Loss(1.0, 10.0)},
+        "tough": {4: Loss(1.0, 10.0), 6: Loss(0.1, 10.0), 8: Loss(0.01, 10.0)},
+        "large": {4: Loss(100.0, 1000.0), 6: Loss(10.0, 1000.0), 8: Loss(1.0, 1000.0)},
+    }
+    assert choose_widths(found, 4) == {"tender": 4, "tough": 4, "large": 4}
+    assert choose_widths(found, 8) == {"tender": 8, "tough": 8, "large": 8}
+    assert choose_widths(found, 4.04) == {"tender": 8, "tough": 4, "large": 4}
+    chosen = choose_widths(found, 6.0)
+    assert chosen["tender"] == 8
+    for budget in (4.0, 4.5, 5.0, 6.0, 7.3, 8.0):
+        chosen = choose_widths(found, budget)
+        assert sum(chosen[name] * found[name][4].macs for name in found) <= budget * 1020

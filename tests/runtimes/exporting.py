@@ -1,0 +1,166 @@
+"""Small models as exported folders: real graphs with the interface that every exporter must give them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from samlet.evaluation.costs import cost
+from samlet.models import DecoderConfig, RepViTConfig, Sam, SamConfig
+from tests.conftest import randomise
+
+CHANNELS, SIDE = 32, 128
+FIXED_PROMPTS, FIXED_POINTS = 3, 4
+"""What the decoder of fixed shapes takes."""
+FIXED = {"prompt_batch": FIXED_PROMPTS, "points": FIXED_POINTS, "image_sizes": [SIDE]}
+"""What its `export.json` says of that."""
+
+
+def make_sam() -> Sam:
+    """A small convolutional SAM, whose graph takes any multiple of 16."""
+    encoder = RepViTConfig(
+        image_size=SIDE,
+        stem_dim=8,
+        embed_dims=(8, 8, 16, 16),
+        mixer_dims=((16,), (16,), (24,), (24,)),
+        squeeze_dims=((8,), (0,), (0,), (0,)),
+        out_channels=CHANNELS,
+    )
+    decoder = DecoderConfig(depth=1, mlp_dim=48, iou_head_hidden_dim=24, mask_in_channels=8)
+    torch.manual_seed(0)
+    sam = Sam(SamConfig(encoder=encoder, decoder=decoder))
+    randomise(sam)
+    return sam.eval().requires_grad_(False)
+
+
+class Decoder(nn.Module):
+    """The decoder's contract in torch: labelled corners for boxes, SAM's filler, a mask that may be switched off."""
+
+    def __init__(self, sam: Sam) -> None:
+        super().__init__()
+        self.prompts, self.masks = sam.prompt_encoder, sam.mask_decoder
+
+    def forward(self, embedding: Tensor, points: Tensor, labels: Tensor, mask: Tensor, has_mask: Tensor) -> Any:
+        height, width = embedding.shape[2:]
+        prompts = self.prompts
+        fillers = (labels == 2).sum(1, keepdim=True).eq(0) & torch.ones_like(labels).sum(1, keepdim=True).gt(0)
+        labels = torch.cat([labels, torch.where(fillers, -1, -2)], dim=1)
+        points = (F.pad(points, (0, 0, 0, 1)) + 0.5) / torch.tensor([16.0 * width, 16.0 * height])
+        table = torch.cat([prompts.not_a_point_embed.weight, *(one.weight for one in prompts.point_embeddings)])
+        tokens = prompts.pe_layer(points) * (labels >= 0).float()[..., None] + table[labels.clamp(min=-1) + 1]
+        none = prompts.no_mask_embed.weight.view(1, -1, 1, 1)
+        dense = torch.where(has_mask.view(1, 1, 1, 1) > 0, prompts.mask_downscaling(mask), none)
+        last = torch.ones_like(dense[:, 0, 0, 0], dtype=torch.long).sum() - 1
+        dense = dense[torch.minimum(torch.arange(points.shape[0]), last)]  # one for all prompts, or one each
+        out = self.masks(embedding, prompts.pe_layer.grid(height, width), tokens, dense, labels != -2)
+        return out.low_res, out.iou
+
+
+def write_onnx(module: nn.Module, path: Path, example: dict[str, Tensor], shapes: Any, outputs: list[str]) -> None:
+    """One graph, without the exporter's talk."""
+    logging.disable(logging.WARNING)
+    talk = io.StringIO()
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(talk), contextlib.redirect_stderr(talk):
+            warnings.simplefilter("ignore")
+            with torch.enable_grad():
+                program = torch.onnx.export(
+                    module.eval().requires_grad_(False),
+                    tuple(example.values()),
+                    input_names=list(example),
+                    output_names=outputs,
+                    dynamic_shapes=shapes,
+                    dynamo=True,
+                    verbose=False,
+                )
+        program.save(str(path))
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def write_encoder(sam: Sam, path: Path) -> None:
+    """Open to any number of images of any size."""
+    rows, columns = (16 * torch.export.Dim(name, min=2, max=64) for name in ("rows", "columns"))
+    shapes = ({0: torch.export.Dim("images"), 2: rows, 3: columns},)
+    write_onnx(sam.image_encoder, path, {"image": torch.zeros(2, 3, SIDE, SIDE)}, shapes, ["embedding"])
+
+
+def write_decoder(sam: Sam, path: Path) -> None:
+    """Open to any number of prompts on images of any size."""
+    grid = SIDE // 16
+    example = {
+        "embedding": torch.zeros(1, CHANNELS, grid, grid),
+        "points": torch.zeros(4, 3, 2),
+        "labels": torch.ones(4, 3, dtype=torch.long),
+        "mask": torch.zeros(2, 1, 4 * grid, 4 * grid),
+        "has_mask": torch.zeros(1),
+    }
+    dims = {name: torch.export.Dim(name) for name in ("prompts", "clicks", "masks", "rows", "columns")}
+    clicks = {0: dims["prompts"], 1: dims["clicks"]}
+    sides = {2: dims["rows"], 3: dims["columns"]}
+    mask = {0: dims["masks"], 2: 4 * dims["rows"], 3: 4 * dims["columns"]}
+    write_onnx(Decoder(sam), path, example, (sides, clicks, dict(clicks), mask, None), ["low_res", "iou"])
+
+
+def fix_shapes(decoder: Path, path: Path, masks: int) -> None:
+    """The same decoder for `FIXED_PROMPTS` prompts of `FIXED_POINTS` clicks and so many masks alone."""
+    model = onnx.load(decoder)
+    prompts, points, grid = FIXED_PROMPTS, FIXED_POINTS, SIDE // 16
+    inputs = {
+        "embedding": [1, CHANNELS, grid, grid],
+        "points": [prompts, points, 2],
+        "labels": [prompts, points],
+        "mask": [masks, 1, 4 * grid, 4 * grid],
+        "has_mask": [1],
+    }
+    outputs = {"low_res": [prompts, 4, 4 * grid, 4 * grid], "iou": [prompts, 4]}
+    for values, shapes in ((model.graph.input, inputs), (model.graph.output, outputs)):
+        for value in values:
+            for dim, size in zip(value.type.tensor_type.shape.dim, shapes[value.name], strict=True):
+                dim.dim_value = size
+    del model.graph.value_info[:]
+    onnx.save(model, path)
+
+
+def describe(sam: Sam, runtime: str, **changes: Any) -> dict[str, Any]:
+    """The content of `export.json`."""
+    suffix = {"onnx": "onnx", "openvino": "xml", "executorch": "pte"}[runtime]
+    found = cost(sam, measure=False)
+    macs = ("macs_modules", "macs_total", "macs_computed")
+    return {
+        "format": "samlet-export",
+        "version": 1,
+        "target": runtime,
+        "precision": "float32",
+        "model": sam.config.to_dict(),
+        "files": {"encoder": f"encoder.{suffix}", "decoder": f"decoder.{suffix}"},
+        "image_sizes": None,
+        "prompt_batch": None,
+        "points": None,
+        "parameters": {"encoder": found.encoder.parameters, "decoder": found.decoder.parameters},
+        "macs": {
+            part: {name: dataclasses.asdict(getattr(found, part))[name] for name in macs}
+            for part in ("encoder", "decoder")
+        },
+        "gate": {},
+        "forced": False,
+        "provenance": {},
+        **changes,
+    }
+
+
+def write_description(folder: Path, content: dict[str, Any]) -> Path:
+    """`export.json` in a folder, which is returned."""
+    (folder / "export.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder
