@@ -19,21 +19,22 @@ _COLUMNS = {
 def _table(name: str) -> str:
     result = json.loads((RESULTS / f"distillation_{name}.json").read_text(encoding="utf-8"))
     rows: list[dict[str, Any]] = result["rows"]
+    names = list(dict.fromkeys(row["name"] for row in rows))
+    rows.sort(key=lambda row: names.index(row["name"]))  # rows may have been made in any order
     lines = []
     groups = dict.fromkeys((_group(name, row), row["settings"].get("labels")) for row in rows)
     for group, labels in groups:
         chosen = [row for row in rows if (_group(name, row), row["settings"].get("labels")) == (group, labels)]
         shown = [column for column in _COLUMNS if column in chosen[0]["miou"]["start"]]
         told = {"masks": "with masks", "teacher": "without labels"}[labels]
-        lines += [f"| {group}, {told} | {' | '.join(_COLUMNS[c] for c in shown)} | photographs a second |"]
-        lines += ["|---|" + "--:|" * (len(shown) + 1)]
+        lines += [f"| {group}, {told} | {' | '.join(_COLUMNS[c] for c in shown)} |"]
+        lines += ["|---|" + "--:|" * len(shown)]
         if name != "recovery":
             start = chosen[0]["miou"]["start"]
-            lines.append(f"| start | {' | '.join(f'{start[c]:.4f}' for c in shown)} | |")
+            lines.append(f"| start | {' | '.join(f'{start[c]:.4f}' for c in shown)} |")
         for row in chosen:
             cells = [f"{row['miou']['end'][c]:.4f}" for c in shown]
-            rate = f"{row['images_per_second']:.2f}" if "images_per_second" in row else ""
-            lines.append(f"| {row['name']} | {' | '.join(cells)} | {rate} |")
+            lines.append(f"| {row['name']} | {' | '.join(cells)} |")
         lines.append("")
     return "\n".join([*lines, f"`benchmarks/distillation.py {name}`: {result['protocol']}."])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from samlet.checkpoints.reading import StateDict, build, read_json, read_tensors
-from samlet.checkpoints.segment_anything import check_plain, infer_vit_config
+from samlet.checkpoints.segment_anything import check_plain, infer_vit_config, with_own_scale
 from samlet.checkpoints.writing import MODEL_FILES, new_folder, write_json, write_tensors
 from samlet.errors import CheckpointError, InputError
 from samlet.models import DecoderConfig, Sam, SamConfig
@@ -163,6 +163,7 @@ def write(sam: Sam, folder: Path, overwrite: bool = False) -> None:
     Raises:
         InputError: `SamModel` cannot hold these widths, or the folder holds something else.
     """
+    sam = with_own_scale(sam)
     config = _their_config(sam)
     tensors: StateDict = {
         _to_theirs(name, sam.config.decoder.iou_head_depth): value.detach().cpu()

@@ -165,10 +165,32 @@ def check_plain(sam: Sam, target: str) -> ViTConfig:
     plain = set(config.num_heads) == {heads} and dims == {config.scale_dim} and len(set(config.mlp_dims)) == 1
     if not plain or heads * config.scale_dim != config.embed_dim:
         raise InputError(
-            f"the model's widths are pruned; {target} knows only one MLP width and num_heads · head width = embedding "
-            "width. Save it in the native format"
+            f"the model's widths are irregular; {target} knows only one MLP width and num_heads · head width = "
+            "embedding width for all blocks. Save it in the native format, or slim with --selection uniform, which "
+            "leaves widths that it can hold"
         )
     return config
+
+
+def with_own_scale(sam: Sam) -> Sam:
+    """A model with thinner heads whose attention is scaled by their own width, as other projects' code does.
+
+    Pruning keeps the scale of the original heads. Queries take the ratio of both scales in, and the tables of relative
+    positions, which meet unscaled queries, its inverse: the answers stay the same. Models that need no such change, or
+    for which it is not enough, are returned as they are.
+    """
+    config = sam.config.encoder
+    if not isinstance(config, ViTConfig):
+        return sam
+    widths = set(config.qk_dims)
+    if len(widths) != 1 or widths == {config.scale_dim} or not config.relative_positions:
+        return sam
+    encoder = dataclasses.replace(config, scale_dim=widths.pop())
+    made = Sam(dataclasses.replace(sam.config, encoder=encoder)).to(sam.dtype)
+    made.load_state_dict(sam.state_dict())
+    assert isinstance(made.image_encoder, ViTEncoder)
+    _rescale(made.image_encoder, [float(config.scale_dim)] * config.depth)
+    return made.train(sam.training)
 
 
 def write(sam: Sam) -> StateDict:
@@ -177,5 +199,6 @@ def write(sam: Sam) -> StateDict:
     Raises:
         InputError: the published code could not hold these widths.
     """
+    sam = with_own_scale(sam)
     check_plain(sam, "a segment-anything state dict")
     return {name: value.detach().cpu() for name, value in sam.state_dict().items()}

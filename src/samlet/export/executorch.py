@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
@@ -154,7 +155,11 @@ def _captured(module: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram
                 node.replace_all_uses_with(node.args[0])
                 program.graph.erase_node(node)
     program.graph_module.recompile()
-    rewritten = {_ATEN.scaled_dot_product_attention.default: _attend, _ATEN.split_with_sizes.default: _split}
+    rewritten = {
+        _ATEN.scaled_dot_product_attention.default: _attend,
+        _ATEN.split_with_sizes.default: _split,
+        _ATEN.upsample_bicubic2d.vec: _enlarge,
+    }
     return folding.constant_prop_pass(program.run_decompositions(rewritten), set(_COMPUTED_LATE))
 
 
@@ -182,27 +187,38 @@ def _split(x: Tensor, sizes: Sequence[int], dim: int = 0) -> list[Tensor]:
     return [_ATEN.slice.Tensor(x, dim, start, start + size) for start, size in zip(starts, sizes, strict=True)]
 
 
+def _enlarge(x: Tensor, size: Sequence[int] | None, align_corners: bool, scales: Sequence[float] | None) -> Tensor:
+    """Bicubic interpolation of (N, C, H, W) as two products, with constant matrices that are interpolated unit ones."""
+    found = x.shape[2:]
+    wanted = [int(side * scale) for side, scale in zip(found, scales or (), strict=True)] if size is None else size
+    for side, new in ((found[1], wanted[1]), (found[0], wanted[0])):
+        unit = torch.eye(side, dtype=x.dtype, device=x.device)[None, None]
+        x = F.linear(x, _ATEN.upsample_bicubic2d.default(unit, [new, side], align_corners)[0, 0]).transpose(2, 3)
+    return x
+
+
 def _int8_layers(module: nn.Module, images: Sequence[tuple[Tensor, ...]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of the layers for int8: linear ones, and dense convolutions; and of convolutions that lose too much."""
-    chosen: list[str] = []
+    """Names of the layers for int8, linear ones and large convolutions, and of such convolutions that stay float."""
+    chosen = [name for name, layer in module.named_modules() if isinstance(layer, nn.Linear)]
     kept: list[str] = []
-    with torch.no_grad():
-        expected = [_outputs(module(*given)) for given in images]
+    with torch.enable_grad():  # so that encoders compute whole images, as the program will
+        expected = [_outputs(module, given) for given in images]
         for name, layer in module.named_modules():
-            if isinstance(layer, nn.Linear):
-                chosen.append(name)
-            if not isinstance(layer, nn.Conv2d) or layer.groups != 1 or layer.weight.numel() <= _FEWEST_WEIGHTS:
-                continue
-            with _rounded(layer):
-                found = [_outputs(module(*given)) for given in images]
-            left = min(sqnr(f, e) for found_i, expected_i in zip(found, expected, strict=True)
-                       for f, e in zip(found_i, expected_i, strict=True))
-            (chosen if left >= _LEAST_SQNR else kept).append(name)
+            if isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.weight.numel() > _FEWEST_WEIGHTS:
+                with _rounded(layer):
+                    found = [_outputs(module, given) for given in images]
+                fits = all(map(_is_close, found, expected))
+                (chosen if fits else kept).append(name)
     return tuple(chosen), tuple(kept)
 
 
-def _outputs(found: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return (found,) if isinstance(found, Tensor) else found
+def _is_close(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
+    return all(sqnr(ours, theirs) >= _LEAST_SQNR for ours, theirs in zip(found, expected, strict=True))
+
+
+def _outputs(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    found = module(*inputs)
+    return (found,) if isinstance(found, Tensor) else tuple(found)
 
 
 @contextlib.contextmanager
@@ -254,31 +270,33 @@ def _round_apart(graph_module: GraphModule) -> None:
     """
     graph = graph_module.graph
     for node in list(graph.nodes):
-        if node.target not in _IN_INT8 or "dequantize_per_tensor" not in str(node.args[0].target):
-            continue
-        back = node.args[0]
-        whole = back.args[0]
-        made: dict[Node, Node] = {}
-        with graph.inserting_before(node):
-            for old in (whole.args[1].args[0], whole.args[1], whole.args[2], whole, back):
-                made[old] = graph.node_copy(old, lambda n, made=made: made.get(n, n))
-        node.replace_input_with(back, made[back])
+        if node.target in _IN_INT8 and "dequantize_per_tensor" in str(node.args[0].target):
+            with graph.inserting_before(node):
+                node.replace_input_with(node.args[0], _copied(node.args[0]))
     graph.eliminate_dead_code()
     graph_module.recompile()
 
 
+def _copied(rounded: Node) -> Node:
+    """The nodes once more that find the range of a tensor, round it, and make it float again."""
+    whole: Any = rounded.args[0]
+    _, step, zero_point, *_ = whole.args
+    made: dict[Node, Node] = {}
+    for node in (step.args[0], step, zero_point, whole, rounded):
+        made[node] = rounded.graph.node_copy(node, lambda argument: made.get(argument, argument))
+    return made[rounded]
+
+
 def _operators(graph_module: GraphModule) -> tuple[dict[str, int], dict[str, int]]:
     """Operators that XNNPACK runs, and others, by name."""
-    portable = _count(graph_module)
-    delegated: Counter[str] = Counter()
-    for part in graph_module.modules():
-        if isinstance(original := getattr(part, "original_module", None), ExportedProgram):
-            delegated += _count(original.graph_module)
-    return dict(delegated.most_common()), dict(portable.most_common())
+    parts = [getattr(part, "original_module", None) for part in graph_module.modules()]
+    graphs = [part.graph_module for part in parts if isinstance(part, ExportedProgram)]
+    delegated: Counter[str] = sum((_count(graph) for graph in graphs), Counter())
+    return dict(delegated.most_common()), dict(_count(graph_module).most_common())
 
 
 def _count(graph_module: GraphModule) -> Counter[str]:
-    names = [
-        getattr(node.target, "__name__", str(node.target)) for node in graph_module.graph.nodes if node.op == "call_function"
-    ]
-    return Counter(name for name in names if name not in ("getitem", "executorch_call_delegate"))
+    targets = [node.target for node in graph_module.graph.nodes if node.op == "call_function"]
+    names = [getattr(target, "__name__", str(target)) for target in targets]  # namespace.name.overload, or name alone
+    short = [name.split(".")[-2] if "." in name else name for name in names]
+    return Counter(name for name in short if name not in ("getitem", "executorch_call_delegate"))

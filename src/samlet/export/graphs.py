@@ -90,7 +90,7 @@ class DecoderGraph(nn.Module):
     def _tokens(self, points: Tensor, labels: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Sparse embeddings (P, K + 1, C) and which of them count."""
         encoder = self.prompt_encoder
-        boxes, given = (labels == BOX_CORNER).sum(1, keepdim=True), torch.ones_like(labels).sum(1, keepdim=True)
+        boxes, given = (labels == BOX_CORNER).sum(1, keepdim=True), (labels != PADDING).sum(1, keepdim=True)
         filler = torch.where((boxes == 0) & (given > 0), NOT_A_POINT, PADDING)
         labels, points = torch.cat([labels, filler], dim=1), F.pad(points, (0, 0, 0, 1))
         scale = torch.tensor([size[1], size[0]], dtype=points.dtype)

@@ -19,11 +19,11 @@ class HalfEncoder(nn.Module):
 
     def __init__(self, graph: EncoderGraph) -> None:
         super().__init__()
-        self.graph = copy.deepcopy(graph).half()
+        self.whole = copy.deepcopy(graph).half()
 
     def forward(self, image: Tensor) -> Tensor:
         """As the graph."""
-        return self.graph(image.half()).float()
+        return self.whole(image.half()).float()
 
 
 class HalfDecoder(nn.Module):
@@ -35,8 +35,8 @@ class HalfDecoder(nn.Module):
 
     def __init__(self, graph: DecoderGraph) -> None:
         super().__init__()
-        self.graph = copy.deepcopy(graph).half()
-        for layer in self.graph.modules():
+        self.whole = copy.deepcopy(graph).half()
+        for layer in self.whole.modules():
             if isinstance(layer, RandomPositions):
                 layer.float()
 
@@ -50,5 +50,5 @@ class HalfDecoder(nn.Module):
         original_size: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         """As the graph."""
-        found = self.graph(embedding.half(), points, labels, mask.half(), has_mask, original_size)
+        found = self.whole(embedding.half(), points, labels, mask.half(), has_mask, original_size)
         return tuple(value.float() for value in found)

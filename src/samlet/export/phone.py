@@ -2,12 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
+from samlet.data.images import RGBImage
+from samlet.data.transforms import preprocess
 from samlet.export.config import ExportConfig
+from samlet.export.executorch import to_executorch
+from samlet.export.graphs import DecoderGraph, EncoderGraph
 from samlet.models import Sam
+from samlet.models.prompt_encoder import PADDING
 
 
-def write_pte(sam: Sam, folder: Path, config: ExportConfig) -> dict[str, str]:
-    """Write `encoder.pte` and `decoder.pte`; see `samlet.export.writers.write_graphs`."""
-    raise NotImplementedError
+def write_pte(sam: Sam, folder: Path, config: ExportConfig, images: Sequence[RGBImage]) -> dict[str, str]:
+    """Write `encoder.pte` and `decoder.pte`; see `samlet.export.writers.write_graphs`.
+
+    Args:
+        sam: the model, float32.
+        folder: an existing folder.
+        config: of the export: image size, prompts at once, points a prompt, precision.
+        images: photographs that decide which layers go to int8.
+    """
+    side = sam.check_image_size(config.image_size)
+    pixels = [preprocess(image, side, *sam.preprocessing)[0][None] for image in images]
+    with torch.inference_mode():
+        embeddings = [sam.encode(image).clone() for image in pixels]
+    asked = [_prompts(embedding, side, config) for embedding in embeddings]
+    int8 = config.precision == "int8"
+    encoder, decoder = EncoderGraph(sam), DecoderGraph(sam)
+    to_executorch(encoder, (pixels[0],), folder / "encoder.pte", [(image,) for image in pixels] if int8 else None)
+    to_executorch(decoder, asked[0], folder / "decoder.pte", asked if int8 else None)
+    return {"encoder": "encoder.pte", "decoder": "decoder.pte"}
+
+
+def _prompts(embedding: Tensor, side: int, config: ExportConfig) -> tuple[Tensor, ...]:
+    """Inputs of the decoder's program: one click a prompt along the diagonal, the other points are padding."""
+    places = (torch.arange(config.prompts) + 0.5) / config.prompts * side
+    points = torch.zeros(config.prompts, config.points, 2)
+    points[:, 0] = places[:, None]
+    labels = torch.full((config.prompts, config.points), PADDING)
+    labels[:, 0] = 1
+    mask = torch.zeros(1, 1, 4 * embedding.shape[2], 4 * embedding.shape[3])
+    return embedding.clone(), points, labels, mask, torch.zeros(1)

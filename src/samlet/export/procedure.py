@@ -169,7 +169,8 @@ def _graphs(
     provenance: Mapping[str, Any] | None,
 ) -> tuple[Figures, Sequence[Answer]]:
     """Write graphs, run them, and measure; for int8 beside a float32 export that is not kept."""
-    names = write_graphs(sam, folder, config, integer)
+    images = [question.image for question in asked]
+    names = write_graphs(sam, folder, config, integer, images)
     _write_manifest(sam, folder, config, names, size, provenance)
     made = ExportedSam(folder)
     given = answers(made, asked, size)
@@ -188,7 +189,7 @@ def _graphs(
         if config.precision == "int8":
             plain = ExportConfig(**{**asdict(config), "precision": "float32"})
             beside = Path(other)
-            _write_manifest(sam, beside, plain, write_graphs(sam, beside, plain), size, None)
+            _write_manifest(sam, beside, plain, write_graphs(sam, beside, plain, images=images), size, None)
             models["float"] = ExportedSam(beside)
             figures["float_bytes"] = part_bytes(beside)
         if integer is not None:

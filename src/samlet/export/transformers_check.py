@@ -41,6 +41,6 @@ def check_in_transformers(sam: Sam, folder: Path, images: Sequence[RGBImage]) ->
         difference = float((found - expected).abs().max() / expected.abs().max())
         if not difference <= _TOLERANCE:
             raise SamletError(
-                f"transformers answers other logits than the source model: relative error {difference:.2g}, expected at "
-                f"most {_TOLERANCE:g}; nothing was written"
+                f"transformers answers other logits than the source model: relative error {difference:.2g}, expected "
+                f"at most {_TOLERANCE:g}; nothing was written"
             )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from samlet.data.images import RGBImage
 from samlet.errors import InputError
 from samlet.export.config import ExportConfig
 from samlet.export.graphs import (
@@ -38,7 +39,9 @@ def fixed_size(sam: Sam, config: ExportConfig) -> int | None:
     return sam.config.check_image_size(config.image_size) if own or config.image_size else None
 
 
-def write_graphs(sam: Sam, folder: Path, config: ExportConfig, integer: Sam | None = None) -> dict[str, str]:
+def write_graphs(
+    sam: Sam, folder: Path, config: ExportConfig, integer: Sam | None = None, images: Sequence[RGBImage] = ()
+) -> dict[str, str]:
     """Write encoder and decoder.
 
     Args:
@@ -46,6 +49,7 @@ def write_graphs(sam: Sam, folder: Path, config: ExportConfig, integer: Sam | No
         folder: an existing folder.
         config: of the export.
         integer: the model with quantized layers, for `int8`.
+        images: photographs, which ExecuTorch's int8 asks for.
 
     Returns:
         Names of the files, by part.
@@ -53,7 +57,7 @@ def write_graphs(sam: Sam, folder: Path, config: ExportConfig, integer: Sam | No
     if config.to == "executorch":
         from samlet.export.phone import write_pte
 
-        return write_pte(sam, folder, config)
+        return write_pte(sam, folder, config, images)
     style: Style = "openvino" if config.to == "openvino" else "onnxruntime"
     encoder_graph = EncoderGraph(sam if integer is None else integer)
     decoder_graph = DecoderGraph(sam if integer is None else integer, config.full_masks)

@@ -1,0 +1,192 @@
+"""ExecuTorch programs of small models, really written and really run."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from samlet.errors import InputError, SamletError
+from samlet.export.executorch import to_executorch
+from samlet.export.gate import sqnr
+from samlet.export.graphs import DecoderGraph, EncoderGraph
+from samlet.models import Sam, SamConfig, TinyViTConfig, ViTConfig
+from samlet.models.config import DecoderConfig, EncoderConfig
+from samlet.models.repvit_config import RepViTConfig
+from tests.conftest import randomise
+
+CONFIGS: dict[str, EncoderConfig] = {  # few operators: writing takes a second for every dozen
+    "tiny_vit": TinyViTConfig(
+        image_size=128,
+        stem_dim=8,
+        embed_dims=(16, 16, 24, 32),
+        mbconv_dims=(24,),
+        merge_dims=(24, 24, 32),
+        num_heads=((2,), (3,), (2,)),
+        qk_dims=((8,), (12,), (8,)),
+        v_dims=((8,), (8,), (16,)),
+        mlp_dims=((48,), (64,), (80,)),
+        scale_dim=8,
+        window_sizes=(3, 4, 3),
+    ),
+    "vit": ViTConfig(
+        image_size=128,
+        embed_dim=32,
+        num_heads=(2, 3),
+        qk_dims=(16, 10),
+        v_dims=(16, 14),
+        mlp_dims=(48, 40),
+        scale_dim=16,
+        window_size=3,
+        global_blocks=(1,),
+        out_channels=64,
+    ),
+    "repvit": RepViTConfig(
+        image_size=128,
+        stem_dim=16,
+        embed_dims=(16, 24, 32, 40),
+        mixer_dims=((32,), (48,), (64,), (80,)),
+        squeeze_dims=((16,), (0,), (0,), (0,)),
+        out_channels=64,
+    ),
+}
+SIZE, GRID, PROMPTS, POINTS = 64, 4, 3, 2
+GOOD, ROUNDED = 80.0, 20.0  # dB
+
+
+@pytest.fixture(scope="module")
+def runtime() -> Any:
+    reason = "executorch is not installed, or not for this torch"
+    pytest.importorskip("executorch.exir", reason=reason, exc_type=ImportError)
+    return pytest.importorskip("executorch.runtime", reason=reason, exc_type=ImportError).Runtime.get()
+
+
+def run(runtime, path, inputs):
+    """Outputs of a program; it copies nothing out, and its memory is used again."""
+    method = runtime.load_program(path).load_method("forward")
+    return [values.clone() for values in method.execute([values.contiguous() for values in inputs])]
+
+
+def images(count):
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.randn(count, 3, 8, 8, generator=generator)
+    found = nn.functional.interpolate(coarse, size=(SIZE, SIZE), mode="bicubic")
+    return [(image[None].contiguous(memory_format=torch.channels_last),) for image in found]
+
+
+def decoder_inputs(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return (
+        torch.randn(1, 256, GRID, GRID, generator=generator),
+        torch.rand(PROMPTS, POINTS, 2, generator=generator) * SIZE,
+        torch.tensor([[1, 0], [2, 3], [1, -2]]),
+        torch.randn(1, 1, 4 * GRID, 4 * GRID, generator=generator),
+        torch.zeros(1),
+    )
+
+
+def model(name="tiny_vit"):
+    decoder = DecoderConfig(depth=1, num_heads=2, mlp_dim=96, num_multimask_outputs=1, iou_head_depth=2)
+    sam = Sam(SamConfig(encoder=CONFIGS[name], decoder=decoder))
+    randomise(sam)
+    return sam.eval()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_encoders_agree_with_torch(runtime, tmp_path, name):
+    module, (example, other) = EncoderGraph(model(name)), images(2)
+    made = to_executorch(module, example, tmp_path / "encoder.pte")
+    with torch.no_grad():
+        expected = module(*other)
+    (found,) = run(runtime, tmp_path / "encoder.pte", other)
+    assert found.shape == expected.shape
+    assert sqnr(found, expected) > GOOD
+    assert [entry.name for entry in tmp_path.iterdir()] == ["encoder.pte"]
+    assert made.delegated["convolution"] > 0
+    assert not {"convolution", "linear", "bmm", "_softmax"} & set(made.portable)
+    assert made.int8 == made.kept_float == ()
+
+
+def test_the_decoder_agrees_with_the_model(runtime, tmp_path):
+    """Boxes, padding and masks are inputs, so one program answers them all."""
+    sam, inputs = model(), decoder_inputs()
+    embedding, points, labels, mask, _ = inputs
+    to_executorch(DecoderGraph(sam), inputs, tmp_path / "decoder.pte")
+    for with_mask in (False, True):
+        low_res, iou = run(
+            runtime, tmp_path / "decoder.pte", (embedding, points, labels, mask, torch.tensor([float(with_mask)]))
+        )
+        given = {"masks": mask} if with_mask else {}
+        with torch.no_grad():
+            answers = [
+                sam.decode(embedding, points[:1], labels[:1], **given),
+                sam.decode(embedding, boxes=points[1:2].flatten(1), **given),
+                sam.decode(embedding, points[2:, :1], labels[2:, :1], **given),
+            ]
+        assert sqnr(low_res, torch.cat([answer.low_res for answer in answers])) > GOOD
+        assert sqnr(iou, torch.cat([answer.iou for answer in answers])) > GOOD
+
+
+def test_int8_is_smaller_and_close(runtime, tmp_path, monkeypatch):
+    monkeypatch.setattr("samlet.export.executorch._LEAST_SQNR", 30.0)  # random weights lose more than trained ones
+    module, photographs = EncoderGraph(model()), images(3)
+    weights = {name: (value.clone(), value.stride()) for name, value in module.state_dict().items()}
+    made = to_executorch(module, photographs[0], tmp_path / "int8.pte", int8_images=photographs[:2])
+    with torch.no_grad():
+        expected = module(*photographs[2])
+    (found,) = run(runtime, tmp_path / "int8.pte", photographs[2])
+    assert ROUNDED < sqnr(found, expected) < GOOD
+    assert (tmp_path / "int8.pte").stat().st_size < 0.7 * 4 * sum(value.numel() for value, _ in weights.values())
+    linear = {name for name, layer in module.named_modules() if isinstance(layer, nn.Linear)}
+    assert linear <= set(made.int8)
+    assert made.delegated["choose_qparams"] == len(made.int8)
+    assert set(made.int8) - linear == {"image_encoder.neck.2"}  # the one large convolution
+    assert all(torch.equal(value, weights[name][0]) for name, value in module.state_dict().items())
+    assert all(value.stride() == weights[name][1] for name, value in module.state_dict().items())
+
+
+def test_an_int8_decoder_runs(runtime, tmp_path):
+    """Some of its layers round the same tensor and depend on each other."""
+    module, inputs = DecoderGraph(model()), decoder_inputs()
+    made = to_executorch(module, inputs, tmp_path / "decoder.pte", int8_images=[inputs, decoder_inputs(1)])
+    with torch.no_grad():
+        expected = module(*inputs)
+    found = run(runtime, tmp_path / "decoder.pte", inputs)
+    assert all(ROUNDED < sqnr(ours, theirs) < GOOD for ours, theirs in zip(found, expected, strict=True))
+    assert made.delegated["linear"] == len(made.int8)
+
+
+def test_convolutions_that_lose_too_much_stay_float(runtime, tmp_path, monkeypatch):
+    monkeypatch.setattr("samlet.export.executorch._LEAST_SQNR", 200.0)
+    module = nn.Sequential(nn.Conv2d(3, 64, 9, stride=8, padding=4), nn.Conv2d(64, 64, 3, padding=1), nn.GELU())
+    (given,) = images(1)
+    made = to_executorch(module, given, tmp_path / "model.pte", int8_images=[given])
+    assert (made.int8, made.kept_float) == ((), ("1",))
+    with torch.no_grad():
+        assert sqnr(run(runtime, tmp_path / "model.pte", given)[0], module(*given)) > GOOD
+
+
+@pytest.mark.usefixtures("runtime")
+def test_what_cannot_be_written_leaves_no_file(tmp_path):
+    class Depends(nn.Module):
+        def forward(self, x):
+            return x.nonzero() if x.sum() > 0 else x
+
+    with pytest.raises(SamletError, match=r"model\.pte cannot be written as an ExecuTorch program: "):
+        to_executorch(Depends(), images(1)[0], tmp_path / "model.pte")
+    assert not list(tmp_path.iterdir())
+
+
+def test_int8_wants_inputs(tmp_path):
+    with pytest.raises(InputError, match="at least one photograph"):
+        to_executorch(nn.GELU(), images(1)[0], tmp_path / "model.pte", int8_images=[])
+
+
+def test_executorch_may_be_missing(tmp_path, monkeypatch):
+    for name in ("executorch", "executorch.exir"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(InputError, match=r"executorch.*pip install 'samlet\[executorch\]'"):
+        to_executorch(nn.GELU(), images(1)[0], tmp_path / "model.pte")
