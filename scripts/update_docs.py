@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import distillation_tables
+import export_tables
 import plot_curve
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-DOCUMENTS = ("README.md", "docs/slimming.md", "docs/everything.md", "docs/distilling.md")
+DOCUMENTS = ("README.md", "docs/slimming.md", "docs/everything.md", "docs/distilling.md", "docs/exporting.md")
 NOT_MEASURED = "(not measured yet)"
 SETS = {"bsds500_val": "BSDS500", "coco100_train": "COCO"}
 
@@ -442,6 +443,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "everything_recall": everything_recall,
     "comparison": comparison,
     **distillation_tables.TABLES,
+    **export_tables.TABLES,
 }
 
 

@@ -158,6 +158,7 @@ def _captured(module: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram
     rewritten = {
         _ATEN.scaled_dot_product_attention.default: _attend,
         _ATEN.split_with_sizes.default: _split,
+        _ATEN.split.Tensor: _split,
         _ATEN.upsample_bicubic2d.vec: _enlarge,
     }
     return folding.constant_prop_pass(program.run_decompositions(rewritten), set(_COMPUTED_LATE))
@@ -182,7 +183,10 @@ def _attend(
     return torch.bmm(scores.softmax(-1).flatten(0, 1), v.flatten(0, 1)).unflatten(0, batch)
 
 
-def _split(x: Tensor, sizes: Sequence[int], dim: int = 0) -> list[Tensor]:
+def _split(x: Tensor, sizes: Sequence[int] | int, dim: int = 0) -> list[Tensor]:
+    total = x.shape[dim]
+    if isinstance(sizes, int):
+        sizes = [min(sizes, total - start) for start in range(0, total, sizes)]
     starts = [sum(sizes[:i]) for i in range(len(sizes))]
     return [_ATEN.slice.Tensor(x, dim, start, start + size) for start, size in zip(starts, sizes, strict=True)]
 
