@@ -65,9 +65,9 @@ def runtime() -> Any:
 
 
 def run(runtime, path, inputs):
-    """Outputs of a program; it copies nothing out, and its memory is used again."""
+    """Outputs of a program, which takes its inputs to be contiguous."""
     method = runtime.load_program(path).load_method("forward")
-    return [values.clone() for values in method.execute([values.contiguous() for values in inputs])]
+    return method.execute([values.contiguous() for values in inputs])
 
 
 def images(count):
@@ -106,7 +106,7 @@ def test_encoders_agree_with_torch(runtime, tmp_path, name):
     assert sqnr(found, expected) > GOOD
     assert [entry.name for entry in tmp_path.iterdir()] == ["encoder.pte"]
     assert made.delegated["convolution"] > 0
-    assert not {"convolution", "linear", "bmm", "_softmax"} & set(made.portable)
+    assert set(made.portable) <= {"native_layer_norm", "unsqueeze_copy"}
     assert made.int8 == made.kept_float == ()
 
 
@@ -131,7 +131,7 @@ def test_the_decoder_agrees_with_the_model(runtime, tmp_path):
 
 
 def test_int8_is_smaller_and_close(runtime, tmp_path, monkeypatch):
-    monkeypatch.setattr("samlet.export.executorch._LEAST_SQNR", 30.0)  # random weights lose more than trained ones
+    monkeypatch.setattr("samlet.export.executorch_int8._LEAST_SQNR", 30.0)  # random weights lose more than trained ones
     module, photographs = EncoderGraph(model()), images(3)
     weights = {name: (value.clone(), value.stride()) for name, value in module.state_dict().items()}
     made = to_executorch(module, photographs[0], tmp_path / "int8.pte", int8_images=photographs[:2])
@@ -160,7 +160,7 @@ def test_an_int8_decoder_runs(runtime, tmp_path):
 
 
 def test_convolutions_that_lose_too_much_stay_float(runtime, tmp_path, monkeypatch):
-    monkeypatch.setattr("samlet.export.executorch._LEAST_SQNR", 200.0)
+    monkeypatch.setattr("samlet.export.executorch_int8._LEAST_SQNR", 200.0)
     module = nn.Sequential(nn.Conv2d(3, 64, 9, stride=8, padding=4), nn.Conv2d(64, 64, 3, padding=1), nn.GELU())
     (given,) = images(1)
     made = to_executorch(module, given, tmp_path / "model.pte", int8_images=[given])

@@ -129,8 +129,8 @@ def test_full_masks_are_those_of_the_predictor(float_folder, sam):
 def test_int8_runs_the_simulation(int8_folder):
     folder, made = int8_folder
     figures = made.figures
-    assert figures.simulation_sqnr > figures.embedding_sqnr  # what is left of the error is the runtime's bfloat16
-    assert figures.simulation_agreement > 0.9
+    assert figures.simulation_sqnr > 25  # the rest is computed in bfloat16, and a wrong step anywhere gives far less
+    assert figures.embedding_sqnr > 25
     assert sum(figures.bytes.values()) < sum(figures.float_bytes.values())
     assert {"encoder", "decoder"} == set(figures.float_latency_s)
     assert [layer["name"] for layer in made.layers if layer["weights"] == 8]

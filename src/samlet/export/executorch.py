@@ -1,9 +1,4 @@
-"""Writing a graph as an ExecuTorch program (`.pte`) whose arithmetic XNNPACK does, in float32 or in int8.
-
-In int8, weights have a step for each output channel and are stored rounded. Inputs are rounded while the program runs,
-each token of a linear layer and each image of a convolution by its own range, and outputs stay float: a static range
-would have to hold the few channels whose values are far larger than all others.
-"""
+"""Writing a graph as an ExecuTorch program (`.pte`) whose arithmetic XNNPACK does, in float32 or in int8."""
 
 from __future__ import annotations
 
@@ -26,11 +21,9 @@ from torch.fx import GraphModule, Node
 
 from samlet.checkpoints.writing import new_file
 from samlet.errors import InputError, SamletError
-from samlet.export.gate import sqnr
+from samlet.export.executorch_int8 import QUANTIZER, int8_layers, round_layers
 
 _ATEN = torch.ops.aten
-_LEAST_SQNR = 40.0  # dB that the outputs must keep when one convolution is rounded, or it stays float
-_FEWEST_WEIGHTS = 1 << 14  # convolutions up to this size gain neither bytes nor time worth their noise
 _KEEP_SHAPE = (
     _ATEN.pad.default,
     _ATEN.slice.Tensor,
@@ -39,7 +32,6 @@ _KEEP_SHAPE = (
     _ATEN.reshape.default,
     _ATEN.contiguous.default,
 )  # operators that copy, or do nothing, where the shape stays
-_IN_INT8 = (_ATEN.linear.default, _ATEN.conv2d.default)
 _COMPUTED_LATE = (_ATEN.matmul.default, _ATEN.sin.default, _ATEN.cos.default)  # positions: small before, large after
 
 
@@ -83,17 +75,20 @@ def to_executorch(
         raise InputError("int8 needs the inputs made from at least one photograph, and none are given")
     lowering = _imported("executorch.exir")
     partitioner = _imported("executorch.backends.xnnpack.partition.xnnpack_partitioner")
+    folding = _imported("executorch.exir.passes.constant_prop_pass")
+    for name in QUANTIZER if int8_images else ():
+        _imported(name)
     int8: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     try:
         with _quiet():
             frozen = _frozen(module)
             inputs = _contiguous(example)
-            program = _captured(frozen, inputs)
+            program = folding.constant_prop_pass(_captured(frozen, inputs), set(_COMPUTED_LATE))
             if int8_images is not None:
                 images = [_contiguous(given) for given in int8_images]
-                int8, kept = _int8_layers(frozen, images)
-                program = _in_int8(program, images[0], int8)
+                int8, kept = int8_layers(frozen, images)
+                program = round_layers(program, images[0], int8)
             edge = lowering.to_edge_transform_and_lower(program, partitioner=[partitioner.XnnpackPartitioner()])
             delegated, portable = _operators(edge.exported_program().graph_module)
             made = edge.to_executorch()
@@ -144,8 +139,7 @@ def _contiguous(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 def _captured(module: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
-    """The graph in operators that XNNPACK takes, with what depends on no input computed."""
-    folding = _imported("executorch.exir.passes.constant_prop_pass")
+    """The graph in operators that XNNPACK takes."""
     with torch.enable_grad():
         program = torch.export.export(module, example, strict=False)
     for node in list(program.graph.nodes):
@@ -161,7 +155,7 @@ def _captured(module: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram
         _ATEN.split.Tensor: _split,
         _ATEN.upsample_bicubic2d.vec: _enlarge,
     }
-    return folding.constant_prop_pass(program.run_decompositions(rewritten), set(_COMPUTED_LATE))
+    return program.run_decompositions(rewritten)
 
 
 def _attend(
@@ -199,96 +193,6 @@ def _enlarge(x: Tensor, size: Sequence[int] | None, align_corners: bool, scales:
         unit = torch.eye(side, dtype=x.dtype, device=x.device)[None, None]
         x = F.linear(x, _ATEN.upsample_bicubic2d.default(unit, [new, side], align_corners)[0, 0]).transpose(2, 3)
     return x
-
-
-def _int8_layers(module: nn.Module, images: Sequence[tuple[Tensor, ...]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of the layers for int8, linear ones and large convolutions, and of such convolutions that stay float."""
-    chosen = [name for name, layer in module.named_modules() if isinstance(layer, nn.Linear)]
-    kept: list[str] = []
-    with torch.enable_grad():  # so that encoders compute whole images, as the program will
-        expected = [_outputs(module, given) for given in images]
-        for name, layer in module.named_modules():
-            if isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.weight.numel() > _FEWEST_WEIGHTS:
-                with _rounded(layer):
-                    found = [_outputs(module, given) for given in images]
-                fits = all(map(_is_close, found, expected))
-                (chosen if fits else kept).append(name)
-    return tuple(chosen), tuple(kept)
-
-
-def _is_close(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
-    return all(sqnr(ours, theirs) >= _LEAST_SQNR for ours, theirs in zip(found, expected, strict=True))
-
-
-def _outputs(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    found = module(*inputs)
-    return (found,) if isinstance(found, Tensor) else tuple(found)
-
-
-@contextlib.contextmanager
-def _rounded(layer: nn.Conv2d) -> Iterator[None]:
-    """The layer computes as it will in int8."""
-    weight = layer.weight.data
-    step = weight.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12) / 127
-    layer.weight.data = (weight / step).round() * step
-    hook = layer.register_forward_pre_hook(lambda _, inputs: _round(inputs[0]))
-    try:
-        yield
-    finally:
-        hook.remove()
-        layer.weight.data = weight
-
-
-def _round(x: Tensor) -> Tensor:
-    low, high = x.amin((1, 2, 3), keepdim=True).clamp(max=0), x.amax((1, 2, 3), keepdim=True).clamp(min=0)
-    step = ((high - low) / 255).clamp(min=1e-12)
-    return (x / step).round() * step
-
-
-def _in_int8(program: ExportedProgram, inputs: tuple[Tensor, ...], layers: Sequence[str]) -> ExportedProgram:
-    """The graph with the layers' weights rounded and the rounding of their inputs written down."""
-    pt2e = _imported("torchao.quantization.pt2e.quantize_pt2e")
-    quantizing = _imported("executorch.backends.xnnpack.quantizer.xnnpack_quantizer")
-    weights = {f"{name}.weight" for name in layers}
-    config = quantizing.get_symmetric_quantization_config(is_per_channel=True, is_dynamic=True)
-    quantizer = quantizing.XNNPACKQuantizer()
-    for operator in _IN_INT8:
-        quantizer.set_operator_type(operator, config)
-
-    def wanted(node: Node) -> bool:
-        return node.op != "call_function" or getattr(node.args[1], "target", None) in weights
-
-    quantizer.set_filter_function(wanted)
-    with torch.no_grad():
-        prepared = pt2e.prepare_pt2e(program.module(), quantizer)
-        prepared(*inputs)  # its observers see the weights
-        converted = pt2e.convert_pt2e(prepared)
-        _round_apart(converted)
-        return torch.export.export(converted, inputs, strict=False)
-
-
-def _round_apart(graph_module: GraphModule) -> None:
-    """Give each layer the rounding of its input to itself.
-
-    Layers that share it go to XNNPACK together, which fails where one depends on another through other operators.
-    """
-    graph = graph_module.graph
-    for node in list(graph.nodes):
-        if node.target in _IN_INT8 and "dequantize_per_tensor" in str(node.args[0].target):
-            with graph.inserting_before(node):
-                node.replace_input_with(node.args[0], _copied(node.args[0]))
-    graph.eliminate_dead_code()
-    graph_module.recompile()
-
-
-def _copied(rounded: Node) -> Node:
-    """The nodes once more that find the range of a tensor, round it, and make it float again."""
-    whole: Any = rounded.args[0]
-    _, step, zero_point, *_ = whole.args
-    made: dict[Node, Node] = {}
-    for node in (step.args[0], step, zero_point, whole, rounded):
-        made[node] = rounded.graph.node_copy(node, lambda argument: made.get(argument, argument))
-    return made[rounded]
 
 
 def _operators(graph_module: GraphModule) -> tuple[dict[str, int], dict[str, int]]:
