@@ -38,17 +38,18 @@ def make(kind):
     return layer, torch.randn(shape, generator=generator(1))
 
 
-def sample_of(layer, x, curvature=True):
+def sample_of(layer, x, weighted=True):
+    """All that a layer computes of an input; and the gradient, in the shape of the output."""
     out = layer(x)
     index = torch.arange(positions(layer, x, out))
     rows = input_rows(layer, x, index, out.shape).transpose(0, 1).contiguous()
-    weights = torch.rand(out.shape, generator=generator(2)) ** 4
+    gradient = torch.randn(out.shape, generator=generator(2)) ** 3
     low, high = x.aminmax()
     return MatrixSample(
         rows,
-        output_rows(layer, weights, index).transpose(0, 1).contiguous() if curvature else None,
+        output_rows(layer, gradient, index).transpose(0, 1).contiguous() if weighted else None,
         Seen(((float(low), float(high)),), 1.0, 1.0),
-    ), (weights if curvature else torch.ones_like(out))
+    ), (gradient if weighted else None)
 
 
 @pytest.mark.parametrize("kind", LAYERS)
@@ -62,12 +63,13 @@ def test_layers_are_matrices(kind):
     assert torch.allclose(found, output_rows(layer, without_bias, index), atol=1e-5)
 
 
-@pytest.mark.parametrize("curvature", [True, False])
+@pytest.mark.parametrize("weighted", [True, False])
 @pytest.mark.parametrize("kind", LAYERS)
-def test_the_steps_of_weights_are_the_best_of_all_candidates(kind, curvature):
+def test_the_steps_of_weights_are_the_best_of_all_candidates(kind, weighted):
     layer, x = make(kind)
     config = QuantConfig(weights=4, activations=16, candidates=30)
-    sample, weights = sample_of(layer, x, curvature)
+    sample, gradient = sample_of(layer, x, weighted)
+    weights = gradient.square() + 0.01 * gradient.square().mean() if weighted else 1.0
     found = search_layer(layer, sample, (4, 16), config)
     assert found.entry == {"weights": 4, "inputs": None}
     assert set(found.tensors) == {"weight_scale"}
@@ -93,14 +95,16 @@ def test_the_step_of_inputs_is_the_best_of_all_candidates(scheme):
     layer, x = make("linear")
     x = nn.functional.gelu(3 * x)
     config = QuantConfig(weights=16, activations=4, scheme=scheme, candidates=25)
-    sample, weights = sample_of(layer, x)
+    sample, gradient = sample_of(layer, x)
     found = search_layer(layer, sample, (16, 4), config)
     limits = input_range(float(x.min()), float(x.max()), 4, scheme)
     assert limits.style == {"twin": "twin", "integer": "affine"}[scheme]
     errors = []
     for factor in candidates(config):
         quantizer = limits.quantizer((factor, 1.0))
-        errors.append(float(((layer(quantizer(x)) - layer(x)).square() * weights).sum()))
+        error = layer(quantizer(x)) - layer(x)
+        together = (error * gradient).sum(-1).square().sum()  # the channels of a position err together
+        errors.append(float(together + 0.01 * gradient.square().mean() * error.square().sum()))
     best = limits.quantizer((candidates(config)[errors.index(min(errors))], 1.0))
     for name, value in best.state_dict().items():
         assert torch.equal(found.tensors[f"inputs.{name}"], value)
@@ -160,7 +164,7 @@ def test_zero_points_are_whole_and_fit_in_the_integers(bits):
 def test_two_ranges_are_better_than_one_after_gelu():
     torch.manual_seed(0)
     layer, x = nn.Linear(16, 8).requires_grad_(False), nn.functional.gelu(1.5 * torch.randn(400, 16) - 1)
-    sample, _ = sample_of(layer, x, curvature=False)
+    sample, _ = sample_of(layer, x, weighted=False)
     twin = search_layer(layer, sample, (16, 4), QuantConfig(scheme="twin"))
     assert "inputs.negative_scale" in twin.tensors
     single = []
@@ -175,7 +179,7 @@ def attention(seed=0, bias=True):
     g = generator(seed)
     q, k, v = (torch.randn(6, count, width, generator=g) for count, width in ((5, 8), (40, 8), (40, 12)))
     return AttentionSample(
-        3 * q, k, v, torch.randn(6, 5, 40, generator=g) if bias else None, 0.35, torch.rand(6, 5, 12, generator=g)
+        3 * q, k, v, torch.randn(6, 5, 40, generator=g) if bias else None, 0.35, torch.randn(6, 5, 12, generator=g)
     )
 
 
@@ -198,10 +202,12 @@ def test_attention(bias):
     )
     exact = QuantizedAttention(None, None, None, None)
     arguments = (sample.queries, sample.keys, sample.values, sample.scale, sample.bias)
-    error = ((made(*arguments) - exact(*arguments)).square() * sample.curvature).sum()
-    signal = (exact(*arguments).square() * sample.curvature).sum()
-    assert float(error / signal) == pytest.approx(found.error, rel=1e-4)
-    assert found.loss == pytest.approx(0.5 * float(error) * 2.0, rel=1e-4)
+    floor = 0.01 * sample.gradient.square().mean()
+    weights, error = sample.gradient.square() + floor, made(*arguments) - exact(*arguments)
+    ratio = (error.square() * weights).sum() / (exact(*arguments).square() * weights).sum()
+    assert float(ratio) == pytest.approx(found.error, rel=1e-4)
+    together = (error * sample.gradient).sum(-1).square().sum() + floor * error.square().sum()
+    assert found.loss == pytest.approx(0.5 * float(together) * 2.0, rel=1e-4)
 
 
 def test_two_ranges_are_better_than_one_after_softmax():
@@ -219,7 +225,7 @@ def test_two_ranges_are_better_than_one_after_softmax():
 def test_splitting_samples_changes_nothing():
     sample = attention()
     limits = seen(sample.queries, sample.keys, sample.values)
-    names = ("queries", "keys", "values", "bias", "curvature")
+    names = ("queries", "keys", "values", "bias", "gradient")
     halves = [
         AttentionSample(**{name: getattr(sample, name)[part] for name in names}, scale=sample.scale)
         for part in (slice(0, 2), slice(2, None))

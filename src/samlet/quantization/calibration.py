@@ -3,10 +3,11 @@
 TinySAM (section 3.3, eq. 11) weights errors by the curvature of KL(masks) + KL(predicted IoUs) between the float and
 the quantized model, and its code takes the squared gradient of that loss for it. Where calibration stands, at the float
 model, both divergences are at their least value, 0, so that gradient is zero. The curvature is not: it is the Fisher
-information. A pixel of logit z contributes p (1 - p), p =
-sigmoid(z), a predicted IoU u contributes 1 / (u (1 - u)). With J the derivative of those answers by the output of a
-layer and d their curvature, the layer's is Jᵀ diag(d) J, and its diagonal is the mean of (Jᵀ (r · √d))² over random
-signs r (Hutchinson's estimate): one backward pass gives one draw, for all layers at once.
+information. A pixel of logit z contributes p (1 - p), p = sigmoid(z), a predicted IoU u contributes 1 / (u (1 - u)).
+With J the derivative of those answers by the output of a layer and d their curvature, the layer's is H = Jᵀ diag(d) J.
+One backward pass with random signs r gives g = Jᵀ (r · √d) for all layers at once, and the mean of g gᵀ over the signs
+is H (Hutchinson's estimate): (g · e)² is a draw of what errors e of the layer's outputs do to the loss, and g² one of
+the diagonal of H.
 
 Shape legend: B prompts of a call, M masks, h, w mask grid.
 """

@@ -16,7 +16,7 @@ from samlet.models.quantized import InputQuantizer, ProbabilityQuantizer
 from samlet.quantization.config import QuantConfig
 from samlet.quantization.quantizers import InputRange, input_range, percentiles
 from samlet.quantization.samples import AttentionSample, ProductSample, Seen
-from samlet.quantization.search import Found, Measured, candidates, least
+from samlet.quantization.search import ErrorMetric, Found, Measured, candidates, least
 
 _FINEST = 16  # of the splits of attention weights that are tried: 2 ** -16
 _ATTENTION = ("queries", "keys", "values")
@@ -64,6 +64,7 @@ class _Search(Generic[Sample]):
         self.ranges = {name: self.range(name) for name in self.names}
         self.factors = dict.fromkeys(self.names, 1.0)
         self.targets = [self.exact(i) for i in range(len(samples))]
+        self.metric = ErrorMetric([sample.gradient for sample in samples])
 
     def range(self, name: str) -> InputRange:
         low, high = self.seen.ranges[self.names.index(name)]
@@ -93,8 +94,7 @@ class _Search(Generic[Sample]):
         """Sum of weighted squared errors; less than all of it once it is no less than `lowest`."""
         total = 0.0
         for i, sample in enumerate(self.samples):
-            error = (answer(i) - self.targets[i]).square_()
-            total += float((error if sample.curvature is None else error.mul_(sample.curvature)).sum())
+            total += self.metric.of_rows(*self.rows(answer(i) - self.targets[i], sample.gradient))
             if total >= lowest:
                 break
         return total
@@ -105,13 +105,19 @@ class _Search(Generic[Sample]):
             self.round()
             if self.state() == before:
                 break
-        measured = Measured()
+        measured = Measured(self.metric)
         for i, sample in enumerate(self.samples):
-            measured.add(self.answer(i), self.targets[i], sample.curvature)
+            gradient = sample.gradient
+            out, target = (self.rows(values, gradient)[0] for values in (self.answer(i), self.targets[i]))
+            measured.add(out, target, self.rows(self.targets[i], gradient)[1])
         tensors = self.other_tensors()
         for name in self.names:
             tensors |= {f"{name}.{part}": value for part, value in self.quantizer(name).state_dict().items()}
         return measured.found(dict.fromkeys(self.entry(), self.bits), tensors, self.seen)
+
+    def rows(self, values: Tensor, gradient: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Values and gradient with the outputs whose errors add up on the last axis."""
+        return values, gradient
 
     def state(self) -> object:
         return tuple(self.factors.values())
@@ -201,6 +207,10 @@ class _ProductSearch(_Search[ProductSample]):
         largest = torch.stack([sample.left.abs().amax((0, 1)) for sample in self.samples]).amax(0)
         steps = torch.where(largest > 0, largest, torch.ones_like(largest)) / 2 ** (self.bits - 1)
         return InputQuantizer(steps * (self.factors[name] if factor is None else factor), self.bits)
+
+    def rows(self, values: Tensor, gradient: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Every pixel apart, as in the loss."""
+        return values[..., None], None if gradient is None else gradient[..., None]
 
     def exact(self, i: int) -> Tensor:
         return self.samples[i].left @ self.samples[i].right

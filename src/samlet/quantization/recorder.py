@@ -1,4 +1,4 @@
-"""Keeping a random sample of what the layers of a model compute, and of the curvature of the loss there.
+"""Keeping a random sample of what the layers of a model compute, and of the gradient of `calibration.disturbance`.
 
 A sample of a linear layer or convolution is the factors of some outputs (see `matrices`); of an attention, all keys and
 values of some heads with some queries; of the product that makes masks, some of its columns. Which ones is drawn from
@@ -91,7 +91,7 @@ class Recorder:
             self._keep(f"{name}/x", input_rows(layer, x, index, out.shape))
             self._describe(name, [x], total, total * weight_matrix(layer).numel())
         if self._keeps_gradients:
-            out.register_hook(lambda grad: self._keep(f"{name}/curvature", output_rows(layer, grad, index).square()))
+            out.register_hook(lambda grad: self._keep(f"{name}/gradient", output_rows(layer, grad, index)))
 
     def _attention(self, name: str, _: nn.Module, args: list[Tensor], out: Tensor) -> None:
         q, k, v, scale = args[0], args[1], args[2], args[3]
@@ -123,8 +123,8 @@ class Recorder:
         else:
             self._call[name] += 1
         if self._keeps_gradients:
-            key = f"{name}/{call}/curvature"
-            out.register_hook(lambda grad: self._keep(key, grad[entry, head][:, rows].square()))
+            key = f"{name}/{call}/gradient"
+            out.register_hook(lambda grad: self._keep(key, grad[entry, head][:, rows]))
 
     def _product(self, name: str, _: nn.Module, args: list[Tensor], out: Tensor) -> None:
         left, right = args
@@ -136,7 +136,7 @@ class Recorder:
             self._keep(f"{name}/{call}/right", right[:, :, columns])
             self._describe(name, [left, right], len(out) * out.shape[2], out.numel() * left.shape[2])
         if self._keeps_gradients:
-            out.register_hook(lambda grad: self._keep(f"{name}/{call}/curvature", grad[:, :, columns].square()))
+            out.register_hook(lambda grad: self._keep(f"{name}/{call}/gradient", grad[:, :, columns]))
 
     def _share(self, name: str) -> int:
         inside = name.startswith("image_encoder.")

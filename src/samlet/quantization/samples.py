@@ -17,8 +17,6 @@ from torch import Tensor
 
 from samlet.checkpoints.writing import new_file, write_tensors
 
-_FLOOR = 1e-2
-_NOTHING = 1e-20
 _MOST_KEYS = 1 << 22  # values of keys that are computed with at once
 
 
@@ -43,12 +41,12 @@ class MatrixSample:
 
     Attributes:
         x: (G, N, K) inputs.
-        curvature: (G, N, O) weights of squared errors; None for 1.
+        gradient: (G, N, O) of `calibration.disturbance`; None where errors have no weights.
         seen: of the whole photographs.
     """
 
     x: Tensor
-    curvature: Tensor | None
+    gradient: Tensor | None
     seen: Seen
 
 
@@ -62,7 +60,7 @@ class AttentionSample:
         values: (P, L, E).
         bias: (P, R, L) or None.
         scale: of the products of queries and keys.
-        curvature: (P, R, E) weights of squared errors; None for 1.
+        gradient: (P, R, E) of `calibration.disturbance`; None where errors have no weights.
     """
 
     queries: Tensor
@@ -70,7 +68,7 @@ class AttentionSample:
     values: Tensor
     bias: Tensor | None
     scale: float
-    curvature: Tensor | None
+    gradient: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -80,12 +78,12 @@ class ProductSample:
     Attributes:
         left: (B, M, K).
         right: (B, K, C).
-        curvature: (B, M, C) weights of squared errors; None for 1.
+        gradient: (B, M, C) of `calibration.disturbance`; None where errors have no weights.
     """
 
     left: Tensor
     right: Tensor
-    curvature: Tensor | None
+    gradient: Tensor | None
 
 
 class Samples:
@@ -118,10 +116,10 @@ class Samples:
         found = self._read(name)
         x = torch.cat(found["x"])
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
-        curvature = torch.cat(found["curvature"])[order].transpose(0, 1) if "curvature" in found else None
+        gradient = torch.cat(found["gradient"])[order].transpose(0, 1).contiguous() if "gradient" in found else None
         return MatrixSample(
             x[order].transpose(0, 1).contiguous(),
-            None if curvature is None else _never_zero([curvature])[0].contiguous(),
+            gradient,
             _seen(found, len(x)),
         )
 
@@ -129,13 +127,12 @@ class Samples:
         """Of an attention, by the name of its products."""
         found = self._read(name)
         calls = _calls(found)
-        curvatures = _curvatures(calls)
         alike: dict[object, list[AttentionSample]] = defaultdict(list)
-        for call, curvature in zip(calls, curvatures, strict=True):
+        for call in calls:
             q, k, v = call["queries"], call["keys"], call["values"]
             bias, scale = call.get("bias"), float(call["scale"])
             key = (q.shape[1:], k.shape[1:], v.shape[1:], bias is None, scale)
-            alike[key].append(AttentionSample(q, k, v, bias, scale, curvature))
+            alike[key].append(AttentionSample(q, k, v, bias, scale, call.get("gradient")))
         seen = _seen(found, sum(call["queries"].shape[0] * call["queries"].shape[1] for call in calls))
         return [part for same in alike.values() for part in _joined(same)], seen
 
@@ -143,11 +140,7 @@ class Samples:
         """Of a product of matrices, by its name."""
         found = self._read(name)
         calls = _calls(found)
-        curvatures = _curvatures(calls)
-        samples = [
-            ProductSample(call["left"], call["right"], curvature)
-            for call, curvature in zip(calls, curvatures, strict=True)
-        ]
+        samples = [ProductSample(call["left"], call["right"], call.get("gradient")) for call in calls]
         return samples, _seen(found, sum(len(s.right) * s.right.shape[2] for s in samples))
 
     def _read(self, name: str) -> dict[str, list[Tensor]]:
@@ -171,18 +164,6 @@ def _calls(found: dict[str, list[Tensor]]) -> list[dict[str, Tensor]]:
     return [calls[key] for key in sorted(calls)]
 
 
-def _curvatures(calls: list[dict[str, Tensor]]) -> Sequence[Tensor | None]:
-    if not all("curvature" in call for call in calls):
-        return [None] * len(calls)
-    return _never_zero([call["curvature"] for call in calls])
-
-
-def _never_zero(curvatures: list[Tensor]) -> list[Tensor]:
-    """Curvatures with a hundredth of their mean added, so that no output counts for nothing by bad luck."""
-    mean = sum(float(c.sum(dtype=torch.float64)) for c in curvatures) / sum(c.numel() for c in curvatures)
-    return [c + max(_FLOOR * mean, _NOTHING) for c in curvatures]
-
-
 def _seen(found: dict[str, list[Tensor]], kept: int) -> Seen:
     ranges = torch.stack(found["ranges"])
     places, macs = torch.stack(found["amount"]).sum(0).tolist()
@@ -202,5 +183,5 @@ def _concatenated(samples: list[AttentionSample]) -> AttentionSample:
         tensors = [getattr(sample, name) for sample in samples]
         return None if tensors[0] is None else torch.cat(tensors)
 
-    names = ("queries", "keys", "values", "bias", "curvature")
+    names = ("queries", "keys", "values", "bias", "gradient")
     return AttentionSample(**{name: joined(name) for name in names}, scale=samples[0].scale)  # type: ignore[arg-type]

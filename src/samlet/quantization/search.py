@@ -10,7 +10,7 @@ Shape legend: G groups, N samples, K factors, O outputs (see `matrices`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +25,7 @@ from samlet.quantization.samples import MatrixSample, Seen
 _PARTS = 8  # at least so many parts of the samples; most bad candidates are known after the first
 _PART_ELEMENTS = 1 << 20  # values of a part, so that it stays in a CPU's cache
 _SMALLEST_PART = 16
+_FLOOR, _NOTHING = 1e-2, 1e-20
 
 Entry = dict[str, int | None]
 """Bits by factor, as `checkpoints.quantization` writes them: None for a factor that stays float."""
@@ -69,7 +70,8 @@ class _LayerSearch:
         self.layer, self.config, self.seen = layer, config, sample.seen
         self.weight_bits, self.input_bits = (None if bits == FLOAT_BITS else bits for bits in widths)
         self.matrix = weight_matrix(layer).float().cpu()
-        self.x, self.curvature = sample.x, sample.curvature
+        self.x, self.metric = sample.x, ErrorMetric([sample.gradient])
+        self.gradient, self.curvature = sample.gradient, self.metric.curvature(sample.gradient)
         self.target = torch.bmm(self.x, self.matrix.transpose(1, 2))
         self.range: InputRange | None = None
         if self.input_bits is not None:
@@ -154,7 +156,11 @@ class _LayerSearch:
         assert quantizer is not None
         error = 0.0
         for part in self.parts:
-            error += float(self._errors(quantizer(self.x[:, part]), weight, part).sum())
+            difference = torch.baddbmm(
+                self.target[:, part], quantizer(self.x[:, part]), weight.transpose(1, 2), beta=-1
+            ).transpose(0, 1)
+            gradient = None if self.gradient is None else self.gradient[:, part].transpose(0, 1)
+            error += self.metric.of_rows(difference.flatten(1), None if gradient is None else gradient.flatten(1))
             if error >= least:
                 break
         return error
@@ -182,31 +188,60 @@ class _LayerSearch:
         if quantizer is not None:
             tensors |= {f"inputs.{name}": value for name, value in quantizer.state_dict().items()}
         out = torch.bmm(self.quantized_inputs(factors), self.rounded(steps).transpose(1, 2))
-        measured = Measured()
-        measured.add(out, self.target, self.curvature)
+        measured = Measured(self.metric)
+        found, target = (tensor.transpose(0, 1).flatten(1) for tensor in (out, self.target))
+        gradient = None if self.gradient is None else self.gradient.transpose(0, 1).flatten(1)
+        measured.add(found, target, gradient)
         return measured.found({"weights": self.weight_bits, "inputs": self.input_bits}, tensors, self.seen)
 
 
-@dataclass
+class ErrorMetric:
+    """The weight of errors of a layer's outputs.
+
+    A draw g of the gradient (see `calibration`) makes (g · e)² a draw of what an error e does to the loss. Taken over
+    all outputs of one position, as for the steps of inputs, it counts how the errors of channels add up: an input that
+    is cut off moves all of them at once, and the masks mind that more than they mind noise. The steps of weights are
+    found for each channel apart, so there it is g² e², the diagonal.
+
+    A hundredth of the mean square of g is added to every weight, so that no output counts for nothing by bad luck.
+
+    Args:
+        gradients: all draws; None where every error weighs 1.
+    """
+
+    def __init__(self, gradients: Sequence[Tensor | None]) -> None:
+        known = [gradient for gradient in gradients if gradient is not None]
+        squares = sum(float(gradient.square().sum(dtype=torch.float64)) for gradient in known)
+        self.floor = max(_FLOOR * squares / max(1, sum(gradient.numel() for gradient in known)), _NOTHING)
+
+    def curvature(self, gradient: Tensor | None) -> Tensor | None:
+        """Weights of squared errors, of the gradient's shape."""
+        return None if gradient is None else gradient.square() + self.floor
+
+    def of_rows(self, errors: Tensor, gradient: Tensor | None) -> float:
+        """The loss of errors (..., channels) of some positions."""
+        if gradient is None:
+            return float(errors.square().sum())
+        return float((errors * gradient).sum(-1).square().sum() + self.floor * errors.square().sum())
+
+
 class Measured:
     """Sums over outputs and their errors.
 
-    Attributes:
-        error: weighted squared errors.
-        signal: weighted squares of the outputs.
-        plain_error: squared errors.
-        plain_signal: squares of the outputs.
+    Args:
+        metric: the weight of errors.
     """
 
-    error: float = 0.0
-    signal: float = 0.0
-    plain_error: float = 0.0
-    plain_signal: float = 0.0
+    def __init__(self, metric: ErrorMetric) -> None:
+        self.metric = metric
+        self.loss = self.error = self.signal = self.plain_error = self.plain_signal = 0.0
 
-    def add(self, out: Tensor, target: Tensor, curvature: Tensor | None) -> None:
-        """Add outputs, what they should be, and the weights of their errors, all of one shape."""
+    def add(self, out: Tensor, target: Tensor, gradient: Tensor | None) -> None:
+        """Add outputs (..., channels), what they should be, and the gradient there."""
         error, signal = (out - target).square().double(), target.square().double()
+        curvature = self.metric.curvature(gradient)
         weight = 1.0 if curvature is None else curvature.double()
+        self.loss += self.metric.of_rows(out - target, gradient)
         self.error += float((error * weight).sum())
         self.signal += float((signal * weight).sum())
         self.plain_error += float(error.sum())
@@ -220,7 +255,7 @@ class Measured:
             tensors,
             error=self.error / self.signal if self.signal else 0.0,
             sqnr=10 * math.log10(ratio) if ratio else 0.0,
-            loss=0.5 * self.error * seen.share,
+            loss=0.5 * self.loss * seen.share,
             macs=seen.macs,
         )
 
