@@ -235,6 +235,8 @@ def table(name: str, options: argparse.Namespace) -> None:
         made = one_row(row, options)
         known = content()  # another process may have added some
         known["rows"].append(made)
+        order = [list(other) for other in TABLES[name]()]
+        known["rows"].sort(key=lambda done: order.index([done["name"], done["student"], done["settings"]]))
         write(f"distillation_{name}", protocol, known, options.out, quiet=True)
         print(json.dumps({key: made.get(key) for key in ("miou", "held_out", "seconds")}), flush=True)
 

@@ -245,6 +245,24 @@ def test_the_product_of_masks():
     assert found.entry == {"left": 8, "right": 8}
 
 
+def test_channels_of_the_product_of_masks_are_balanced():
+    """Large on the left where small on the right; the steps of a channel multiply to one number."""
+    g = generator()
+    size = torch.logspace(-1, 1, 8)
+    left = torch.randn(2, 4, 8, generator=g) * size
+    right = nn.functional.gelu(2 * torch.randn(2, 8, 50, generator=g)) / size[:, None]
+    sample = ProductSample(left, right, None)
+    limits = seen(left, right)
+    found = search_product([sample], limits, 8, QuantConfig())
+    both = found.tensors["left.scale"] * found.tensors["right.scale"]
+    assert torch.allclose(both, both[:1].expand(8), rtol=1e-5)
+    plain = [
+        float((InputQuantizer(torch.tensor([step]), 8)(right) - right).square().mean() / right.square().mean())
+        for step in torch.linspace(0.01, 1.2, 50) * float(right.max()) / 128
+    ]
+    assert found.error < 0.5 * min(plain)
+
+
 @pytest.mark.parametrize("metric", ["minmax", "percentile"])
 def test_metrics_without_a_search(metric):
     layer, x = make("linear")

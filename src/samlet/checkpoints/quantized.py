@@ -27,6 +27,7 @@ from samlet.models.quantized import (
     QuantizedConvTranspose2d,
     QuantizedLinear,
     QuantizedProduct,
+    RowQuantizer,
     along,
     out_axis,
     quantized,
@@ -56,7 +57,7 @@ def describe(sam: Sam) -> dict[str, dict[str, int | None]]:
 
 
 def _bits(module: nn.Module) -> int | None:
-    return module.bits if isinstance(module, InputQuantizer | ProbabilityQuantizer) else None
+    return module.bits if isinstance(module, InputQuantizer | ProbabilityQuantizer | RowQuantizer) else None
 
 
 def encode(sam: Sam, tensors: Mapping[str, Tensor]) -> StateDict:
@@ -131,9 +132,9 @@ def _checked(layer: nn.Module, name: str, entry: Any, path: Path) -> Entry:
 
 
 def _made(layer: nn.Module, name: str, entry: Entry, tensors: Mapping[str, Tensor], path: Path) -> nn.Module:
-    axes = 2 if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) else 0
+    convolves = isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
 
-    def inputs(factor: str, channels: int | None = None) -> InputQuantizer | None:
+    def inputs(factor: str, channels: int | None = None, axes: int = 2 if convolves else 0) -> InputQuantizer | None:
         bits = entry[factor]
         if bits is None:
             return None
@@ -149,6 +150,15 @@ def _made(layer: nn.Module, name: str, entry: Entry, tensors: Mapping[str, Tenso
                 raise _malformed(path, found, "one for all or for equal chunks of them")
         return InputQuantizer(steps.pop("scale"), bits, axes_behind=axes, **steps)
 
+    def rows(factor: str) -> RowQuantizer | None:
+        bits, prefix = entry[factor], f"{name}.{factor}"
+        if bits is None or f"{prefix}.balance" not in tensors:
+            return None
+        share = _steps(tensors, f"{prefix}.share", path)
+        if len(share) > 1:
+            raise _malformed(path, f"{prefix}.share has {len(share)} values", "one")
+        return RowQuantizer(_steps(tensors, f"{prefix}.balance", path), share, bits)
+
     if isinstance(layer, AttentionProducts):
         probability, bits = None, entry["probabilities"]
         if bits is not None:
@@ -156,7 +166,7 @@ def _made(layer: nn.Module, name: str, entry: Entry, tensors: Mapping[str, Tenso
             probability = ProbabilityQuantizer(split, bits)
         return QuantizedAttention(inputs("queries"), inputs("keys"), probability, inputs("values"))
     if isinstance(layer, Product):
-        return QuantizedProduct(inputs("left"), inputs("right"))
+        return QuantizedProduct(rows("left") or inputs("left"), inputs("right", axes=1))
     scale = _steps(tensors, f"{name}.weight_scale", path) if f"{name}.weight_scale" in tensors else None
     channels = layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
     assert isinstance(channels, int)

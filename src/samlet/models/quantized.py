@@ -70,6 +70,36 @@ def to_grid(x: Tensor, scale: Tensor, lowest: int, highest: int) -> Tensor:
     return (x / scale).round().clamp(lowest, highest) * scale
 
 
+class RowQuantizer(nn.Module):
+    """Rounds a matrix that stands for weights: each row, an output channel, has a step from its own largest value.
+
+    The step is found anew for every matrix (dynamic quantization): a network made it, and the next one may be a hundred
+    times larger. Columns are brought to one size first, by factors that the other side of the product has inversely.
+
+    Args:
+        balance: (columns,) factors.
+        share: (1,) of the largest value that the levels cover.
+        bits: of one value.
+    """
+
+    balance: Tensor
+    share: Tensor
+
+    def __init__(self, balance: Tensor, share: Tensor, bits: int) -> None:
+        super().__init__()
+        self.bits = bits
+        self.register_buffer("balance", balance)
+        self.register_buffer("share", share)
+
+    def forward(self, x: Tensor) -> Tensor:
+        levels, balanced = 2 ** (self.bits - 1) - 1, x * self.balance
+        scale = balanced.abs().amax(-1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny) * self.share / levels
+        return to_grid(balanced, scale, -levels, levels) / self.balance
+
+    def extra_repr(self) -> str:
+        return f"bits={self.bits}, columns={len(self.balance)}"
+
+
 class ProbabilityQuantizer(nn.Module):
     """Rounds attention weights in [0, 1] by two ranges, as PTQ4ViT's twin uniform quantization does after softmax.
 
@@ -133,7 +163,7 @@ class QuantizedProduct(nn.Module):
         right: of the second.
     """
 
-    def __init__(self, left: InputQuantizer | None, right: InputQuantizer | None) -> None:
+    def __init__(self, left: InputQuantizer | RowQuantizer | None, right: InputQuantizer | None) -> None:
         super().__init__()
         self.left, self.right = left or nn.Identity(), right or nn.Identity()
 

@@ -55,7 +55,8 @@ class QuantConfig:
         low: the smallest candidate over the largest value (TinySAM: 0.01).
         high: the largest candidate over the largest value (TinySAM: 1.2).
         rounds: how often weights and inputs take turns (TinySAM: 3); fewer once nothing changes.
-        samples: output positions that are kept of a layer and photograph.
+        samples: output positions that are kept of a layer and photograph; more where the layer is small, so that rare
+            large values are among them.
         keep_float: patterns of the names of layers that stay float, such as `mask_decoder.*`.
         seed: of photographs, positions and signs.
     """

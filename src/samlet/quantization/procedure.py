@@ -100,6 +100,7 @@ def run(
     *,
     overwrite: bool = False,
     progress: bool = True,
+    calibration: Path | None = None,
 ) -> Quantized:
     """Quantize a model; see `quantize`. Returns everything a report needs.
 
@@ -110,6 +111,8 @@ def run(
         workspace: where samples and steps go; an unfinished run there is continued.
         overwrite: begin again where an unfinished run in the workspace has other settings.
         progress: show it on stderr.
+        calibration: a folder for what does not depend on bits, for several runs of one model on the same photographs;
+            those that search by curvature must come first. In the workspace if None.
 
     Raises:
         InputError: a setting, model or photographs that cannot work.
@@ -128,7 +131,7 @@ def run(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) if workspace is None else workspace.folder / "checkpoints"
         calls = [site for site in sites if site.float_reason is None]
-        samples = _calibrate(sam, calls, chosen, config, size, folder / "samples", progress)
+        samples = _calibrate(sam, calls, chosen, config, size, calibration or folder / "samples", progress)
         found = _search(sam, calls, samples, config, folder / "steps", progress)
     final = _final(found, config)
     return Quantized(
@@ -191,7 +194,7 @@ def _calibrate(
         assert calibrator is not None
         pixels, frame = preprocess(read_image(chosen[number]), size, *sam.preprocessing)
         Samples.write(paths[number], calibrator.record(pixels, frame, number))
-    return Samples(paths)
+    return Samples(paths, weighted=config.metric == "hessian")
 
 
 def _shown(things: Sequence[Any], what: str, unit: str, progress: bool) -> Iterator[Any]:

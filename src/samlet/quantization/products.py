@@ -7,12 +7,13 @@ meet, values. What does not depend on that factor is computed once for all its c
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-from samlet.models.quantized import InputQuantizer, ProbabilityQuantizer
+from samlet.models.quantized import InputQuantizer, ProbabilityQuantizer, RowQuantizer
 from samlet.quantization.config import QuantConfig
 from samlet.quantization.quantizers import InputRange, input_range, percentiles
 from samlet.quantization.samples import AttentionSample, ProductSample, Seen
@@ -38,8 +39,9 @@ def search_attention(samples: Sequence[AttentionSample], seen: Seen, bits: int, 
 def search_product(samples: Sequence[ProductSample], seen: Seen, bits: int, config: QuantConfig) -> Found:
     """Steps for both factors of a product; the second may come after GELU.
 
-    The first is a small matrix for each prompt, made by the hypernetworks, whose channels differ in size by a factor of
-    20: each has a step of its own.
+    The first is a small matrix for each prompt: the weights of each mask, made by a hypernetwork. See `RowQuantizer`.
+    Its channels differ in size by a factor of 35, and where it is large the second is small; the factors that balance
+    them go to one side and come back from the other, so that sums over channels are sums of integers.
 
     Args:
         samples: some columns.
@@ -74,7 +76,7 @@ class _Search(Generic[Sample]):
             return input_range(low, high, self.bits, "twin")
         return InputRange(min(low, 0.0), max(high, 0.0), self.bits, "symmetric")
 
-    def quantizer(self, name: str, factor: float | None = None) -> InputQuantizer:
+    def quantizer(self, name: str, factor: float | None = None) -> InputQuantizer | RowQuantizer:
         """Of one factor of the product, at a tried factor of its range or the one found so far."""
         return self.ranges[name].quantizer((self.factors[name] if factor is None else factor, 1.0))
 
@@ -94,7 +96,7 @@ class _Search(Generic[Sample]):
         """Sum of weighted squared errors; less than all of it once it is no less than `lowest`."""
         total = 0.0
         for i, sample in enumerate(self.samples):
-            total += self.metric.of_rows(*self.rows(answer(i) - self.targets[i], sample.gradient))
+            total += self.loss(answer(i) - self.targets[i], sample)
             if total >= lowest:
                 break
         return total
@@ -107,17 +109,15 @@ class _Search(Generic[Sample]):
                 break
         measured = Measured(self.metric)
         for i, sample in enumerate(self.samples):
-            gradient = sample.gradient
-            out, target = (self.rows(values, gradient)[0] for values in (self.answer(i), self.targets[i]))
-            measured.add(out, target, self.rows(self.targets[i], gradient)[1])
+            measured.add(self.answer(i), self.targets[i], sample.gradient, partial(self.loss, sample=sample))
         tensors = self.other_tensors()
         for name in self.names:
             tensors |= {f"{name}.{part}": value for part, value in self.quantizer(name).state_dict().items()}
         return measured.found(dict.fromkeys(self.entry(), self.bits), tensors, self.seen)
 
-    def rows(self, values: Tensor, gradient: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Values and gradient with the outputs whose errors add up on the last axis."""
-        return values, gradient
+    def loss(self, errors: Tensor, sample: Sample) -> float:
+        """What errors of a sample's outputs do to the loss."""
+        return self.metric.of_rows(errors, sample.gradient)
 
     def state(self) -> object:
         return tuple(self.factors.values())
@@ -194,6 +194,13 @@ class _AttentionSearch(_Search[AttentionSample]):
     def entry(self) -> Sequence[str]:
         return ("queries", "keys", "probabilities", "values")
 
+    def loss(self, errors: Tensor, sample: AttentionSample) -> float:
+        """An error that all queries share, as when a value is cut off that all of them read, adds up over them."""
+        apart = super().loss(errors, sample)
+        if sample.gradient_sum is None:
+            return apart
+        return apart + float((errors.mean(1) * sample.gradient_sum).sum(-1).square().sum())
+
     def other_tensors(self) -> dict[str, Tensor]:
         return {"probabilities.split": torch.tensor(self.split)}
 
@@ -201,16 +208,27 @@ class _AttentionSearch(_Search[AttentionSample]):
 class _ProductSearch(_Search[ProductSample]):
     names = _PRODUCT
 
-    def quantizer(self, name: str, factor: float | None = None) -> InputQuantizer:
-        if name != "left":
-            return super().quantizer(name, factor)
-        largest = torch.stack([sample.left.abs().amax((0, 1)) for sample in self.samples]).amax(0)
-        steps = torch.where(largest > 0, largest, torch.ones_like(largest)) / 2 ** (self.bits - 1)
-        return InputQuantizer(steps * (self.factors[name] if factor is None else factor), self.bits)
+    def __init__(self, samples: Sequence[ProductSample], seen: Seen, bits: int, config: QuantConfig) -> None:
+        super().__init__(samples, seen, bits, config)
+        left = torch.stack([sample.left.abs().amax((0, 1)) for sample in samples]).amax(0)
+        twin = self.ranges["right"].style == "twin"  # whose values below 0 have a step of their own
+        right = torch.stack([(s.right if twin else s.right.abs()).amax((0, 2)) for s in samples]).amax(0)
+        known = (left > 0) & (right > 0)
+        self.balance = torch.where(known, (right / left).sqrt(), torch.ones_like(left))
+        self.largest = float((right / self.balance)[known].amax()) if bool(known.any()) else 1.0
 
-    def rows(self, values: Tensor, gradient: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def quantizer(self, name: str, factor: float | None = None) -> InputQuantizer | RowQuantizer:
+        """Of one factor of the product; the right one has two ranges where it comes after GELU."""
+        factor = self.factors[name] if factor is None else factor
+        if name == "left":
+            return RowQuantizer(self.balance, torch.tensor([factor]), self.bits)
+        negative = self.ranges[name].quantizer().negative_scale
+        steps = self.balance * self.largest * factor / 2 ** (self.bits - 1)
+        return InputQuantizer(steps, self.bits, axes_behind=1, negative_scale=negative)
+
+    def loss(self, errors: Tensor, sample: ProductSample) -> float:
         """Every pixel apart, as in the loss."""
-        return values[..., None], None if gradient is None else gradient[..., None]
+        return self.metric.of_rows(errors[..., None], None if sample.gradient is None else sample.gradient[..., None])
 
     def exact(self, i: int) -> Tensor:
         return self.samples[i].left @ self.samples[i].right

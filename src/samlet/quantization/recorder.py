@@ -11,6 +11,7 @@ channels of a head, B prompts, M masks, N pixels.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -23,6 +24,8 @@ from samlet.quantization.sites import Site
 
 _HEADS = 8  # of an attention's heads, windows and prompts: each brings all its keys and values
 _FEWEST = 8
+_SMALL_WEIGHT, _MOST_MORE = 1 << 16, 2  # layers of fewer weights keep more, so that rare large values are among them
+_FEW_KEYS, _MOST_MORE_HEADS = 512, 8  # so do attentions with fewer keys
 
 
 class Recorder:
@@ -85,7 +88,8 @@ class Recorder:
     def _layer(self, name: str, layer: Layer, args: list[Any], out: Tensor) -> None:
         x: Tensor = args[0]
         total = positions(layer, x, out)
-        index = self._draw(name, total, self._share(name)).to(x.device)
+        more = min(_MOST_MORE, max(1, _SMALL_WEIGHT // weight_matrix(layer).numel()))
+        index = self._draw(name, total, more * self._share(name)).to(x.device)
         self._call[name] += 1
         if self._keeps_inputs:
             self._keep(f"{name}/x", input_rows(layer, x, index, out.shape))
@@ -100,9 +104,11 @@ class Recorder:
         batch, heads, queries = out.shape[:3]
         everyone = k.shape[2] if in_encoder else queries  # the encoder may ask a few queries at a time
         call = self._call[name]
-        count = _HEADS if in_encoder else max(1, _HEADS // self.calls)
+        more = max(1, _FEW_KEYS // k.shape[2])
+        count = (_HEADS if in_encoder else max(1, _HEADS // self.calls)) * min(more, _MOST_MORE_HEADS)
         pairs = self._draw(f"{name} heads", batch * heads, count, call).to(q.device)
-        rows = self._draw(name, everyone, max(_FEWEST, self._share(name) // len(pairs)), call).to(q.device)
+        some = max(_FEWEST, self._share(name) // len(pairs)) * max(1, more // _MOST_MORE_HEADS)
+        rows = self._draw(name, everyone, some, call).to(q.device)
         entry, head = pairs // heads, pairs % heads
         if self._keeps_inputs:
             start = self._queries[name]
@@ -123,8 +129,14 @@ class Recorder:
         else:
             self._call[name] += 1
         if self._keeps_gradients:
-            key = f"{name}/{call}/gradient"
-            out.register_hook(lambda grad: self._keep(key, grad[entry, head][:, rows]))
+            share = math.sqrt(len(rows) / everyone)
+
+            def keep(grad: Tensor) -> None:
+                mine = grad[entry, head]
+                self._keep(f"{name}/{call}/gradient", mine[:, rows])
+                self._keep(f"{name}/{call}/gradient_sum", mine.sum(1) * share)
+
+            out.register_hook(keep)
 
     def _product(self, name: str, _: nn.Module, args: list[Tensor], out: Tensor) -> None:
         left, right = args

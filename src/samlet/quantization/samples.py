@@ -61,6 +61,7 @@ class AttentionSample:
         bias: (P, R, L) or None.
         scale: of the products of queries and keys.
         gradient: (P, R, E) of `calibration.disturbance`; None where errors have no weights.
+        gradient_sum: (P, E) its sum over all N queries, times sqrt(R / N).
     """
 
     queries: Tensor
@@ -69,6 +70,7 @@ class AttentionSample:
     bias: Tensor | None
     scale: float
     gradient: Tensor | None
+    gradient_sum: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -91,14 +93,17 @@ class Samples:
 
     Args:
         paths: one a photograph, as `write` made them.
+        weighted: read gradients, too, where there are some.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], weighted: bool = True) -> None:
         self.paths = paths
         self._keys: dict[str, list[tuple[int, str]]] = defaultdict(list)
         for number, path in enumerate(paths):
             with safe_open(path, "pt") as file:
                 for key in sorted(file.keys()):
+                    if key.rpartition("/")[2].startswith("gradient") and not weighted:
+                        continue
                     self._keys[key.partition("/")[0]].append((number, key))
 
     @staticmethod
@@ -132,7 +137,8 @@ class Samples:
             q, k, v = call["queries"], call["keys"], call["values"]
             bias, scale = call.get("bias"), float(call["scale"])
             key = (q.shape[1:], k.shape[1:], v.shape[1:], bias is None, scale)
-            alike[key].append(AttentionSample(q, k, v, bias, scale, call.get("gradient")))
+            gradients = call.get("gradient"), call.get("gradient_sum")
+            alike[key].append(AttentionSample(q, k, v, bias, scale, *gradients))
         seen = _seen(found, sum(call["queries"].shape[0] * call["queries"].shape[1] for call in calls))
         return [part for same in alike.values() for part in _joined(same)], seen
 
@@ -183,5 +189,5 @@ def _concatenated(samples: list[AttentionSample]) -> AttentionSample:
         tensors = [getattr(sample, name) for sample in samples]
         return None if tensors[0] is None else torch.cat(tensors)
 
-    names = ("queries", "keys", "values", "bias", "gradient")
+    names = ("queries", "keys", "values", "bias", "gradient", "gradient_sum")
     return AttentionSample(**{name: joined(name) for name in names}, scale=samples[0].scale)  # type: ignore[arg-type]

@@ -236,12 +236,18 @@ class Measured:
         self.metric = metric
         self.loss = self.error = self.signal = self.plain_error = self.plain_signal = 0.0
 
-    def add(self, out: Tensor, target: Tensor, gradient: Tensor | None) -> None:
-        """Add outputs (..., channels), what they should be, and the gradient there."""
+    def add(
+        self,
+        out: Tensor,
+        target: Tensor,
+        gradient: Tensor | None,
+        loss: Callable[[Tensor], float] | None = None,
+    ) -> None:
+        """Add outputs (..., channels), what they should be, the gradient there, and how errors make a loss."""
         error, signal = (out - target).square().double(), target.square().double()
         curvature = self.metric.curvature(gradient)
         weight = 1.0 if curvature is None else curvature.double()
-        self.loss += self.metric.of_rows(out - target, gradient)
+        self.loss += self.metric.of_rows(out - target, gradient) if loss is None else loss(out - target)
         self.error += float((error * weight).sum())
         self.signal += float((signal * weight).sum())
         self.plain_error += float(error.sum())
