@@ -8,7 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from samlet.models.quantized import InputQuantizer, ProbabilityQuantizer, QuantizedAttention, quantized, to_grid
+from samlet.models.quantized import (
+    InputQuantizer,
+    ProbabilityQuantizer,
+    QuantizedAttention,
+    QuantizedProduct,
+    RowQuantizer,
+    quantized,
+    to_grid,
+)
 from samlet.quantization import QuantConfig
 from samlet.quantization.matrices import input_rows, output_rows, positions, weight_matrix
 from samlet.quantization.products import search_attention, search_product
@@ -178,9 +186,9 @@ def test_two_ranges_are_better_than_one_after_gelu():
 def attention(seed=0, bias=True):
     g = generator(seed)
     q, k, v = (torch.randn(6, count, width, generator=g) for count, width in ((5, 8), (40, 8), (40, 12)))
-    return AttentionSample(
-        3 * q, k, v, torch.randn(6, 5, 40, generator=g) if bias else None, 0.35, torch.randn(6, 5, 12, generator=g)
-    )
+    added = torch.randn(6, 5, 40, generator=g) if bias else None
+    gradients = torch.randn(6, 5, 12, generator=g), torch.randn(6, 12, generator=g)
+    return AttentionSample(3 * q, k, v, added, 0.35, *gradients)
 
 
 def seen(*tensors):
@@ -207,6 +215,7 @@ def test_attention(bias):
     ratio = (error.square() * weights).sum() / (exact(*arguments).square() * weights).sum()
     assert float(ratio) == pytest.approx(found.error, rel=1e-4)
     together = (error * sample.gradient).sum(-1).square().sum() + floor * error.square().sum()
+    together += (error.mean(1) * sample.gradient_sum).sum(-1).square().sum()  # what all queries of a head share
     assert found.loss == pytest.approx(0.5 * float(together) * 2.0, rel=1e-4)
 
 
@@ -225,7 +234,7 @@ def test_two_ranges_are_better_than_one_after_softmax():
 def test_splitting_samples_changes_nothing():
     sample = attention()
     limits = seen(sample.queries, sample.keys, sample.values)
-    names = ("queries", "keys", "values", "bias", "gradient")
+    names = ("queries", "keys", "values", "bias", "gradient", "gradient_sum")
     halves = [
         AttentionSample(**{name: getattr(sample, name)[part] for name in names}, scale=sample.scale)
         for part in (slice(0, 2), slice(2, None))
@@ -241,26 +250,30 @@ def test_the_product_of_masks():
     errors = [search_product([sample], seen(left, right), bits, QuantConfig()).error for bits in (4, 6, 8)]
     assert errors == sorted(errors, reverse=True)
     found = search_product([sample], seen(left, right), 8, QuantConfig())
-    assert set(found.tensors) == {"left.scale", "right.scale", "right.negative_scale"}
+    assert set(found.tensors) == {"left.balance", "left.share", "right.scale", "right.negative_scale"}
     assert found.entry == {"left": 8, "right": 8}
 
 
 def test_channels_of_the_product_of_masks_are_balanced():
-    """Large on the left where small on the right; the steps of a channel multiply to one number."""
+    """Large on the left where small on the right, and masks a hundred times as large as others."""
     g = generator()
-    size = torch.logspace(-1, 1, 8)
-    left = torch.randn(2, 4, 8, generator=g) * size
+    size = torch.logspace(0, 2, 8)
+    left = torch.randn(2, 4, 8, generator=g) * size * torch.tensor([1.0, 10.0, 100.0, 1.0])[:, None]
     right = nn.functional.gelu(2 * torch.randn(2, 8, 50, generator=g)) / size[:, None]
-    sample = ProductSample(left, right, None)
-    limits = seen(left, right)
-    found = search_product([sample], limits, 8, QuantConfig())
-    both = found.tensors["left.scale"] * found.tensors["right.scale"]
-    assert torch.allclose(both, both[:1].expand(8), rtol=1e-5)
-    plain = [
-        float((InputQuantizer(torch.tensor([step]), 8)(right) - right).square().mean() / right.square().mean())
-        for step in torch.linspace(0.01, 1.2, 50) * float(right.max()) / 128
-    ]
-    assert found.error < 0.5 * min(plain)
+    found = search_product([ProductSample(left, right, None)], seen(left, right), 8, QuantConfig(metric="minmax"))
+    ratio = found.tensors["right.scale"] / found.tensors["left.balance"]
+    assert torch.allclose(ratio, ratio[:1].expand(8), rtol=1e-5)
+    made = QuantizedProduct(
+        RowQuantizer(found.tensors["left.balance"], found.tensors["left.share"], 8),
+        InputQuantizer(
+            found.tensors["right.scale"], 8, axes_behind=1, negative_scale=found.tensors["right.negative_scale"]
+        ),
+    )
+    target = left @ right
+    errors = (made(left, right) - target).square().mean((0, 2)) / target.square().mean((0, 2))
+    assert float(errors.max()) < 1e-3, "small masks are as exact as large ones"
+    plain = QuantizedProduct(InputQuantizer(left.abs().max().view(1) / 128, 8), None)
+    assert float(((plain(left, right) - target).square().mean((0, 2)) / target.square().mean((0, 2))).max()) > 1e-3
 
 
 @pytest.mark.parametrize("metric", ["minmax", "percentile"])

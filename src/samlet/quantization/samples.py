@@ -70,7 +70,7 @@ class AttentionSample:
     bias: Tensor | None
     scale: float
     gradient: Tensor | None
-    gradient_sum: Tensor | None
+    gradient_sum: Tensor | None = None
 
 
 @dataclass(frozen=True)
