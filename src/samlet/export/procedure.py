@@ -32,13 +32,14 @@ from samlet.models.quantized import is_quantized
 from samlet.quantization.config import QuantConfig
 from samlet.quantization.procedure import run as quantize_run
 from samlet.runtimes.exported import ExportedSam
-from samlet.runtimes.manifest import FORMAT, VERSION
+from samlet.runtimes.manifest import FORMAT, SHARED_WEIGHTS, VERSION
 
 EXPORT_FILES = frozenset(
     {
         "export.json",
         "report.md",
         "comparison.png",
+        SHARED_WEIGHTS,
         *(f"{part}.{suffix}" for part in ("encoder", "decoder") for suffix in ("onnx", "xml", "bin", "pte")),
         "config.json",
         "model.safetensors",

@@ -25,9 +25,12 @@ from samlet.export.half import HalfDecoder, HalfEncoder
 from samlet.export.integers import Style, with_integers
 from samlet.export.onnx_files import write_onnx
 from samlet.models import Sam, ViTConfig
+from samlet.runtimes.manifest import SHARED_WEIGHTS
+from samlet.runtimes.shared_weights import can_share, write_shared_weights
 
 _MOST_PATCHES = 256  # on a side of an image
 _MOST_POINTS = 4096
+_STORED = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def fixed_size(sam: Sam, config: ExportConfig) -> int | None:
@@ -76,6 +79,9 @@ def write_graphs(
         if config.to == "openvino":
             path = _to_openvino(path, half=config.precision == "float16")
         names[part] = path.name
+    if can_share(sam.config):
+        dtype = _STORED.get(config.precision, torch.float32)
+        write_shared_weights(sam if integer is None else integer, folder / SHARED_WEIGHTS, dtype)
     return names
 
 

@@ -75,7 +75,7 @@ class CropMasks:
 
     def __init__(self, sam: PromptableModel, embedding: Tensor, frame: Frame, options: EverythingOptions) -> None:
         self.options, self.frame = options, frame
-        self.decoder = prompt_decoder(sam, embedding, options.feature_type(sam.device, sam.dtype))
+        self.decoder = prompt_decoder(sam, embedding, options.feature_type(sam.device, sam.dtype), many=True)
         self.upscaler = Upscaler(frame, self.decoder.low_res_size)
         self.threshold = sam.config.mask_threshold
         self.floor = self.threshold - options.stability_score_offset

@@ -73,6 +73,10 @@ class PromptableModel(Protocol):
         """As `Sam.decode`; the tokens may be empty."""
         ...
 
+    def decoder_weights(self) -> Sam | None:
+        """As `Sam.decoder_weights`."""
+        ...
+
     def eval(self) -> Self:
         """The model itself, in the mode for inference."""
         ...

@@ -13,6 +13,7 @@ from samlet.models.config import EncoderConfig, SamConfig, TinyViTConfig
 from samlet.models.efficient_decoder import EfficientMaskDecoder, EfficientPromptEncoder
 from samlet.models.mask_decoder import DecoderOutput, MaskDecoder
 from samlet.models.prompt_encoder import PromptEncoder
+from samlet.models.quantized import is_quantized
 from samlet.models.repvit import RepViTEncoder
 from samlet.models.repvit_config import RepViTConfig
 from samlet.models.tiny_vit import TinyViTEncoder
@@ -73,6 +74,14 @@ class Sam(nn.Module):
     def dtype(self) -> torch.dtype:
         """Floating-point type of the weights."""
         return self.mask_decoder.iou_token.weight.dtype
+
+    def decoder_weights(self) -> Sam | None:
+        """A model whose prompt encoder and mask decoder are this one's, for `SharedDecoder`; None where it takes none.
+
+        It uses weights without the layers that quantize their inputs, and scores that come before any mask.
+        """
+        plain = self.config.decoder.style == "sam" and self.config.score == "iou"
+        return self if plain and not is_quantized(self) else None
 
     def fingerprint(self) -> str:
         """SHA-256 over names and values of all weights."""

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from samlet.models.interface import PromptableModel
-from samlet.models.quantized import is_quantized
 from samlet.models.sam import Sam
 from samlet.models.shared_decoder import Decoded, SharedDecoder, Window
 
@@ -50,14 +49,12 @@ class WholeDecoder:
 
 
 def prompt_decoder(
-    sam: PromptableModel, embedding: Tensor, dtype: torch.dtype | None = None
+    sam: PromptableModel, embedding: Tensor, dtype: torch.dtype | None = None, *, many: bool = False
 ) -> SharedDecoder | WholeDecoder:
-    """The fastest decoder for many prompts on one image that gives the model's own answers; see `SharedDecoder`.
+    """The fastest decoder for prompts on one image that gives the model's own answers; see `SharedDecoder`.
 
-    A quantized model takes none but its own: `SharedDecoder` uses weights without the layers that quantize inputs. So
-    does an exported one, which has no weights to use.
+    A quantized model takes none but its own. An exported one answers with its graph, which is what a user of it wants
+    to see; only where `many` prompts are asked, as in everything mode, with the weights beside the graph.
     """
-    plain = sam.config.decoder.style == "sam" and sam.config.score == "iou"
-    if isinstance(sam, Sam) and plain and not is_quantized(sam):
-        return SharedDecoder(sam, embedding, dtype)
-    return WholeDecoder(sam, embedding)
+    weights = sam.decoder_weights() if many or isinstance(sam, Sam) else None
+    return WholeDecoder(sam, embedding) if weights is None else SharedDecoder(weights, embedding, dtype)

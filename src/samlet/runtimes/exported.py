@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from samlet.errors import CheckpointError, InputError
-from samlet.models import DecoderOutput, SamConfig
+from samlet.models import DecoderOutput, Sam, SamConfig
 from samlet.models.sam import check_images, stability
 from samlet.runtimes.graphs import Graph
 from samlet.runtimes.manifest import REMEDY, read_manifest
 from samlet.runtimes.prompts import Clicks
+from samlet.runtimes.shared_weights import read_shared_weights
 
 _TOGETHER = 8  # prompts decoded together where the graph takes any number: more fall out of a CPU's cache
 
@@ -50,6 +51,7 @@ class ExportedSam:
         self._encoder, self._decoder = (Graph(self.manifest, part, threads) for part in ("encoder", "decoder"))
         for graph in (self._encoder, self._decoder):
             graph.session()
+        self._weights: Sam | None = None
 
     @property
     def config(self) -> SamConfig:
@@ -81,6 +83,17 @@ class ExportedSam:
     def dtype(self) -> torch.dtype:
         """Of what goes in and comes out: float32, whatever the graphs compute in."""
         return torch.float32
+
+    def decoder_weights(self) -> Sam | None:
+        """As `Sam.decoder_weights`: what stands beside the graph for everything mode; None without that file.
+
+        Raises:
+            CheckpointError: the file is damaged.
+        """
+        path = self.manifest.shared_weights
+        if self._weights is None and path is not None:
+            self._weights = read_shared_weights(path, self.config)
+        return self._weights
 
     def fingerprint(self) -> str:
         """SHA-256 over the graphs and what is read from `export.json`."""

@@ -19,6 +19,9 @@ Target = Literal["onnx", "openvino", "executorch"]
 Precision = Literal["float32", "float16", "bfloat16", "int8"]
 RuntimePrecision = Literal["f32", "bf16"]
 
+SHARED_WEIGHTS = "everything.safetensors"
+"""The decoder's weights beside the graphs; a folder may do without."""
+
 _SUFFIXES: dict[Target, str] = {"onnx": ".onnx", "openvino": ".xml", "executorch": ".pte"}
 _PARTS = ("encoder", "decoder")
 _MACS = ("macs_modules", "macs_total", "macs_computed")
@@ -55,11 +58,18 @@ class Manifest:
         return self.folder / self.files[part]
 
     @property
+    def shared_weights(self) -> Path | None:
+        """The decoder's weights for everything mode, if they are there."""
+        path = self.folder / SHARED_WEIGHTS
+        return path if path.is_file() else None
+
+    @property
     def paths(self) -> tuple[Path, ...]:
         """All files that hold graphs and weights, those that graphs keep beside them included."""
         graphs = [self.folder / name for name in self.files.values()]
         beside = [path.with_suffix(".bin") if self.target == "openvino" else _data(path) for path in graphs]
-        return tuple(sorted({*graphs, *(path for path in beside if path.is_file())}))
+        weights = [self.shared_weights] if self.shared_weights else []
+        return tuple(sorted({*graphs, *weights, *(path for path in beside if path.is_file())}))
 
 
 def is_exported(path: Path) -> bool:
