@@ -26,7 +26,7 @@ from samlet.checkpoints import tiny
 from samlet.data.datasets import open_dataset
 from samlet.data.images import read_image
 from samlet.data.transforms import preprocess
-from samlet.evaluation import evaluate
+from samlet.evaluation import evaluate_all
 from samlet.export import export_model
 from samlet.models import PromptableModel, Sam
 from samlet.quantization import QuantConfig
@@ -52,7 +52,7 @@ def exported(name: str, options: argparse.Namespace) -> PromptableModel:
     folder = options.models / name.replace(" ", "_")
     if not (folder / "export.json").is_file():
         sam, images = source(), None
-        settings: dict[str, Any] = {"precision": precision, "force": True, "image_size": None}
+        settings: dict[str, Any] = {"precision": precision, "force": True, "photographs": options.compared}
         if precision == "int8":
             images = options.photographs
             settings["quantization"] = QuantConfig(
@@ -86,7 +86,7 @@ def speed(options: argparse.Namespace) -> None:
     plain.load_state_dict({k.removeprefix(prefix): v for k, v in tiny.write(sam).items() if k.startswith(prefix)})
     image, _ = preprocess(read_image(options.photograph), options.image_size, *sam.preprocessing)
     batch = image[None]
-    models: dict[str, PromptableModel] = {name: exported(name, options) for name in EXPORTS}
+    models: dict[str, PromptableModel] = {name: exported(name, options) for name in options.only}
     encoders: dict[str, Callable[[], Any]] = {
         "published modules": lambda: plain(batch),
         "samlet": lambda: sam.encode(batch),
@@ -109,7 +109,7 @@ def speed(options: argparse.Namespace) -> None:
             {n: (lambda m=m: m.decode(embedding, prompts, labels)) for n, m in every.items()},  # type: ignore[misc]
             options.repeats,
         )
-    sizes = {name: folder_bytes(name, options) for name in EXPORTS}
+    sizes = {name: folder_bytes(name, options) for name in options.only}
     write(
         "export_speed",
         f"mobile_sam, one photograph of {options.image_size}x{options.image_size}, median of {options.repeats} runs in "
@@ -130,16 +130,13 @@ def speed(options: argparse.Namespace) -> None:
 
 def ratios(encode: dict[str, float], sizes: dict[str, dict[str, int]]) -> dict[str, float]:
     """What the docs quote."""
-    found = {
-        "openvino int8 against openvino float32": encode["openvino float32"] / encode["openvino int8"],
-        "openvino int8 against openvino bfloat16": encode["openvino bfloat16"] / encode["openvino int8"],
-        "openvino int8 against published modules": encode["published modules"] / encode["openvino int8"],
-        "onnx int8 against onnx float32": encode["onnx float32"] / encode["onnx int8"],
-    }
+    pairs = [("openvino int8", f"openvino {other}") for other in ("float32", "bfloat16")]
+    pairs += [("openvino int8", "published modules"), ("onnx int8", "onnx float32")]
+    found = {f"{a} against {b}": encode[b] / encode[a] for a, b in pairs if {a, b} <= encode.keys()}
     for target in ("onnx", "openvino"):
-        for part in ("encoder", "decoder"):
-            share = sizes[f"{target} int8"][part] / sizes[f"{target} float32"][part]
-            found[f"{target} int8 {part} bytes of float32"] = share
+        small, large = (sizes.get(f"{target} {precision}") for precision in ("int8", "float32"))
+        if small and large:
+            found |= {f"{target} int8 {part} bytes of float32": small[part] / large[part] for part in small}
     return found
 
 
@@ -176,15 +173,16 @@ def accuracy(options: argparse.Namespace) -> None:
         "bsds500_val": (data / "bsds500" / "val", None),
     }
     models: dict[str, PromptableModel] = {"float32": source()}
-    models |= {name: exported(name, options) for name in ("openvino int8", "onnx int8", "openvino bfloat16")}
+    shown = [name for name in ("openvino int8", "onnx int8", "openvino bfloat16") if name in options.only]
+    models |= {name: exported(name, options) for name in shown}
     for name, model in models.items():
         for set_name, (path, images) in sets.items():
             dataset = open_dataset(path, images)
-            for prompt in ("point", "box"):
-                chosen = dataset if options.limit is None else dataset.head(options.limit)
-                result = evaluate(model, chosen, prompt=prompt, image_size=options.image_size)
-                found.setdefault(name, {})[f"{set_name}_{prompt}"] = result.miou["single"]
-                print(name, set_name, prompt, result.miou["single"], flush=True)
+            chosen = dataset if options.limit is None else dataset.head(options.limit)
+            results = evaluate_all(model, chosen, ["point", "box"], image_size=options.image_size, rules=("single",))
+            for result in results:
+                found.setdefault(name, {})[f"{set_name}_{result.name}"] = result.miou["single"]
+                print(name, set_name, result.name, result.miou["single"], flush=True)
     start = found["float32"]
     write(
         "export_accuracy",
@@ -202,7 +200,8 @@ def everything(options: argparse.Namespace) -> None:
     image, sam = read_image(options.photograph), source()
     settings: dict[str, Any] = {"strategy": "hierarchical", "image_size": options.image_size}
     small = {"points_per_side": options.points_per_side} if options.points_per_side else {}
-    models = {"samlet": sam, **{name: exported(name, options) for name in ("openvino int8", "openvino bfloat16")}}
+    models: dict[str, PromptableModel] = {"samlet": sam}
+    models |= {name: exported(name, options) for name in options.only if name.startswith("openvino")}
     times: dict[str, float] = {}
     masks: dict[str, int] = {}
     prompts: dict[str, int] = {}
@@ -237,6 +236,8 @@ def main() -> None:
     parser.add_argument("--photograph", type=Path, default=truck if truck.is_file() else own / "dogs.jpg")
     shared = data / "photos1000"
     parser.add_argument("--photographs", type=Path, default=shared if shared.is_dir() else own, help="to calibrate on")
+    parser.add_argument("--only", nargs="+", choices=EXPORTS, default=list(EXPORTS), help="these exports alone")
+    parser.add_argument("--compared", type=int, default=4, help="photographs that an export is compared on")
     parser.add_argument("--calibration-images", type=int, default=8)
     parser.add_argument("--image-size", type=int, default=1024)
     parser.add_argument("--prompts", type=int, default=16)

@@ -19,8 +19,6 @@ _COLUMNS = {
 def _table(name: str) -> str:
     result = json.loads((RESULTS / f"distillation_{name}.json").read_text(encoding="utf-8"))
     rows: list[dict[str, Any]] = result["rows"]
-    names = list(dict.fromkeys(row["name"] for row in rows))
-    rows.sort(key=lambda row: names.index(row["name"]))  # rows may have been made in any order
     lines = []
     groups = dict.fromkeys((_group(name, row), row["settings"].get("labels")) for row in rows)
     for group, labels in groups:

@@ -16,10 +16,11 @@ from typing import Any
 import distillation_tables
 import export_tables
 import plot_curve
+import quantization_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-DOCUMENTS = ("README.md", "docs/slimming.md", "docs/everything.md", "docs/distilling.md", "docs/exporting.md")
+DOCUMENTS = ("README.md", "docs/slimming.md", "docs/everything.md", "docs/distilling.md", "docs/exporting.md", "docs/quantizing.md")
 NOT_MEASURED = "(not measured yet)"
 SETS = {"bsds500_val": "BSDS500", "coco100_train": "COCO"}
 
@@ -444,6 +445,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "comparison": comparison,
     **distillation_tables.TABLES,
     **export_tables.TABLES,
+    **quantization_tables.TABLES,
 }
 
 

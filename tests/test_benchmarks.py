@@ -93,3 +93,30 @@ def test_slimming_tables_run_and_continue(table, tmp_path):
         assert len(content["rows"]) == rows
     assert {"name", "settings", "agreement", "miou", "macs_modules", "parameters"} <= content["rows"][0].keys()
     assert ("latency_s" in content) == (table == "curve")
+
+
+@pytest.mark.usefixtures("shared")
+def test_quantization_tables_run_and_continue(tmp_path):
+    small = ["--image-size", "64", "--limit", "1", "--calibration-images", "1", "--candidates", "4"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "quantization.py"), "aim", *small, "--out", str(tmp_path)]
+    for rows in (1, 2):
+        more = ["--rows", str(rows), "--models", str(tmp_path / "models"), "--keep"]
+        subprocess.run([*command, *more], check=True, env=dict(os.environ), capture_output=True, timeout=400)
+        content = json.loads((tmp_path / "quantization_aim.json").read_text())
+        assert len(content["rows"]) == rows
+        assert content["protocol"]
+    assert {"name", "model", "settings", "miou", "drop"} <= content["rows"][0].keys()
+    assert content["float"]["mobile_sam"]["box"] > 0
+
+
+@pytest.mark.usefixtures("shared")
+def test_exports_are_measured(tmp_path):
+    small = ["--image-size", "256", "--limit", "1", "--repeats", "1", "--points-per-side", "4", "--compared", "1"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "export.py"), "speed", "accuracy", "everything", *small]
+    more = ["--only", "openvino bfloat16", "--models", str(tmp_path / "models"), "--out", str(tmp_path)]
+    subprocess.run([*command, *more], check=True, env=dict(os.environ), capture_output=True, timeout=400)
+    speed, accuracy, everything = (
+        json.loads((tmp_path / f"export_{name}.json").read_text()) for name in ("speed", "accuracy", "everything")
+    )
+    assert set(speed["encoder_s"]) == {"published modules", "samlet", "openvino bfloat16"}
+    assert set(accuracy["miou"]) == set(everything["seconds"]) - {"samlet"} | {"float32"}

@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import samlet
-from tests.conftest import PHOTOS
 from samlet.errors import CheckpointError
 from samlet.models.quantized import QuantizedLinear
 from samlet.models.shared_decoder import SharedDecoder
@@ -17,6 +16,7 @@ from samlet.models.whole_decoder import WholeDecoder, prompt_decoder
 from samlet.quantization import quantize
 from samlet.runtimes.manifest import SHARED_WEIGHTS
 from samlet.runtimes.shared_weights import read_shared_weights, write_shared_weights
+from tests.conftest import PHOTOS
 
 
 @pytest.fixture
