@@ -179,10 +179,11 @@ def accuracy(options: argparse.Namespace) -> None:
         for set_name, (path, images) in sets.items():
             dataset = open_dataset(path, images)
             chosen = dataset if options.limit is None else dataset.head(options.limit)
-            results = evaluate_all(model, chosen, ["point", "box"], image_size=options.image_size, rules=("single",))
-            for result in results:
-                found.setdefault(name, {})[f"{set_name}_{result.name}"] = result.miou["single"]
-                print(name, set_name, result.name, result.miou["single"], flush=True)
+            prompts = ("point", "box")
+            results = evaluate_all(model, chosen, prompts, image_size=options.image_size, rules=("single",))
+            for prompt, result in zip(prompts, results, strict=True):
+                found.setdefault(name, {})[f"{set_name}_{prompt}"] = result.miou["single"]
+                print(name, set_name, prompt, result.miou["single"], flush=True)
     start = found["float32"]
     write(
         "export_accuracy",

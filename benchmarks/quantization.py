@@ -83,7 +83,7 @@ def measured(sam: samlet.Sam, options: argparse.Namespace) -> dict[str, float]:
     made = evaluate_all(
         sam, dataset(options), PROMPTS, image_size=options.image_size, progress=False, rules=("single",)
     )
-    return {found.name: found.miou["single"] for found in made}
+    return {prompt: found.miou["single"] for prompt, found in zip(PROMPTS, made, strict=True)}
 
 
 def table(name: str, options: argparse.Namespace) -> None:
