@@ -40,7 +40,6 @@ def rows(table: str) -> Iterator[Row]:
     if table == "aim":
         for weights, activations in BITS[:2]:
             yield f"W{weights}A{activations}", "mobile_sam", {"weights": weights, "activations": activations}
-        yield "W8A8, integer", "mobile_sam", {"scheme": "integer"}
         return
     for metrics in (("hessian", "minmax"), ("mse", "percentile")):
         for model in ("mobile_sam", "slim_50"):
