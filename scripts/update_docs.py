@@ -20,7 +20,14 @@ import quantization_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-DOCUMENTS = ("README.md", "docs/slimming.md", "docs/everything.md", "docs/distilling.md", "docs/exporting.md", "docs/quantizing.md")
+DOCUMENTS = (
+    "README.md",
+    "docs/slimming.md",
+    "docs/everything.md",
+    "docs/distilling.md",
+    "docs/exporting.md",
+    "docs/quantizing.md",
+)
 NOT_MEASURED = "(not measured yet)"
 SETS = {"bsds500_val": "BSDS500", "coco100_train": "COCO"}
 
