@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ _METHOD = "forward"
 _POOL = "executorch.extension.pybindings.portable_lib"
 _TYPES = {4: "int64", 6: "float32", 5: "float16", 15: "bfloat16"}  # torch's numbers of its types
 
+_OPEN: weakref.WeakSet[ExecutorchSession] = weakref.WeakSet()
+
 
 class ExecutorchSession:
     """A `samlet.runtimes.sessions.Session` of ExecuTorch.
@@ -24,7 +27,8 @@ class ExecutorchSession:
     Args:
         path: a `.pte` file with a method `forward`.
         interface: names of inputs and outputs, in the order of their places.
-        threads: of the CPU, for all programs of this process: those opened last count.
+        threads: of the CPU, for all programs of this process: the first one's count as long as any is open, for each
+            keeps the pool of threads that was there when it was opened.
 
     Raises:
         CheckpointError: a damaged file.
@@ -33,6 +37,9 @@ class ExecutorchSession:
 
     def __init__(self, path: Path, interface: Interface, threads: int) -> None:
         runtime = import_runtime("executorch.runtime", "ExecuTorch", "executorch")
+        if not _OPEN:
+            with contextlib.suppress(ImportError, AttributeError):  # not every build has threads
+                importlib.import_module(_POOL)._unsafe_reset_threadpool(threads)  # unsafe while a program is loaded
         try:
             self._program = runtime.Runtime.get().load_program(path)
             self._method = self._program.load_method(_METHOD)
@@ -42,8 +49,7 @@ class ExecutorchSession:
         except Exception as error:  # executorch raises RuntimeError, KeyError and others
             raise damaged(path, "ExecuTorch program", error) from error
         self._path = path
-        with contextlib.suppress(ImportError, AttributeError):  # not every build has threads
-            importlib.import_module(_POOL)._unsafe_reset_threadpool(threads)  # unsafe while a program runs: none does
+        _OPEN.add(self)
 
     def run(self, inputs: Arrays) -> Arrays:
         """See `Session.run`."""
@@ -56,6 +62,7 @@ class ExecutorchSession:
 
     def close(self) -> None:
         """See `Session.close`."""
+        _OPEN.discard(self)
         self._method = self._program = None
 
 
