@@ -138,5 +138,8 @@ def _to_openvino(path: Path, half: bool) -> Path:
     made = path.with_suffix(".xml")
     convert: Callable[..., Any] = openvino.convert_model
     openvino.save_model(convert(path), made, compress_to_fp16=half)
+    text = made.read_text(encoding="utf-8")
+    dense = "".join(line.strip() for line in text.splitlines()).replace('" />', '"/>')  # a sixth is indentation
+    made.write_text(dense, encoding="utf-8")
     path.unlink()
     return made
