@@ -150,7 +150,9 @@ def errors_figure(run: Quantized) -> Figure:
     starts = {layer.name.partition(".")[0]: i for i, layer in reversed(list(enumerate(shown)))}
     for start in starts.values():
         axes.axvline(start - 0.5, color="black", linewidth=0.8, linestyle=":")
-    axes.set_xticks(list(starts.values()), list(starts), fontsize=8, rotation=12, ha="left")
+    ends = [*sorted(starts.values())[1:], len(shown)]
+    middles = [(start + end - 1) / 2 for start, end in zip(sorted(starts.values()), ends, strict=True)]
+    axes.set_xticks(middles, sorted(starts, key=lambda part: starts[part]), fontsize=8)
     axes.set_xlabel("layers, in the order of the model")
     axes.set_ylabel("signal over quantization noise, dB")
     axes.set_title(summary(run), fontsize=11)
