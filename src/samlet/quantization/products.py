@@ -205,6 +205,11 @@ class _AttentionSearch(_Search[AttentionSample]):
         return {"probabilities.split": torch.tensor(self.split)}
 
 
+def _largest(sample: ProductSample) -> Tensor:
+    right = sample.right
+    return torch.stack([right.amax((0, 2)), right.abs().amax((0, 2))]) if sample.largest is None else sample.largest
+
+
 class _ProductSearch(_Search[ProductSample]):
     names = _PRODUCT
 
@@ -212,7 +217,7 @@ class _ProductSearch(_Search[ProductSample]):
         super().__init__(samples, seen, bits, config)
         left = torch.stack([sample.left.abs().amax((0, 1)) for sample in samples]).amax(0)
         twin = self.ranges["right"].style == "twin"  # whose values below 0 have a step of their own
-        right = torch.stack([(s.right if twin else s.right.abs()).amax((0, 2)) for s in samples]).amax(0)
+        right = torch.stack([_largest(sample)[0 if twin else 1] for sample in samples]).amax(0)
         known = (left > 0) & (right > 0)
         self.balance = torch.where(known, (right / left).sqrt(), torch.ones_like(left))
         self.largest = float((right / self.balance)[known].amax()) if bool(known.any()) else 1.0

@@ -146,6 +146,7 @@ class Recorder:
         if self._keeps_inputs:
             self._keep(f"{name}/{call}/left", left)
             self._keep(f"{name}/{call}/right", right[:, :, columns])
+            self._keep(f"{name}/{call}/largest", torch.stack([right.amax((0, 2)), right.abs().amax((0, 2))]))
             self._describe(name, [left, right], len(out) * out.shape[2], out.numel() * left.shape[2])
         if self._keeps_gradients:
             out.register_hook(lambda grad: self._keep(f"{name}/{call}/gradient", grad[:, :, columns]))

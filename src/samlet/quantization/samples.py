@@ -81,11 +81,14 @@ class ProductSample:
         left: (B, M, K).
         right: (B, K, C).
         gradient: (B, M, C) of `calibration.disturbance`; None where errors have no weights.
+        largest: (2, K) largest value and largest magnitude of all columns of the right, not only of these C; None where
+            these are all.
     """
 
     left: Tensor
     right: Tensor
     gradient: Tensor | None
+    largest: Tensor | None = None
 
 
 class Samples:
@@ -146,7 +149,9 @@ class Samples:
         """Of a product of matrices, by its name."""
         found = self._read(name)
         calls = _calls(found)
-        samples = [ProductSample(call["left"], call["right"], call.get("gradient")) for call in calls]
+        samples = [
+            ProductSample(call["left"], call["right"], call.get("gradient"), call.get("largest")) for call in calls
+        ]
         return samples, _seen(found, sum(len(s.right) * s.right.shape[2] for s in samples))
 
     def _read(self, name: str) -> dict[str, list[Tensor]]:
