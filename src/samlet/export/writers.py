@@ -26,7 +26,7 @@ from samlet.export.integers import Style, with_integers
 from samlet.export.onnx_files import write_onnx
 from samlet.models import Sam, ViTConfig
 from samlet.runtimes.manifest import SHARED_WEIGHTS
-from samlet.runtimes.shared_weights import can_share, write_shared_weights
+from samlet.runtimes.shared_weights import write_shared_weights
 
 _MOST_PATCHES = 256  # on a side of an image
 _MOST_POINTS = 4096
@@ -79,7 +79,7 @@ def write_graphs(
         if config.to == "openvino":
             path = _to_openvino(path, half=config.precision == "float16")
         names[part] = path.name
-    if can_share(sam.config):
+    if sam.config.can_share_decoder:
         dtype = _STORED.get(config.precision, torch.float32)
         write_shared_weights(sam if integer is None else integer, folder / SHARED_WEIGHTS, dtype)
     return names

@@ -256,6 +256,11 @@ class SamConfig:
         if len(self.pixel_mean) != 3 or len(self.pixel_std) != 3:
             raise InputError(f"pixel_mean {self.pixel_mean} and pixel_std {self.pixel_std}; expected 3 numbers each")
 
+    @property
+    def can_share_decoder(self) -> bool:
+        """Whether `SharedDecoder` is for such a model: SAM's decoder, and scores that come before any mask."""
+        return self.decoder.style == "sam" and self.score == "iou"
+
     def check_image_size(self, image_size: int | None) -> int:
         """A side of the encoder's square input, pixels; the model's own for None.
 

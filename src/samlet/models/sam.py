@@ -80,8 +80,7 @@ class Sam(nn.Module):
 
         It uses weights without the layers that quantize their inputs, and scores that come before any mask.
         """
-        plain = self.config.decoder.style == "sam" and self.config.score == "iou"
-        return self if plain and not is_quantized(self) else None
+        return self if self.config.can_share_decoder and not is_quantized(self) else None
 
     def fingerprint(self) -> str:
         """SHA-256 over names and values of all weights."""

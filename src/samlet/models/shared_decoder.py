@@ -128,8 +128,6 @@ class SharedDecoder:
 
         Fresh memory of this size costs more than the sum.
         """
-        if torch.compiler.is_exporting():
-            return image + self._positions
         if len(self._keys) < len(image):
             self._keys = torch.empty_like(image)
         return torch.add(image, self._positions, out=self._keys[: len(image)])
@@ -138,7 +136,7 @@ class SharedDecoder:
         """What tokens read from the image before any prompt has touched it, (P, T, C)."""
         keys, values, _ = self._shared
         q = _split(attention.q_proj(queries.flatten(0, 1)), attention.heads)
-        out = F.scaled_dot_product_attention(q[None], keys[None], values[None], scale=attention.scale)[0]
+        out = F.scaled_dot_product_attention(q, keys, values, scale=attention.scale)
         return attention.out_proj(out.transpose(0, 1).flatten(1)).unflatten(0, queries.shape[:2])
 
     def _write(

@@ -6,6 +6,7 @@ meet, values. What does not depend on that factor is computed once for all its c
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Generic, TypeVar
@@ -55,7 +56,7 @@ def search_product(samples: Sequence[ProductSample], seen: Seen, bits: int, conf
 Sample = TypeVar("Sample", AttentionSample, ProductSample)
 
 
-class _Search(Generic[Sample]):
+class _Search(ABC, Generic[Sample]):
     """What both searches share: samples, ranges and the factors of those found so far."""
 
     names: tuple[str, ...]
@@ -128,14 +129,17 @@ class _Search(Generic[Sample]):
     def other_tensors(self) -> dict[str, Tensor]:
         return {}
 
+    @abstractmethod
     def exact(self, i: int) -> Tensor:
-        raise NotImplementedError
+        """A sample's outputs, nothing rounded."""
 
+    @abstractmethod
     def answer(self, i: int) -> Tensor:
-        raise NotImplementedError
+        """A sample's outputs with the steps found so far."""
 
+    @abstractmethod
     def round(self) -> None:
-        raise NotImplementedError
+        """Search all factors once, one after the other."""
 
 
 class _AttentionSearch(_Search[AttentionSample]):

@@ -23,11 +23,6 @@ _STEPS = "weight_scale"
 _LEVELS = 128
 
 
-def can_share(config: SamConfig) -> bool:
-    """Whether such a model's decoder can be shared by prompts."""
-    return config.decoder.style == "sam" and config.score == "iou"
-
-
 def write_shared_weights(sam: Sam, path: Path, dtype: torch.dtype = torch.float32) -> None:
     """Write prompt encoder and mask decoder.
 
