@@ -12,6 +12,19 @@ from torch import Tensor, nn
 Activation = Callable[[Tensor], Tensor]
 
 
+def to_tokens(x: Tensor) -> Tensor:
+    """(N, C, H, W) as tokens (N, H · W, C); a view where x is channels-last in memory.
+
+    Runtimes that keep maps channels-last see in this pair of operations, and in those of `to_map`, that nothing moves.
+    """
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def to_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
+    """Undo `to_tokens`: (N, H · W, C) as (N, C, H, W), channels-last in memory."""
+    return tokens.unflatten(1, size).permute(0, 3, 1, 2)
+
+
 class LayerNorm2d(nn.Module):
     """Layer norm over the channels of (N, C, H, W), as ViTDet's neck uses it."""
 
@@ -22,8 +35,8 @@ class LayerNorm2d(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        normalised = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, self.eps)
-        return normalised.permute(0, 3, 1, 2)
+        normalised = F.layer_norm(to_tokens(x), self.weight.shape, self.weight, self.bias, self.eps)
+        return to_map(normalised, (x.shape[2], x.shape[3]))
 
 
 class Neck(nn.Sequential):
@@ -56,7 +69,8 @@ class MLP(nn.Module):
 def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:
     """Scaled dot-product attention whose value width may differ from that of query and key.
 
-    Fused kernels want one width, and zero channels change no dot product, so the narrower side is padded.
+    PyTorch's fused kernels want one width, and zero channels change no dot product, so the narrower side is padded.
+    Into the graphs of other runtimes the two products go as they are: those runtimes have fused kernels of their own.
 
     Args:
         q: queries (..., L, D).
@@ -68,6 +82,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None = 
     Returns:
         (..., L, E).
     """
+    if torch.compiler.is_exporting():
+        logits = (q * scale) @ k.transpose(-1, -2)
+        return torch.softmax(logits if bias is None else logits + bias, dim=-1) @ v
     missing = q.shape[-1] - v.shape[-1]
     if missing > 0:
         v_padded = F.pad(v, (0, missing))

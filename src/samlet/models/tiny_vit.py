@@ -1,8 +1,8 @@
 """The TinyViT image encoder of MobileSAM and TinySAM (Wu et al., "TinyViT", ECCV 2022), batch norms folded.
 
-Everything stays channels-last: tokens (B, H, W, C) and convolution inputs (B, C, H, W) are views of one memory layout.
+Everything stays channels-last: tokens (B, L, C) and convolution inputs (B, C, H, W) are views of one memory layout.
 
-Shape legend: B images (or windows), H, W token grid, L tokens of a window, C channels, N heads, D head channels.
+Shape legend: B images (or windows), H, W token grid, L tokens of a window or map, C channels, N heads, D head channels.
 """
 
 from __future__ import annotations
@@ -15,16 +15,8 @@ from torch import Tensor, nn
 from samlet.models.config import TinyViTConfig
 from samlet.models.convolutions import InvertedBottleneck, Stem, depthwise
 from samlet.models.groups import ChannelGroup, Member, attention_groups, columns, norm, rows_and_bias, stream_groups
-from samlet.models.layers import AttentionProducts, Neck, window_partition, window_unpartition
+from samlet.models.layers import AttentionProducts, Neck, to_map, to_tokens, window_partition, window_unpartition
 from samlet.models.strips import gelu_, in_chunks
-
-
-def _channels_first(x_BHWC: Tensor) -> Tensor:
-    return x_BHWC.permute(0, 3, 1, 2)
-
-
-def _channels_last(x_BCHW: Tensor) -> Tensor:
-    return x_BCHW.permute(0, 2, 3, 1)
 
 
 class WindowAttention(nn.Module):
@@ -53,8 +45,13 @@ class WindowAttention(nn.Module):
         return in_chunks(self._attend, x_BLC, x_BLC.shape[1] * self.qkv.out_features)
 
     def _attend(self, x_BLC: Tensor) -> Tensor:
-        qkv = self.qkv(self.norm(x_BLC)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        q, k, v = qkv.split([self.qk_dim, self.qk_dim, self.v_dim], dim=-1)
+        qkv = self.qkv(self.norm(x_BLC))
+        if self.qk_dim == self.v_dim:  # other runtimes then need not cut the channels of every token apart
+            q, k, v = qkv.unflatten(-1, (self.heads, 3, self.qk_dim)).permute(3, 0, 2, 1, 4).split(1)
+            q, k, v = q.squeeze(0), k.squeeze(0), v.squeeze(0)
+        else:
+            by_head = qkv.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            q, k, v = by_head.split([self.qk_dim, self.qk_dim, self.v_dim], dim=-1)
         out = self.products(q, k, v, self.scale, bias=self.attention_biases[:, self.offsets])
         return self.proj(out.transpose(1, 2).flatten(2))
 
@@ -69,7 +66,9 @@ class TinyViTMLP(nn.Module):
         self.fc2 = nn.Linear(hidden_dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return in_chunks(self._on_tokens, x.flatten(0, 2), self.fc1.out_features).view_as(x)
+        if torch.is_grad_enabled():
+            return self._on_tokens(x)
+        return in_chunks(self._on_tokens, x.flatten(0, 1), self.fc1.out_features).view_as(x)
 
     def _on_tokens(self, x: Tensor) -> Tensor:
         return self.fc2(gelu_(self.fc1(self.norm(x))))
@@ -94,12 +93,13 @@ class TinyViTBlock(nn.Module):
         self.mlp = TinyViTMLP(dim, config.mlp_dims[at][index])
 
     def forward(self, x: Tensor) -> Tensor:
-        x_BHWC = _channels_last(x)
-        windows, padded = window_partition(x_BHWC, self.window_size)
+        size = x.shape[2], x.shape[3]
+        x_BLC = to_tokens(x)
+        windows, padded = window_partition(x_BLC.unflatten(1, size), self.window_size)
         attended = self.attn(windows.flatten(1, 2)).view_as(windows)
-        x_BHWC = x_BHWC + window_unpartition(attended, padded, (x.shape[2], x.shape[3]))
-        x_BHWC = _channels_last(self.local_conv(_channels_first(x_BHWC)))
-        return _channels_first(x_BHWC + self.mlp(x_BHWC))
+        x_BLC = x_BLC + window_unpartition(attended, padded, size).flatten(1, 2)
+        x_BLC = to_tokens(self.local_conv(to_map(x_BLC, size)))
+        return to_map(x_BLC + self.mlp(x_BLC), size)
 
 
 class Stage(nn.Module):
