@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import onnx
@@ -153,13 +154,18 @@ def test_a_vit_has_one_size(tmp_path):
         exported.check_image_size(128)
 
 
-def test_the_gate_refuses_and_writes_nothing(sam, tmp_path, monkeypatch):
+def test_the_gate_refuses_and_writes_nothing(sam, tmp_path, tmp_path_factory, monkeypatch):
     from samlet.export import procedure
 
-    def broken(_, *others, **named):
-        return real(make_tiny(seed=5), *others, **named)
+    files = tmp_path_factory.mktemp("broken")
 
-    real = procedure.write_graphs
+    def broken(_, folder, *others, **named):
+        names = known or real(make_tiny(seed=5), files, *others, **named)
+        known.update(names)
+        shutil.copytree(files, folder, dirs_exist_ok=True)
+        return names
+
+    real, known = procedure.write_graphs, {}
     monkeypatch.setattr(procedure, "write_graphs", broken)
     with pytest.raises(SamletError, match=r"mask IoU with the source model is 0\.\d+; expected at least 0\.99"):
         export_model(sam, tmp_path / "out", "onnx", photographs=1)
