@@ -84,10 +84,9 @@ class IntegerLayer(nn.Module):
             weight = self.weight.float() * along(self.scale, self.weight, self.axis)
         (layer,) = self.layer
         if self.columns:
-            rows = x if x.ndim > 2 else x.view(1, *x.shape)
-            out = self._rounded(rows) @ weight
+            out = self._rounded(x if x.ndim > 2 else x[None]) @ weight
             out = out if self.bias is None else out + self.bias
-            return out.view(*x.shape[:-1], self.out_features)
+            return out if x.ndim > 2 else out[0]
         x = self._rounded(x)
         if isinstance(layer, QuantizedLinear):
             return F.linear(x, weight, self.bias)
