@@ -5,6 +5,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO_STEPS ?= 160
+TEST_PROCESSES ?= 2
 
 .PHONY: demo test bench clean
 
@@ -27,7 +28,7 @@ test: .venv/test-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
 
 bench: .venv/test-installed
 	$(BIN)/python benchmarks/encoder_speed.py
@@ -45,6 +46,8 @@ bench: .venv/test-installed
 	$(BIN)/python benchmarks/comparison.py
 	$(BIN)/python benchmarks/distillation.py ablation recovery prompts
 	$(BIN)/python benchmarks/distillation.py aim --image-size 512 --steps 150
+	$(BIN)/python benchmarks/quantization.py table aim
+	$(BIN)/python benchmarks/export.py speed accuracy everything --plain
 	$(BIN)/python scripts/update_docs.py
 
 clean:
