@@ -35,8 +35,12 @@ class LayerNorm2d(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        normalised = F.layer_norm(to_tokens(x), self.weight.shape, self.weight, self.bias, self.eps)
-        return to_map(normalised, (x.shape[2], x.shape[3]))
+        if torch.onnx.is_in_onnx_export():
+            return to_map(self._of_last_axis(to_tokens(x)), (x.shape[2], x.shape[3]))
+        return self._of_last_axis(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    def _of_last_axis(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
 
 
 class Neck(nn.Sequential):
@@ -70,7 +74,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None = 
     """Scaled dot-product attention whose value width may differ from that of query and key.
 
     PyTorch's fused kernels want one width, and zero channels change no dot product, so the narrower side is padded.
-    Into the graphs of other runtimes the two products go as they are: those runtimes have fused kernels of their own.
+    Into ONNX graphs the two products go as they are: the runtimes that read those have fused kernels of their own.
 
     Args:
         q: queries (..., L, D).
@@ -82,7 +86,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None = 
     Returns:
         (..., L, E).
     """
-    if torch.compiler.is_exporting():
+    if torch.onnx.is_in_onnx_export():
         logits = (q * scale) @ k.transpose(-1, -2)
         return torch.softmax(logits if bias is None else logits + bias, dim=-1) @ v
     missing = q.shape[-1] - v.shape[-1]
