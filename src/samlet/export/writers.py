@@ -137,9 +137,22 @@ def _to_openvino(path: Path, half: bool) -> Path:
         ) from error
     made = path.with_suffix(".xml")
     convert: Callable[..., Any] = openvino.convert_model
-    openvino.save_model(convert(path), made, compress_to_fp16=half)
+    model = convert(path)
+    _shorten_indices(model, openvino)
+    openvino.save_model(model, made, compress_to_fp16=half)
     text = made.read_text(encoding="utf-8")
     dense = "".join(line.strip() for line in text.splitlines()).replace('" />', '"/>')  # a sixth is indentation
     made.write_text(dense, encoding="utf-8")
     path.unlink()
     return made
+
+
+def _shorten_indices(model: Any, openvino: Any) -> None:
+    """Store the indices of attention biases in 32 bits; ONNX knows 64 alone."""
+    for operation in model.get_ops():
+        if operation.get_type_name() != "GatherND":
+            continue
+        indices = operation.input_value(1).get_node()
+        if indices.get_type_name() == "Constant":
+            short = openvino.op.Constant(indices.data.astype("int32"))
+            operation.input(1).replace_source_output(short.output(0))
