@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from samlet.cli import main
+from samlet.cli.parsers import build_parser
 from samlet.data.masks import decode_rle
 from tests.conftest import PHOTOS
 
@@ -29,7 +31,12 @@ def test_help_does_not_wait_for_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("command", ["models", "segment", "cost", "slim", "evaluate"])
+def commands():
+    (chosen,) = (action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
+    return list(chosen.choices)
+
+
+@pytest.mark.parametrize("command", commands())
 def test_every_command_has_help_worth_reading(capsys, command):
     with pytest.raises(SystemExit) as stopped:
         main([command, "--help"])

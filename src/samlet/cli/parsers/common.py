@@ -60,7 +60,7 @@ def add_image_size(parser: Parser) -> None:
 
 def choice(parser: Any, name: str, choices: dict[str, str], default: str, what: str) -> None:
     """An option whose help says what every choice is."""
-    explained = "; ".join(f"{choice}: {meaning}" for choice, meaning in choices.items())
+    explained = "; ".join(f"{choice}: {meaning}" for choice, meaning in choices.items()).replace("%", "%%")
     parser.add_argument(
         name, choices=tuple(choices), default=default, metavar="NAME", help=f"{what}. {explained}. Default {default}"
     )

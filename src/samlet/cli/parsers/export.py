@@ -59,7 +59,12 @@ def add_export(commands: Any) -> None:
     choice(
         group,
         "--metric",
-        {"hessian": "see `samlet quantize`", "mse": "least error", "percentile": "99.99 %", "minmax": "largest value"},
+        {
+            "hessian": "see `samlet quantize`",
+            "mse": "least error",
+            "percentile": "99.99 % of values",
+            "minmax": "largest value",
+        },
         "hessian",
         "how steps are found",
     )
