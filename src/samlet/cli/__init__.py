@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 
-from samlet.cli.parsers import build_parser
+from samlet.cli.parsers import FIRST_STEPS, build_parser
 from samlet.errors import InputError, SamletError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0 done, 1 failed, 2 the user's mistake."""
+    began = time.perf_counter()
     options = build_parser().parse_args(arguments)
+    if options.command is None:
+        print(FIRST_STEPS)
+        return 0
+    options.began = began
     try:
         options.run(options)
     except InputError as error:

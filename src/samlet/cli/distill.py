@@ -15,6 +15,7 @@ from samlet.distillation import run as distill_run
 from samlet.errors import InputError
 from samlet.inference.labelling import label
 from samlet.models import Sam
+from samlet.training.budget import Clock
 from samlet.training.engine import Engine
 from samlet.training.workspace import Workspace
 
@@ -27,6 +28,7 @@ def settings(options: argparse.Namespace) -> DistillConfig:
     return DistillConfig(
         steps=options.steps,
         epochs=options.epochs,
+        minutes=options.minutes,
         image_size=options.image_size,
         teacher_size=options.teacher_size,
         seed=options.seed,
@@ -77,6 +79,7 @@ def check(options: argparse.Namespace) -> tuple[DistillConfig, Dataset]:
 def execute(options: argparse.Namespace) -> tuple[dict[str, Any], str] | None:
     """As `run`, but the JSON content and the text are returned; None in any process but the main one."""
     config, dataset = check(options)
+    clock = Clock(began=options.began, reports=True)
     tell_left_out(dataset)
     out = claim(options.out, options.overwrite)
     set_up(options)
@@ -89,7 +92,7 @@ def execute(options: argparse.Namespace) -> tuple[dict[str, Any], str] | None:
     with workspace.locked(engine.is_main):
         if not dataset.annotated:
             dataset = labelled(dataset, out, teacher, options, engine)
-        return distil_into(out, teacher, student, dataset, config, names, engine, options.overwrite)
+        return distil_into(out, teacher, student, dataset, config, names, engine, options.overwrite, clock)
 
 
 def claim(folder: Path, overwrite: bool) -> Path:
@@ -134,10 +137,13 @@ def distil_into(
     names: tuple[str, str],
     engine: Engine,
     overwrite: bool,
+    clock: Clock,
 ) -> tuple[dict[str, Any], str] | None:
     """Distil and write model and report; JSON content and text, or None in any process but the main one."""
     workspace = Workspace(out)
-    made = distill_run(teacher, student, dataset, config, workspace=workspace, engine=engine, overwrite=overwrite)
+    made = distill_run(
+        teacher, student, dataset, config, workspace=workspace, engine=engine, overwrite=overwrite, clock=clock
+    )
     if not engine.is_main:
         return None
     origin = report.provenance(made, *names)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import time
 from pathlib import Path
 from typing import Any
 
-from samlet.checkpoints import native
 from samlet.checkpoints.writing import MODEL_FILES, check_output
 from samlet.cli import distill
 from samlet.cli.common import load_on, note, set_up, show
@@ -16,7 +16,8 @@ from samlet.data.datasets import open_dataset
 from samlet.data.images import find_images
 from samlet.errors import InputError
 from samlet.slimming import SlimConfig, Workspace, report
-from samlet.slimming import run as slim_run
+from samlet.slimming.folder import WRITTEN, Names, slim_into
+from samlet.training.budget import Clock
 from samlet.training.engine import Engine
 
 
@@ -32,6 +33,7 @@ def run(options: argparse.Namespace) -> None:
         first = ({}, f"{slimmed} was slimmed before") if done else _slim(options, Path(slimmed))
         if done:
             note(f"samlet: {slimmed} is slimmed already; distilling it")
+        second.began = time.perf_counter()
         last = distill.execute(second)
         found = None
         if first is not None and last is not None:
@@ -77,6 +79,7 @@ def _slim(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], st
         ratio=options.ratio,
         steps=options.steps,
         epochs=options.epochs,
+        minutes=options.minutes,
         image_size=options.image_size,
         seed=options.seed,
         procedure=options.procedure,
@@ -105,8 +108,7 @@ def _slim(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], st
         checkpoint_every=options.checkpoint_every,
     )
     workspace = Workspace(folder.expanduser().resolve())
-    goes_on = workspace.unfinished
-    out = check_output(folder, MODEL_FILES, options.overwrite or goes_on, run_folder=True)
+    out = check_output(folder, MODEL_FILES, options.overwrite or workspace.unfinished, run_folder=True)
     if workspace.finished and not options.overwrite:
         check_output(out, frozenset())  # says what is there
     paths = find_images(options.images)
@@ -115,37 +117,24 @@ def _slim(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], st
     engine = Engine(options.device, config.precision)
     teacher = load_on(options.teacher, engine.device)
     student = None if options.student is None else load_on(options.student, engine.device)
-    if goes_on and engine.is_main:
-        note(f"samlet: {out} holds an unfinished run; continuing it")
-    with workspace.locked(engine.is_main):
-        made = slim_run(
-            teacher,
-            paths,
-            config,
-            labels=labels,
-            student=student,
-            workspace=workspace,
-            engine=engine,
-            overwrite=options.overwrite,
-        )
-        if not engine.is_main:
-            return None
-        began_with = Path(options.student).name if options.student else None
-        origin = report.provenance(made, Path(options.teacher).name, options.images.resolve().name, began_with)
-        # First the model: whatever comes after, it is safe.
-        native.write(made.sam, out, origin, overwrite=True, run_folder=True)
-        if made.skipped:
-            note(f"samlet: {len(made.skipped)} photographs could not be used:")
-        for reason in made.skipped.values():
-            note(f"samlet:   {reason}")
-        note("samlet: measuring cost and agreement with the teacher")
-        figures = report.measure(made)
-        found = report.to_json(made, figures)
-        native.write_provenance(out, {**origin, "figures": found})
-        report.write(made, figures, out)
-        workspace.finish()
-    written = "the slimmed model, report.md, comparison.png, losses.png, widths.png, run/ with the logs"
-    return found, f"{report.table(figures)}\n\n{out}: {written}"
+    names = Names(
+        teacher=Path(options.teacher).name,
+        images=options.images.resolve().name,
+        student=Path(options.student).name if options.student else None,
+    )
+    made = slim_into(
+        out,
+        teacher,
+        paths,
+        config,
+        names,
+        labels=labels,
+        student=student,
+        engine=engine,
+        overwrite=options.overwrite,
+        clock=Clock(began=options.began, reports=True),
+    )
+    return None if made is None else (made.content, f"{report.table(made.figures)}\n\n{out}: {WRITTEN}")
 
 
 def _images_of_labels(options: argparse.Namespace) -> Path | None:

@@ -89,7 +89,7 @@ class FullStage(nn.Module):
         """As `forward`, of the student's embeddings (B, C, h, w) of the photographs."""
         config, examples = self.config, batch.examples
         with self.clock.part("teacher"), torch.no_grad():
-            targets = torch.cat([self._target(example, embeddings.device) for example in examples])
+            targets = torch.cat([self.teacher_embedding(example, embeddings.device) for example in examples])
         terms = {"embedding": losses.distance(embeddings, resampled(targets, embeddings.shape[-2:]))}
         if config.decodes:
             found = [
@@ -100,8 +100,8 @@ class FullStage(nn.Module):
         times = {f"{SECONDS}{part}": torch.tensor(s / len(examples)) for part, s in self.clock.seconds.items()}
         return loss, {**terms, **times}
 
-    def _target(self, example: Example, device: torch.device) -> Tensor:
-        """The teacher's embedding, (1, C, h, w)."""
+    def teacher_embedding(self, example: Example, device: torch.device) -> Tensor:
+        """(1, C, h, w), that which the example brings or computed here."""
         if example.target is not None:
             return example.target[None].to(device)
         image = example.image if example.teacher_image is None else example.teacher_image
@@ -110,8 +110,8 @@ class FullStage(nn.Module):
     def _decoded(self, example: Example, embedding: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Terms of one photograph, means over its prompts."""
         (teacher,), config = self._teacher, self.config
-        rng = np.random.default_rng([config.seed, 3, example.position])
-        rounds = int(rng.integers(0, config.rounds + 1))
+        rng = _draws(config, example.position)
+        rounds = _most_rounds(config, rng)
         with self.clock.part("prompts"), torch.no_grad():
             answer = student_answers(self.student, embedding, example.masks.shape[1:])
             groups = hard_prompts(example, answer, rounds, config.boxes, config.box_noise, config.clicks, rng)
@@ -137,6 +137,19 @@ class FullStage(nn.Module):
             for name, term in terms.items():
                 found[name].append(term * (len(prompts.numbers) / len(example.masks)))
         return {name: torch.stack(parts).sum() for name, parts in found.items()}
+
+
+def _draws(config: DistillConfig, position: int) -> np.random.Generator:
+    return np.random.default_rng([config.seed, 3, position])
+
+
+def _most_rounds(config: DistillConfig, rng: np.random.Generator) -> int:
+    return int(rng.integers(0, config.rounds + 1))
+
+
+def rounds_of(config: DistillConfig, position: int) -> int:
+    """Most rounds of hard prompts that the photograph at a position draws."""
+    return _most_rounds(config, _draws(config, position))
 
 
 def resampled(values: Tensor, size: Sequence[int]) -> Tensor:

@@ -22,11 +22,13 @@ from samlet.distillation.config import WEIGHTS, DistillConfig
 from samlet.distillation.examples import Example, Examples, Preparation, TeacherPhotographs
 from samlet.distillation.layers import layer_rates
 from samlet.distillation.objective import SECONDS, Batch, FullStage
+from samlet.distillation.timing import Trial, steps_within
 from samlet.distillation.validation import PROMPTS, Validation
 from samlet.errors import InputError
 from samlet.models import PromptableModel, Sam, SamConfig, TinyViTConfig, trainable
 from samlet.models.quantized import is_quantized
 from samlet.training.batches import hold_out
+from samlet.training.budget import Clock, counted
 from samlet.training.embeddings import EmbeddingCache
 from samlet.training.engine import Engine
 from samlet.training.log import RunLog
@@ -58,6 +60,7 @@ class DistillRun:
         log: of every step.
         processes: that shared the work.
         seconds: of the run, in all its sessions.
+        minutes: the budget of time that its steps follow from; None where they were given.
     """
 
     teacher: Sam
@@ -75,6 +78,7 @@ class DistillRun:
     log: RunLog
     processes: int
     seconds: float
+    minutes: float | None = None
 
     @property
     def images_per_second(self) -> float:
@@ -118,6 +122,7 @@ def run(
     workspace: Workspace | None = None,
     engine: Engine | None = None,
     overwrite: bool = False,
+    clock: Clock | None = None,
 ) -> DistillRun:
     """Distil a student; see `distill`. Returns everything a report needs.
 
@@ -129,12 +134,14 @@ def run(
         workspace: where checkpoints and logs go; an unfinished run there is continued.
         engine: processes and device; one process on the teacher's device if None.
         overwrite: begin again where an unfinished run in the workspace has other settings.
+        clock: when the time of a run by `minutes` began; now if None.
 
     Raises:
         InputError: a setting, model or dataset that cannot work.
         SamletError: training failed; the last good checkpoint is in the workspace.
     """
     begin = time.perf_counter()
+    clock, minutes = clock or Clock(), config.minutes
     engine = engine or Engine(teacher.device, config.precision)
     sizes = check(teacher, student, dataset, config)
     trained_on, held_out = hold_out([int(index) for index in dataset.order], config.seed)
@@ -154,9 +161,13 @@ def run(
     measured_on = Examples(dataset, held_out, prepare, prepare_teacher, PROMPTS, config.seed)
     objective = FullStage(made, teacher, config, sizes)
     validation = Validation(made, teacher, config, sizes, measured_on, engine)
+    before = time.perf_counter()
+    start = _measure_start(validation, workspace, engine, measured_on)
+    if minutes is not None:
+        trial = Trial(objective, _step_loss, examples, config, engine, time.perf_counter() - before, len(held_out))
+        config = _counted(minutes, trial, clock, workspace)
     steps = config.total_steps(len(trained_on))
     with _cached(examples, teacher, prepare_teacher, config, workspace, steps * config.batch_size, engine):
-        start = _measure_start(validation, workspace, engine, measured_on)
         result = train(
             engine,
             objective,
@@ -189,7 +200,15 @@ def run(
         log=log,
         processes=engine.world,
         seconds=time.perf_counter() - begin,
+        minutes=minutes,
     )
+
+
+def _counted(minutes: float, trial: Trial, clock: Clock, workspace: Workspace | None) -> DistillConfig:
+    """The settings with the number of steps that the budget of time allows; a continued run keeps its number."""
+    config, engine = trial.config, trial.engine
+    noted = counted(workspace, engine, minutes, lambda: steps_within(minutes, clock, trial))
+    return config.within(noted.steps, noted.steps, len(trial.examples.indices), noted.validations)
 
 
 def _step_loss(model: nn.Module, batch: list[Example], images: Tensor, _: int) -> tuple[Tensor, dict[str, Tensor]]:

@@ -64,7 +64,7 @@ class Validation:
     def _with_target(self, example: Example) -> Example:
         """The teacher's embedding is computed once."""
         with self._engine.compute():
-            target = self._objective._target(example, self._engine.device)[0].float().cpu()
+            target = self._objective.teacher_embedding(example, self._engine.device)[0].float().cpu()
         return dataclasses.replace(example, target=target, teacher_image=None)
 
     def _measured(self, example: Example) -> dict[str, float]:

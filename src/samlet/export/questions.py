@@ -5,18 +5,19 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import as_file, files
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from samlet.data.bundled import bundled_photographs
 from samlet.data.images import RGBImage, find_images, read_image
 from samlet.errors import InputError
 from samlet.inference.predictor import Predictor
 from samlet.models import PromptableModel
 
+_FIRST = ("astronaut.jpg", "bee.jpg", "cat.jpg", "coffee.jpg")  # of the bundled photographs
 _SIDE = 4  # points on a side of the grid
 
 
@@ -44,8 +45,8 @@ def photographs(folder: Path | None, count: int, seed: int) -> list[RGBImage]:
         InputError: there is none that can be read.
     """
     if folder is None:
-        with as_file(files("samlet") / "assets" / "photos") as own:
-            return [read_image(path) for path in sorted(own.glob("*.jpg"))[:count]]
+        own = sorted(bundled_photographs(), key=lambda path: (path.name not in _FIRST, path.name))
+        return [read_image(path) for path in own[:count]]
     paths = find_images(folder)
     random.Random(seed).shuffle(paths)
     found: list[RGBImage] = []

@@ -6,7 +6,7 @@ import copy
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +26,22 @@ from samlet.slimming.recovery import recover
 from samlet.slimming.scoring import Scorer
 from samlet.slimming.selection import Kept, check_ratio
 from samlet.slimming.surgery import cut_encoder, with_encoder
+from samlet.slimming.timing import CutTimes, encoder_seconds, provisional, steps_within
 from samlet.slimming.validation import Validation
 from samlet.training.batches import Photograph, Photographs, hold_out
+from samlet.training.budget import Clock, counted
+from samlet.training.budget import Plan as TimePlan
 from samlet.training.embeddings import EmbeddingCache
 from samlet.training.engine import Engine
 from samlet.training.log import RunLog
-from samlet.training.loop import Stage, StageResult, train
+from samlet.training.loop import Stage, StageResult, StepLoss, seconds_of_step, shares, train
 from samlet.training.reproducible import reproducible
 from samlet.training.workspace import Workspace
 
 _RECOVERY_PIXELS = 16 * 512**2
 _READING_IMAGES = 8
 _CHECK_IMAGES = 2
+_MANY = 1000  # steps of a stage whose first and last are timed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +63,7 @@ class SlimRun:
         log: of every step.
         processes: that shared the work.
         seconds: of the run, in all its sessions.
+        minutes: the budget of time that its steps follow from; None where they were given.
     """
 
     teacher: Sam
@@ -75,6 +80,7 @@ class SlimRun:
     log: RunLog
     processes: int
     seconds: float
+    minutes: float | None = None
 
     @property
     def steps(self) -> int:
@@ -141,9 +147,11 @@ class _Run:
     workspace: Workspace | None
     log: RunLog
     validation: Validation
-    cache: EmbeddingCache | None
+    cache: EmbeddingCache | None = None
     reading: Tensor | None = None
     kept: Kept = field(default_factory=dict)
+    begun: tuple[Kept, ImageEncoder] | None = None
+    """The first cut, where it was made before the steps were counted."""
 
     def stage(self, plan: _Plan, before: ImageEncoder) -> tuple[ImageEncoder, StageResult]:
         """Cut, recover and align one encoder; continue where a checkpoint says so."""
@@ -152,18 +160,13 @@ class _Run:
         saved = checkpoints.newest() if checkpoints is not None and engine.is_main else None
         state: dict[str, Any] | None = engine.from_main(None if saved is None else saved.state)
         if state is None:
-            kept, student = self._cut(plan, before)
+            kept, student = self.begun or self._cut(plan, before)[:2]
+            self.begun = None
         else:
             kept = {name: torch.tensor(channels) for name, channels in state["kept"].items()}
             student = build_encoder(SamConfig.from_dict(state["model"]).encoder).to(engine.device)
         self.kept |= kept
-        student.requires_grad_(True)
-        teacher = self.teacher.image_encoder
-        objective = plan.objective(student, teacher, before if plan.needs_middle else None, config.loss, self.reading)
-
-        def loss(model: nn.Module, batch: list[Photograph], images: Tensor, step: int) -> Tensor:
-            return model(images, plan.alpha(step, plan.steps), self._known_targets(batch))
-
+        objective, loss = self._objective(plan, student.requires_grad_(True), before)
         model_config = SamConfig(encoder=student.config, decoder=self.teacher.config.decoder)
         result = train(
             engine,
@@ -185,22 +188,67 @@ class _Run:
         )
         return student.requires_grad_(False), result
 
-    def _cut(self, plan: _Plan, before: ImageEncoder) -> tuple[Kept, ImageEncoder]:
-        if not plan.cut:
-            return {}, copy.deepcopy(before)
-        config = self.config
-        scorer = Scorer(
+    def _objective(self, plan: _Plan, student: ImageEncoder, before: ImageEncoder) -> tuple[Objective, StepLoss]:
+        """What a stage trains, and its loss."""
+        middle = before if plan.needs_middle else None
+        objective = plan.objective(student, self.teacher.image_encoder, middle, self.config.loss, self.reading)
+
+        def loss(model: nn.Module, batch: list[Photograph], images: Tensor, step: int) -> Tensor:
+            return model(images, plan.alpha(step, plan.steps), self._known_targets(batch))
+
+        return objective, loss
+
+    def _scorer(self) -> Scorer:
+        return Scorer(
             teacher=self.teacher,
             photographs=self.photographs,
             labels=self.labels,
-            config=config,
+            config=self.config,
             engine=self.engine,
         )
-        kept = self.engine.from_main(scorer.choose(before, plan.cut))
+
+    def _cut(self, plan: _Plan, before: ImageEncoder) -> tuple[Kept, ImageEncoder, CutTimes]:
+        if not plan.cut:
+            return {}, copy.deepcopy(before), CutTimes(scoring=0, recovery=0)
+        start = time.perf_counter()
+        kept = self.engine.from_main(self._scorer().choose(before, plan.cut))
+        scored = time.perf_counter()
         student = cut_encoder(before, kept).requires_grad_(False)
-        if config.recovery_images and self.engine.is_main:
+        if self.config.recovery_images and self.engine.is_main:
             student = self._recovered(student, before, kept)
-        return kept, student
+        times = CutTimes(scoring=scored - start, recovery=time.perf_counter() - scored)
+        return kept, student, times
+
+    def count_steps(self, minutes: float, clock: Clock, before: ImageEncoder) -> TimePlan:
+        """Cut for the first stage, time every part of the work, and say how many steps fit."""
+        images = len(self.photographs.paths)
+        plans = _plans(replace(self.config, steps=2 * _MANY, minutes=None), images)
+        kept, student, first = self._cut(plans[0], before)
+        self.begun = kept, student
+        seconds, forward = [], [encoder_seconds(before, self.photographs, self.engine.device)]
+        shape, previous = student, before
+        for number, plan in enumerate(plans):
+            if number:
+                shape, previous = provisional(self._scorer(), student, plan.cut), student
+            trial = copy.deepcopy(shape).requires_grad_(True)
+            objective, loss = self._objective(plan, trial, previous)
+            loop = self.config.loop(plan.steps, images)
+            together = range(shares(loop, self.engine)[1])
+            batches = [(step, together) for step in (0, plan.steps - 1)]  # with all that α adds, and without
+            seconds.append(seconds_of_step(self.engine, objective, loss, self.photographs, loop, batches))
+            forward.append(encoder_seconds(shape.requires_grad_(False), self.photographs, self.engine.device))
+        heads = self.config.cuts_heads and "bottleneck" in plans[-1].cut
+        return steps_within(
+            minutes,
+            clock,
+            first=first,
+            stages=seconds,
+            forward=forward,
+            measure=lambda: self.validation(student),
+            scorings=2 if heads else 1,
+            teacher=self.teacher,
+            image_size=self.photographs.image_size,
+        )
 
     def _recovered(self, student: ImageEncoder, before: ImageEncoder, kept: Kept) -> ImageEncoder:
         """The student refitted, or as it was if that is closer to its origin on photographs not fitted on."""
@@ -234,6 +282,7 @@ def run(
     workspace: Workspace | None = None,
     engine: Engine | None = None,
     overwrite: bool = False,
+    clock: Clock | None = None,
 ) -> SlimRun:
     """Slim a model; see `slim`. Returns everything a report needs.
 
@@ -246,13 +295,15 @@ def run(
         workspace: where checkpoints and logs go; an unfinished run there is continued.
         engine: processes and device; one process on the teacher's device if None.
         overwrite: begin again where an unfinished run in the workspace has other settings.
+        clock: when the time of a run by `minutes` began; now if None.
 
     Raises:
         InputError: a setting, teacher or photographs that cannot work.
         SamletError: training failed; the last good checkpoint is in the workspace.
     """
     start = time.perf_counter()
-    engine = engine or Engine(teacher.device, config.precision)
+    clock = clock or Clock()
+    engine, minutes = engine or Engine(teacher.device, config.precision), config.minutes
     size = teacher.check_image_size(config.image_size)
     paths = find_images(images) if isinstance(images, str | Path) else list(images)
     begin_with = _check(teacher, student, labels, config)
@@ -270,10 +321,6 @@ def run(
     before = copy.deepcopy(begin_with.image_encoder).to(engine.device).requires_grad_(False)
     mean, std, stretch = teacher.pixel_mean.cpu(), teacher.pixel_std.cpu(), teacher.config.resize == "stretch"
     photographs = Photographs(trained_on, size, mean, std, config.seed, config.augment, stretch)
-    plans = _plans(config, len(trained_on))
-    positions = range(
-        config.batch_size * plans[0].first_step, config.batch_size * (plans[-1].first_step + plans[-1].steps)
-    )
     held_out_photographs = Photographs(held_out, size, mean, std, stretch=stretch)
     shared = _Run(
         teacher=teacher,
@@ -284,11 +331,19 @@ def run(
         workspace=workspace,
         log=RunLog(workspace.folder if workspace is not None and engine.is_main else None),
         validation=Validation(teacher, held_out, held_out_photographs, engine),
-        cache=_fill_cache(teacher, photographs, positions, config, engine),
     )
     if config.decoder_aware:
         sample = (p.image[None].to(engine.device) for p in photographs.sample(_READING_IMAGES))
         shared.reading = engine.from_main(decoder_reading(teacher, sample, config.seed)).to(engine.device)
+
+    if minutes is not None:
+        shared.cache = _fill_cache(teacher, photographs, range(len(trained_on)), config, engine)
+        config = shared.config = _counted(minutes, shared, before, clock)
+    plans = _plans(config, len(trained_on))
+    positions = range(
+        config.batch_size * plans[0].first_step, config.batch_size * (plans[-1].first_step + plans[-1].steps)
+    )
+    shared.cache = shared.cache or _fill_cache(teacher, photographs, positions, config, engine)
 
     encoder, stages = before, {}
     for plan in plans:
@@ -310,7 +365,16 @@ def run(
         log=shared.log,
         processes=engine.world,
         seconds=time.perf_counter() - start,
+        minutes=minutes,
     )
+
+
+def _counted(minutes: float, shared: _Run, before: ImageEncoder, clock: Clock) -> SlimConfig:
+    """The settings with the number of steps that the budget of time allows; a continued run keeps its number."""
+    config, images = shared.config, len(shared.photographs.paths)
+    noted = counted(shared.workspace, shared.engine, minutes, lambda: shared.count_steps(minutes, clock, before))
+    stages = len(_plans(replace(config, steps=noted.steps, minutes=None), images))
+    return config.within(noted.steps, noted.steps // stages, images, noted.validations)
 
 
 def _check(teacher: Sam, student: Sam | None, labels: Dataset | None, config: SlimConfig) -> Sam:
@@ -381,6 +445,7 @@ def slim(
     ratio: float = 0.5,
     steps: int | None = None,
     epochs: int | None = None,
+    minutes: float | None = None,
     image_size: int | None = None,
     seed: int = 0,
     learning_rate: float = 1e-4,
@@ -396,7 +461,8 @@ def slim(
         images: a folder of photographs, or their paths. Some are held out and never trained on.
         ratio: share of the channels to cut, between 0 and 1; 0.5 cuts about 70 % of the multiply-accumulates.
         steps: optimizer steps in all.
-        epochs: passes over the photographs instead; 40 if neither is given.
+        epochs: passes over the photographs instead; 40 if none of the three is given.
+        minutes: time of the whole run instead; the number of steps follows from the first batches.
         image_size: side of the encoder's input while slimming, pixels; the model's own if None.
         seed: of noise, order and views; the same seed on the same CPU gives the same weights.
         learning_rate: of Adam, at its peak.
@@ -413,6 +479,7 @@ def slim(
         ratio=ratio,
         steps=steps,
         epochs=epochs,
+        minutes=minutes,
         image_size=image_size,
         seed=seed,
         learning_rate=learning_rate,

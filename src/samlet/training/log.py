@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 _NAME = "log.jsonl"
+
+
+def say(text: str) -> None:
+    """A remark for people on stderr, which leaves progress bars whole."""
+    tqdm.write(f"samlet: {text}", file=sys.stderr)
 
 
 class RunLog:

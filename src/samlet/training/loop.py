@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ from tqdm import tqdm
 from samlet.errors import InputError, SamletError
 from samlet.training.checkpoints import CheckpointFolder
 from samlet.training.engine import Engine
-from samlet.training.log import RunLog
+from samlet.training.log import RunLog, say
 
 _TERMINAL_INTERVAL_S, _LOG_INTERVAL_S = 0.5, 15.0
 
@@ -158,8 +158,7 @@ def train(
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(adam, factor=0.5, patience=max(0, config.patience - 1))
     done, earlier_seconds, validation = _resume(engine, stage, parameters, adam, plateau, photographs, log)
 
-    share = config.batch_size // engine.world
-    micro = max(m for m in range(1, min(config.micro_batch, share) + 1) if share % m == 0)
+    share, micro = shares(config, engine)
     first = config.batch_size * stage.first_step
     positions = (
         first + step * config.batch_size + engine.rank + engine.world * i
@@ -248,6 +247,45 @@ def train(
     return StageResult(losses=losses, seconds=seconds, images=config.steps * config.batch_size, validation=validation)
 
 
+def shares(config: LoopConfig, engine: Engine) -> tuple[int, int]:
+    """Photographs of a step that this process computes, and those at once."""
+    share = config.batch_size // engine.world
+    return share, max(m for m in range(1, min(config.micro_batch, share) + 1) if share % m == 0)
+
+
+def seconds_of_step(
+    engine: Engine,
+    objective: nn.Module,
+    step_loss: StepLoss,
+    photographs: Feed,
+    config: LoopConfig,
+    batches: Sequence[tuple[int, Sequence[int]]],
+) -> float:
+    """Seconds that one step takes: a few batches are computed with their gradients, which are thrown away.
+
+    Args:
+        engine: where.
+        objective: what would be trained; it stays as it is.
+        step_loss: as for `train`.
+        photographs: likewise.
+        config: batch sizes are read.
+        batches: step of the stage and positions of the photographs of each; the first is computed twice, to warm up.
+    """
+    seconds = []
+    for step, positions in [batches[0], *batches]:
+        start = time.perf_counter()
+        batch = list(photographs.stream(positions))
+        images = torch.stack([photograph.image for photograph in batch]).to(engine.device)
+        with engine.compute():
+            answer = step_loss(objective, batch, images, step)
+        (answer[0] if isinstance(answer, tuple) else answer).backward()
+        objective.zero_grad(set_to_none=True)
+        if engine.device.type == "cuda":
+            torch.cuda.synchronize(engine.device)
+        seconds.append((time.perf_counter() - start) / len(batch))
+    return shares(config, engine)[0] * sum(seconds[1:]) / len(batches)
+
+
 def _resume(
     engine: Engine,
     stage: Stage,
@@ -263,7 +301,7 @@ def _resume(
         checkpoint = engine.from_main(stage.checkpoints.newest() if engine.is_main else None)
         where = f"continuing from step {checkpoint.step}" if checkpoint else "beginning the stage again"
         for reason in stage.checkpoints.damaged:
-            tqdm.write(f"samlet: a checkpoint is damaged, {where}: {reason}", file=sys.stderr)
+            say(f"a checkpoint is damaged, {where}: {reason}")
     if checkpoint is None:
         if engine.is_main:
             log.rewind(stage.name, 0)

@@ -7,9 +7,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from samlet.errors import InputError
+from samlet.training.budget import check_minutes
 from samlet.training.engine import PRECISIONS, PrecisionName
 from samlet.training.loop import SCHEDULES, LoopConfig, ScheduleName
 
@@ -21,8 +22,9 @@ class TrainingSettings:
     """What the training loop is told, whatever is trained.
 
     Attributes:
-        steps: optimizer steps in all; None to go by `epochs`.
-        epochs: passes over the photographs; a number of the method's own if `steps` is None too.
+        steps: optimizer steps in all; None to go by `epochs` or `minutes`.
+        epochs: passes over the photographs; a number of the method's own if `steps` and `minutes` are None too.
+        minutes: time of the whole run; the number of steps follows, see `training.budget`.
         image_size: side of the encoder's input while training, pixels; the model's own if None.
         seed: of everything that is drawn.
         learning_rate: of Adam, at its peak.
@@ -35,10 +37,12 @@ class TrainingSettings:
         cache: folder for the teacher's embeddings; needs `augment` off.
         precision: see `training.engine.PRECISIONS`.
         checkpoint_every: steps between checkpoints; None for one a minute.
+        validate_every: steps between measurements on the photographs held out; None for a pass.
     """
 
     steps: int | None = None
     epochs: int | None = None
+    minutes: float | None = None
     image_size: int | None = None
     seed: int = 0
     learning_rate: float = 1e-4
@@ -51,6 +55,7 @@ class TrainingSettings:
     cache: Path | None = None
     precision: PrecisionName = "fp32"
     checkpoint_every: int | None = None
+    validate_every: int | None = None
 
     def check(self, least: Mapping[str, int], choices: Mapping[str, Any], positive: tuple[str, ...] = ()) -> None:
         """Refuse what cannot work: of the settings here and of some more.
@@ -63,9 +68,13 @@ class TrainingSettings:
         Raises:
             InputError: the first thing that is wrong.
         """
-        if self.steps is not None and self.epochs is not None:
-            raise InputError(f"steps {self.steps} and epochs {self.epochs} were both given; give one of them")
-        ours = dict.fromkeys(("steps", "epochs", "batch_size", "micro_batch", "patience", "checkpoint_every"), 1)
+        lengths = {name: getattr(self, name) for name in ("steps", "epochs", "minutes")}
+        given = [f"{name} {value:g}" for name, value in lengths.items() if value is not None]
+        if len(given) > 1:
+            raise InputError(f"{' and '.join(given)} were given together; give one of them")
+        check_minutes(self.minutes)
+        counts = ("steps", "epochs", "batch_size", "micro_batch", "patience", "checkpoint_every", "validate_every")
+        ours = dict.fromkeys(counts, 1)
         for name, smallest in {**ours, **least}.items():
             value = getattr(self, name)
             if value is not None and value < smallest:
@@ -89,6 +98,21 @@ class TrainingSettings:
         """Optimizer steps of one pass over so many training photographs."""
         return max(1, round(images / self.batch_size))
 
+    def within(self, steps: int, each: int, images: int, validations: int) -> Self:
+        """These settings with the number of steps that a budget of time allows.
+
+        Where measurements steer nothing they are made rarer than after each pass, so that they take their share of the
+        time and no more; the weights are those of a run by `steps`.
+
+        Args:
+            steps: in all.
+            each: steps of each stage.
+            images: photographs of a pass.
+            validations: most measurements of a stage.
+        """
+        every = None if self.schedule == "plateau" else max(self.epoch_steps(images), -(-each // validations))
+        return dataclasses.replace(self, steps=steps, minutes=None, validate_every=every)
+
     def loop(self, steps: int, images: int) -> LoopConfig:
         """Settings of a stage of so many steps, validated after each pass over so many photographs."""
         return LoopConfig(
@@ -99,7 +123,7 @@ class TrainingSettings:
             schedule=self.schedule,
             patience=self.patience,
             clip=self.clip,
-            validate_every=self.epoch_steps(images),
+            validate_every=self.validate_every or self.epoch_steps(images),
             checkpoint_every=self.checkpoint_every,
         )
 

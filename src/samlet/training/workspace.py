@@ -89,6 +89,16 @@ class Workspace:
         self.folder.mkdir(parents=True)
         write_json(self.folder / "run.json", {"recipe": recipe, "finished": False})
 
+    def note(self, name: str, value: Any) -> None:
+        """Write down what the run has found out and goes by when it is continued."""
+        described = self._described() or {}
+        write_json(self.folder / "run.json", {**described, "noted": {**described.get("noted", {}), name: value}})
+
+    def noted(self, name: str) -> Any:
+        """What an earlier session wrote down; None if nothing."""
+        found = (self._described() or {}).get("noted", {})
+        return found.get(name) if isinstance(found, dict) else None
+
     def checkpoints(self, stage: str) -> CheckpointFolder:
         """Where a stage keeps its checkpoints."""
         return CheckpointFolder(self.folder / "checkpoints" / stage.replace(" ", "-"))

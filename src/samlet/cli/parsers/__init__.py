@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from samlet import __version__
 from samlet.cli.parsers.common import Parser
+from samlet.cli.parsers.demo import add_demo
 from samlet.cli.parsers.distill import add_distill
 from samlet.cli.parsers.evaluation import add_compare, add_evaluate
 from samlet.cli.parsers.export import add_export
@@ -12,6 +13,21 @@ from samlet.cli.parsers.models import add_cost, add_models
 from samlet.cli.parsers.quantize import add_quantize
 from samlet.cli.parsers.segment import add_segment
 from samlet.cli.parsers.slim import add_slim
+
+FIRST_STEPS = """samlet makes Segment Anything Models small. Three things to begin with:
+
+Masks for a click, or for everything in a photograph:
+  samlet segment photo.jpg --point 500,375 --out masks
+  samlet segment photo.jpg --everything --out masks
+
+A smaller model, made with your own photographs, no labels needed:
+  samlet slim --teacher mobile_sam --images photos --minutes 60 --image-size 512 --out small
+
+A page that shows what that brings, in five minutes, with nothing of your own:
+  samlet demo
+
+`samlet --help` lists all commands, `samlet COMMAND --help` says more about one."""
+"""What `samlet` alone says."""
 
 
 def build_parser() -> Parser:
@@ -22,7 +38,8 @@ def build_parser() -> Parser:
         epilog="`samlet COMMAND --help` says more. Exit codes: 0 done, 1 failed, 2 your input needs mending.",
     )
     parser.add_argument("--version", action="version", version=f"samlet {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    add_demo(commands)
     add_models(commands)
     add_segment(commands)
     add_cost(commands)

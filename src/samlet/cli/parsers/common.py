@@ -66,6 +66,17 @@ def choice(parser: Any, name: str, choices: dict[str, str], default: str, what: 
     )
 
 
+def add_minutes(group: Any) -> None:
+    """Add --minutes."""
+    group.add_argument(
+        "--minutes",
+        type=float,
+        metavar="M",
+        help="time of the whole command: the first batches are timed, and the number of steps that fit follows; it is "
+        "written down, and given as --steps makes the same weights",
+    )
+
+
 def add_training(group: Any) -> None:
     """Add the options of the training loop."""
     choice(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from samlet.cli.parsers.common import MODEL, add_command, add_image_size, add_machine, add_training, choice
+from samlet.cli.parsers.common import MODEL, add_command, add_image_size, add_machine, add_minutes, add_training, choice
 
 
 def add_distill(commands: Any) -> None:
@@ -147,8 +147,12 @@ def _add_training(group: Any) -> None:
     length = group.add_mutually_exclusive_group()
     length.add_argument("--steps", type=int, metavar="N", help="optimizer steps")
     length.add_argument(
-        "--epochs", type=int, metavar="N", help="passes over the photographs; 8 if neither is given (TinySAM's)"
+        "--epochs",
+        type=int,
+        metavar="N",
+        help="passes over the photographs; 8 if no length is given (TinySAM's)",
     )
+    add_minutes(length)
     group.add_argument(
         "--learning-rate", type=float, default=1e-4, metavar="X", help="of Adam, at its peak; default %(default)s"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from samlet.cli.parsers.common import MODEL, add_command, add_image_size, add_machine, add_training, choice
+from samlet.cli.parsers.common import MODEL, add_command, add_image_size, add_machine, add_minutes, add_training, choice
 
 
 def add_slim(commands: Any) -> None:
@@ -192,8 +192,12 @@ def _add_slim_training(group: Any) -> None:
     length = group.add_mutually_exclusive_group()
     length.add_argument("--steps", type=int, metavar="N", help="optimizer steps in all, half for each aligning stage")
     length.add_argument(
-        "--epochs", type=int, metavar="N", help="passes over the photographs in all; 40 if neither is given (SlimSAM)"
+        "--epochs",
+        type=int,
+        metavar="N",
+        help="passes over the photographs in all; 40 if no length is given (SlimSAM)",
     )
+    add_minutes(length)
     group.add_argument(
         "--learning-rate",
         type=float,
