@@ -1,13 +1,15 @@
-# make demo   a fresh machine: creates .venv, installs samlet, slims the bundled SAM on the bundled photographs
-# make test   a fresh machine: the same with the test extra, then linters, types and tests
-# make bench  the benchmarks at full size, with data that is not shipped; their JSON goes to benchmarks/results
+# make demo       a fresh machine: creates .venv, installs samlet, runs `samlet demo`
+# make test       a fresh machine: the same with the test extra, then linters, types and the fast tests
+# make test-slow  the tests that `make test` leaves out: long, distributed, benchmarks at a token size, ExecuTorch
+# make bench      the benchmarks at full size, with data that is not shipped; their JSON goes to benchmarks/results
 
 PYTHON ?= python3
 BIN := .venv/bin
-DEMO_STEPS ?= 160
+DEMO_MINUTES ?= 4
 TEST_PROCESSES ?= 2
+PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadscope
 
-.PHONY: demo test bench clean
+.PHONY: demo test test-slow bench clean
 
 .venv/demo-installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -18,17 +20,21 @@ TEST_PROCESSES ?= 2
 	$(BIN)/python -m pip install --quiet --editable ".[test]"
 	touch $@
 
+.venv/slow-installed: .venv/test-installed
+	$(BIN)/python -m pip install --quiet --editable ".[test,executorch]"
+	touch $@
+
 demo: .venv/demo-installed
-	$(BIN)/samlet slim --teacher mobile_sam --images examples/photos --ratio 0.5 --steps $(DEMO_STEPS) \
-		--image-size 512 --out demo --overwrite
-	@echo
-	@echo "demo/comparison.png shows the teacher's masks, the raw pruned ones and the aligned ones side by side."
+	$(BIN)/samlet demo --minutes $(DEMO_MINUTES) --out demo --overwrite
 
 test: .venv/test-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
+	$(PYTEST)
+
+test-slow: .venv/slow-installed
+	$(PYTEST) -m "slow or distributed or benchmark"
 
 bench: .venv/test-installed
 	$(BIN)/python benchmarks/encoder_speed.py

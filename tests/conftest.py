@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # two workers of two threads on two cores take turns, not time
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from samlet.models import Sam, SamConfig, TinyViTConfig, ViTConfig
+from samlet.models import DecoderConfig, Sam, SamConfig, TinyViTConfig, ViTConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS = ROOT / "examples" / "photos"
@@ -25,9 +31,56 @@ def shared() -> Path:
     return _SHARED
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _two_threads() -> None:
-    torch.set_num_threads(2)
+OFF_BY_DEFAULT = ("slow", "distributed", "benchmark")
+"""Markers of what `make test` leaves to `make test-slow`."""
+
+_off: Counter[str] = Counter()
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    for item in items:
+        _off.update(name for name in OFF_BY_DEFAULT if item.get_closest_marker(name))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["off"] = dict(_off)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    _off.update(Counter(getattr(node, "workeroutput", {}).get("off", {})) - _off)  # every worker leaves out the same
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if _off:
+        counts = ", ".join(f"{count} {name}" for name, count in sorted(_off.items()))
+        terminalreporter.write_line(f"off by default: {counts} (a test may be both); `make test-slow` runs them")
+
+
+def peak_growth(run: Callable[[], object]) -> int:
+    """Bytes by which resident memory rises above its level at the start while `run` runs; 0 where Linux does not say.
+
+    The peak is reset first, so that what ran before in this process hides nothing.
+    """
+
+    def memory(name: str) -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
+
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+        before = memory("VmRSS")
+    except (OSError, StopIteration):
+        run()
+        return 0
+    run()
+    return memory("VmHWM") - before
+
+
+SMALL_DECODER = DecoderConfig(depth=2, num_heads=4, mlp_dim=64, iou_head_hidden_dim=32, mask_in_channels=8)
+CHANNELS = 32
+"""Of the image embedding of small models."""
 
 
 def randomise(module: torch.nn.Module, seed: int = 0) -> None:
@@ -56,9 +109,10 @@ def make_vit(seed: int = 0) -> Sam:
         scale_dim=16,
         window_size=3,
         global_blocks=(1,),
+        out_channels=CHANNELS,
     )
     torch.manual_seed(seed)
-    sam = Sam(SamConfig(encoder=config))
+    sam = Sam(SamConfig(encoder=config, decoder=SMALL_DECODER))
     randomise(sam, seed)
     return sam.eval()
 
@@ -76,9 +130,10 @@ def make_tiny(seed: int = 0) -> Sam:
         v_dims=((8,), (12, 8), (16,)),
         mlp_dims=((48,), (64, 40), (80,)),
         scale_dim=8,
+        out_channels=CHANNELS,
     )
     torch.manual_seed(seed)
-    sam = Sam(SamConfig(encoder=config))
+    sam = Sam(SamConfig(encoder=config, decoder=SMALL_DECODER))
     randomise(sam, seed)
     return sam.eval()
 
