@@ -75,7 +75,7 @@ def test_missing_surplus_and_misshapen_keys(vit_file):
         vit_file,
         "1 missing (mask_decoder.iou_token.weight)",
         "1 surplus (mask_decoder.extra)",
-        "prompt_encoder.no_mask_embed.weight is (1, 7), expected (1, 256)",
+        "prompt_encoder.no_mask_embed.weight is (1, 7), expected (1, 32)",
     )
 
 

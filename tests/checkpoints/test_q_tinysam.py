@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import sys
 
@@ -22,7 +23,7 @@ from samlet.models.quantized import (
 )
 from samlet.models.shared_decoder import SharedDecoder
 from samlet.models.whole_decoder import WholeDecoder, prompt_decoder
-from tests.checkpoints.test_modules import decoder_like, decoder_names, published, refused
+from tests.checkpoints.test_modules import decoder_like, decoder_names, published, refused, without_hooks
 from tests.conftest import randomise
 
 SIDE, DIMS, WINDOWS, KEY = 64, (8, 16, 24, 16), (7, 4, 7), 8
@@ -306,10 +307,12 @@ def float_sam():
     return model
 
 
-def quantize(model, bits=8):
-    """Put the quantized layers of the published classes into a model, with blocks of all kinds."""
+def quantize(model, bits=8, parts=("",)):
+    """Put the quantized layers of the published classes into a model or some parts of it, with blocks of all kinds."""
     everywhere = [
-        (name, module) for name, module in model.named_modules() if type(module).__module__.startswith("torch.nn")
+        (name, module)
+        for name, module in model.named_modules()
+        if type(module).__module__.startswith("torch.nn") and name.startswith(parts)
     ]
     for count, (name, module) in enumerate(everywhere):
         if isinstance(module, nn.Linear):
@@ -333,15 +336,15 @@ def q_sam(bits=8):
     return quantize(float_sam(), bits)
 
 
-def saved(model, path, package="quantization_layer.layers"):
-    with published(names(package)):
+def saved(model, path, package="quantization_layer.layers", small=True):
+    with published(names(package)), without_hooks() if small else contextlib.nullcontext():
         torch.save(model, path)
     return path
 
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
-    return saved(q_sam(), tmp_path_factory.mktemp("tinysam") / "tinysam_w8a8.pth")
+    return saved(q_sam(), tmp_path_factory.mktemp("tinysam") / "tinysam_w8a8.pth", small=False)
 
 
 @pytest.fixture(scope="module")
@@ -590,7 +593,7 @@ def moved(name, made):
     ],
 )
 def test_files_that_are_not_quite_one(tmp_path, change, message):
-    model = q_sam()
+    model = quantize(float_sam(), parts=("image_encoder", "mask_decoder.iou_prediction_head"))
     change(model)
     refused(saved(model, tmp_path / "q.pth"), message)
 

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
 import samlet
 from samlet.models import Sam
@@ -23,10 +22,8 @@ def sam() -> Sam:
 def onnx_folder(sam, tmp_path_factory) -> Path:
     """For ONNX Runtime, open to all sizes."""
     folder = tmp_path_factory.mktemp("onnx")
-    torch.set_num_threads(1)
     exporting.write_encoder(sam, folder / "encoder.onnx")
     exporting.write_decoder(sam, folder / "decoder.onnx")
-    torch.set_num_threads(2)
     return exporting.write_description(folder, exporting.describe(sam, "onnx"))
 
 

@@ -76,13 +76,16 @@ def test_segment_everything(capsys, tmp_path, onnx_folder, photo_folder, clip):
     assert (code, "6 images were there already" in err) == (0, True)
 
 
+@pytest.mark.distributed
 def test_workers_change_nothing(openvino_folder, photo_folder):
+    threads = torch.get_num_threads()
     options = {"points_per_side": 3, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0}
     entries = list(open_source(photo_folder))[:2]
     exported = load(openvino_folder)
     one, two = (list(segment_many(exported, entries, workers=n, **options)) for n in (1, 2))
     assert one == two
-    assert torch.get_num_threads() == 2
+    assert all(answer for _, answer in one)
+    assert torch.get_num_threads() == threads
 
 
 def test_evaluate(capsys, folder, native_folder, photo_folder):
@@ -105,7 +108,8 @@ def test_compare(capsys, tmp_path, onnx_folder, native_folder, photo_folder):
     sizes = [(onnx_folder / name).stat().st_size for name in ("encoder.onnx", "decoder.onnx")]
     assert exported["file_bytes"] == sum(sizes)
     times = in_turns([Contestant(name=str(i), model=load(f)) for i, f in enumerate((onnx_folder, native_folder))], 64)
-    assert all(0 < seconds < 10 for pair in times.values() for seconds in pair)
+    assert list(times) == ["0", "1"]
+    assert all(seconds > 0 for pair in times.values() for seconds in pair)
 
 
 def test_cost(capsys, openvino_folder, native_folder):

@@ -166,10 +166,10 @@ def test_everything_mode(folder, sam):
 
 
 def test_threads_follow_those_of_torch_and_another_process_opens_its_own(folder):
-    exported = samlet.load(folder)
+    exported, threads = samlet.load(folder), torch.get_num_threads()
     first = exported._decoder.session()
     assert exported._decoder.session() is first
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads + 1)
     try:
         assert exported._decoder.session() is not first
         copy = pickle.loads(pickle.dumps(exported))
@@ -177,7 +177,7 @@ def test_threads_follow_those_of_torch_and_another_process_opens_its_own(folder)
         alone = ExportedSam(folder, threads=1)
         first = alone._encoder.session()
     finally:
-        torch.set_num_threads(2)
+        torch.set_num_threads(threads)
     assert alone._encoder.session() is first
     assert copy.fingerprint() == exported.fingerprint()
     with pytest.raises(samlet.InputError, match="threads is 0"):

@@ -14,6 +14,7 @@ import samlet
 from samlet.data.datasets import open_dataset
 from samlet.data.images import find_images
 from samlet.data.masks import encode_rle
+from samlet.evaluation.costs import count_encoder_macs
 from samlet.models import ChannelGroup, Member, Sam, SamConfig, ViTConfig
 from samlet.slimming.config import SlimConfig
 from samlet.slimming.importance import (
@@ -27,7 +28,7 @@ from samlet.slimming.importance import (
 )
 from samlet.slimming.labels import labelled_sample, mask_loss
 from samlet.slimming.scoring import Scorer
-from samlet.slimming.surgery import cut_encoder
+from samlet.slimming.surgery import cut_encoder, with_encoder
 from samlet.training.batches import Photographs
 from samlet.training.engine import Engine
 from tests.conftest import make_tiny, make_vit
@@ -206,3 +207,11 @@ def test_uniform_selection_gives_the_published_shapes(photo_folder, ratio, strea
     assert (cut.embed_dim, cut.num_heads, cut.mlp_dims) == (stream, (12, 12), (mlp, mlp))
     assert cut.qk_dims == cut.v_dims == (head, head)
     assert cut.scale_dim == 64
+
+
+def test_half_the_channels_are_two_thirds_of_what_mobile_sam_computes(photo_folder):
+    sam = samlet.load("mobile_sam")
+    whole = sam.image_encoder
+    kept = scorer(sam, photo_folder, importance="magnitude", ratio=0.5).choose(whole, ("embedding", "bottleneck"))
+    cut = with_encoder(sam, cut_encoder(whole, kept))
+    assert count_encoder_macs(cut).macs_modules <= 0.35 * count_encoder_macs(sam).macs_modules

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from samlet.checkpoints.modules import PickledModule, flatten, is_module
 from samlet.checkpoints.prescan import DamagedError, UnsafeError
@@ -26,6 +30,7 @@ EXPORT = "export.json"
 
 _NESTED = ("model", "state_dict", "model_state_dict")
 _SHOWN = 4
+_ALIGNMENT = 64  # bytes, of the memory that torch allocates
 
 
 def read_tensors(path: Path) -> StateDict:
@@ -143,6 +148,35 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+class _Outline(TorchFunctionMode):
+    """While it lasts, modules are made with their weights on the `meta` device, where nothing is allocated or drawn.
+
+    What modules compute themselves, such as tables of places, is computed, so that buffers outside of the state dict
+    are there. (With everything on `meta` they were not, and torch would load its compiler, seconds of work.)
+
+    Raises:
+        RuntimeError: a table has more than `LARGEST` elements.
+    """
+
+    LARGEST = 2**25
+    _FILLED = frozenset({torch.empty, torch.zeros, torch.ones, torch.randn})
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in self._FILLED:
+            return torch.empty(*args, **{**kwargs, "device": "meta"})
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        shapes = [one.shape for one in args if isinstance(one, Tensor) and not one.is_meta]
+        with contextlib.suppress(ValueError):  # that they do not broadcast
+            shapes = [torch.Size(np.broadcast_shapes(*shapes))]
+        if (elements := max(map(math.prod, shapes))) > self.LARGEST:
+            raise RuntimeError(f"a table of {elements} elements; expected at most {self.LARGEST}")
+        return func(*args, **kwargs)
+
+
 def build(
     config: SamConfig,
     tensors: StateDict,
@@ -155,22 +189,42 @@ def build(
         config: the architecture.
         tensors: from the file.
         path: the file, for messages.
-        prepare: changes the model before it is filled, and returns the tensors to fill it with.
+        prepare: changes the model before it is filled, whose weights are on the `meta` device, and returns the tensors
+            to fill it with.
 
     Raises:
         CheckpointError: as `fill`.
     """
     try:
-        with torch.device("meta"):
-            shadow = Sam(config)
+        with _Outline():
+            sam = Sam(config)
     except (RuntimeError, OverflowError) as error:
         raise CheckpointError(f"{path} cannot hold a model of its config: {str(error).splitlines()[0]}") from error
-    decoded = prepare(shadow, tensors)
-    _check_names_and_shapes(shadow.state_dict(), decoded, path)
-    sam = Sam(config)
     tensors = prepare(sam, tensors)
-    fill(sam, tensors, path)
-    return sam.eval()
+    expected = sam.state_dict()
+    _check_names_and_shapes(expected, tensors, path)
+    taken: set[int] = set()
+    sam.load_state_dict({name: _own(tensors[name], place, taken) for name, place in expected.items()}, assign=True)
+    return sam.to(torch.get_default_device()).eval()
+
+
+def _own(value: Tensor, place: Tensor, taken: set[int]) -> Tensor:
+    """A tensor that may stand in a place of a module: of its type, laid out as it is, with memory of its own.
+
+    The memory begins where torch would begin it, too: sums come out differently, in their last bits, elsewhere.
+
+    Args:
+        value: from a file; it may share memory with others, or with the file.
+        place: what the module has there.
+        taken: where memory begins that other places have; the answer's is added.
+    """
+    storage = value.untyped_storage()
+    start, whole = storage.data_ptr(), storage.nbytes() == value.numel() * value.element_size()
+    alike = value.dtype == place.dtype and value.stride() == place.stride()
+    if not (alike and whole and start % _ALIGNMENT == 0 and start not in taken):
+        value = torch.empty_strided(place.shape, place.stride(), dtype=place.dtype, device="cpu").copy_(value)
+    taken.add(value.data_ptr())
+    return value
 
 
 def fill(module: nn.Module, tensors: StateDict, path: Path) -> None:

@@ -5,12 +5,25 @@ An encoder declares its groups; importance, selection and surgery are written on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of an encoder's way from image to embedding; the next one begins with what it returns.
+
+    Attributes:
+        modules: names of the modules that it runs, in order.
+        run: from the state before, (B, …), to the state after.
+    """
+
+    modules: tuple[str, ...]
+    run: Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samlet.models.convolutions import Stem, depthwise
-from samlet.models.groups import ChannelGroup, Member, columns, rows_and_bias, stream_groups
+from samlet.models.groups import ChannelGroup, Member, Segment, columns, rows_and_bias, stream_groups
 from samlet.models.layers import Neck
 from samlet.models.repvit_config import RepViTConfig
 from samlet.models.strips import gelu_, strip_size
@@ -116,9 +116,18 @@ class RepViTEncoder(nn.Module):
         x = self.patch_embed(image)
         for stage in self.stages[:3]:
             x = stage(x)
+        return self._embedding(x)
+
+    def _embedding(self, x: Tensor) -> Tensor:
         fine, coarse = self.fuse_stage2(x), self.fuse_stage3(self.stages[3](x))
         coarse = F.interpolate(coarse, size=fine.shape[2:], mode="bicubic", align_corners=False)
         return self.neck(fine + coarse)
+
+    def segments(self) -> list[Segment]:
+        """The stem, every block up to stage 2; what follows branches and is one segment."""
+        names = ["patch_embed", *(block for stage, _, block in self._block_names() if stage < 3)]
+        last = Segment(("fuse_stage2", "stages.3", "fuse_stage3", "neck"), self._embedding)
+        return [*(Segment((name,), self.get_submodule(name)) for name in names), last]
 
     def _block_names(self) -> list[tuple[int, int, str]]:
         return [

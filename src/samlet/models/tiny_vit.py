@@ -14,7 +14,16 @@ from torch import Tensor, nn
 
 from samlet.models.config import TinyViTConfig
 from samlet.models.convolutions import InvertedBottleneck, Stem, depthwise
-from samlet.models.groups import ChannelGroup, Member, attention_groups, columns, norm, rows_and_bias, stream_groups
+from samlet.models.groups import (
+    ChannelGroup,
+    Member,
+    Segment,
+    attention_groups,
+    columns,
+    norm,
+    rows_and_bias,
+    stream_groups,
+)
 from samlet.models.layers import AttentionProducts, Neck, to_map, to_tokens, window_partition, window_unpartition
 from samlet.models.strips import gelu_, in_chunks
 
@@ -146,6 +155,14 @@ class TinyViTEncoder(nn.Module):
         for stage in self.layers:
             x = stage(x)
         return self.neck(x)
+
+    def segments(self) -> list[Segment]:
+        """The stem, every block and merging, the neck."""
+        names = ["patch_embed"]
+        for stage in range(4):
+            names += [block for at, _, block in self._block_names() if at == stage]
+            names += [f"layers.{stage}.downsample"] if stage < 3 else []
+        return [Segment((name,), self.get_submodule(name)) for name in (*names, "neck")]
 
     def _block_names(self) -> list[tuple[int, int, str]]:
         return [

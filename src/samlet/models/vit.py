@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samlet.models.config import ViTConfig
-from samlet.models.groups import ChannelGroup, Member, attention_groups, columns, norm, rows_and_bias
+from samlet.models.groups import ChannelGroup, Member, Segment, attention_groups, columns, norm, rows_and_bias
 from samlet.models.layers import AttentionProducts, Neck, window_partition, window_unpartition
 from samlet.models.strips import gelu_, in_chunks
 
@@ -172,11 +172,22 @@ class ViTEncoder(nn.Module):
         return F.interpolate(table, size=(height, width), mode="bicubic", align_corners=False).permute(0, 2, 3, 1)
 
     def forward(self, image: Tensor) -> Tensor:
-        x = self.patch_embed(image)
-        x = x + self._positions(x.shape[1], x.shape[2])
+        x = self._embedded(image)
         for block in self.blocks:
             x = block(x)
-        return self.neck(x.permute(0, 3, 1, 2))
+        return self._embedding(x)
+
+    def _embedded(self, image: Tensor) -> Tensor:
+        x = self.patch_embed(image)
+        return x + self._positions(x.shape[1], x.shape[2])
+
+    def _embedding(self, x_BHWC: Tensor) -> Tensor:
+        return self.neck(x_BHWC.permute(0, 3, 1, 2))
+
+    def segments(self) -> list[Segment]:
+        """Patches with their positions, every block, the neck."""
+        blocks = [Segment((f"blocks.{i}",), block) for i, block in enumerate(self.blocks)]
+        return [Segment(("patch_embed",), self._embedded), *blocks, Segment(("neck",), self._embedding)]
 
     def bottleneck_features(self) -> list[str]:
         """Modules whose outputs are SlimSAM's H: concatenated q, k, v and the MLP's hidden layer of every block."""

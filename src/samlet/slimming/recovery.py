@@ -2,96 +2,220 @@
 
 When a linear layer or convolution of the cut encoder is about to run, its inputs are those of the cut encoder with all
 earlier layers refitted already; the weights that bring them closest to what the uncut encoder computed there, on the
-channels that stay, have a closed form. Errors of earlier cuts are so compensated in the layers after them, and a few
-forward passes over a few images are all it takes. The idea is that of channel pruning by reconstruction (He et al.,
-"Channel Pruning for Accelerating Very Deep Neural Networks", ICCV 2017), here for every layer on the way.
+channels that stay, have a closed form. Errors of earlier cuts are so compensated in the layers after them. The idea is
+that of channel pruning by reconstruction (He et al., "Channel Pruning for Accelerating Very Deep Neural Networks",
+ICCV 2017), here for every layer on the way.
+
+Both encoders are walked through segment by segment. What stands between two segments is kept for every photograph in a
+file that is mapped into memory, so memory does not grow with the number of photographs; of each photograph a few
+positions are looked at in each layer, the more photographs the fewer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from samlet.models import ImageEncoder
+from samlet.models.groups import Segment
 from samlet.slimming.surgery import kept_positions
 
-_ROWS = 16384  # positions that a layer is fitted on
-_VALUES = 1 << 28  # target values that exist at once: 1 GB
+_ROWS = 16384  # positions that a layer is fitted on, over all photographs
+_TOGETHER = 512**2  # pixels of the photographs that are computed at once
 _RIDGE = 0.01
 
 Layer = nn.Linear | nn.Conv2d
 
 
 @torch.no_grad()
-def recover(cut: ImageEncoder, whole: ImageEncoder, kept: Mapping[str, Tensor], images: Tensor, seed: int = 0) -> None:
+def recover(
+    cut: ImageEncoder,
+    whole: ImageEncoder,
+    kept: Mapping[str, Tensor],
+    images: Sequence[Tensor] | Tensor,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
     """Refit the layers of a cut encoder in place.
 
     Args:
         cut: the encoder after `cut_encoder`, frozen.
         whole: the encoder before, frozen.
         kept: what stayed, by group.
-        images: (B, 3, H, W), a few.
+        images: photographs (3, H, W) of one size; the more the better.
         seed: of the choice of positions.
+        progress: told how many segments are done, and of how many.
     """
     positions = kept_positions(whole, kept)
-    for layers in _waves(cut):
-        targets: dict[str, Tensor] = {}
-
-        def remember(name: str, targets: dict[str, Tensor] = targets) -> Callable[..., None]:
-            def hook(layer: Layer, _: Any, output: Tensor) -> None:
-                rows = _sampled(_rows(output, layer), seed)
-                outputs = positions.get((f"{name}.weight", 0))
-                targets[name] = rows if outputs is None else rows[:, outputs.to(rows.device)]
-
-            return hook
-
-        def refit(name: str, targets: dict[str, Tensor] = targets) -> Callable[..., None]:
-            def hook(layer: Layer, arguments: tuple[Tensor, ...]) -> None:
-                _fit(layer, _inputs(arguments[0], layer, seed), targets.pop(name))
-
-            return hook
-
-        _run(whole, images, [whole.get_submodule(n).register_forward_hook(remember(n)) for n in layers])
-        _run(cut, images, [cut.get_submodule(n).register_forward_pre_hook(refit(n)) for n in layers])
+    pairs = list(zip(whole.segments(), cut.segments(), strict=True))
+    together = max(1, _TOGETHER // (images[0].shape[1] * images[0].shape[2]))
+    walk = _Walk(len(images), together, seed, next(whole.parameters()).device)
+    with tempfile.TemporaryDirectory(prefix="samlet-recovery-") as temporary:
+        before = after = _States(Path(temporary) / "images", (image[None] for image in images), len(images))
+        for number, (old, new) in enumerate(pairs):
+            layers = _layers(cut, new)
+            targets, next_before = _targets(whole, old, layers, before, positions, walk)
+            for name, layer in layers.items():
+                _fit(layer, _inputs_of(layer, new, after, walk), targets.pop(name))
+            next_after = _States(Path(temporary) / f"after-{number}", _outputs(new, after, walk), len(images))
+            for done in (before, after):
+                done.forget()
+            before, after = next_before, next_after
+            if progress is not None:
+                progress(number + 1, len(pairs))
 
 
-def _waves(encoder: ImageEncoder) -> Iterator[list[str]]:
-    """Names of the layers in their order, in parts whose targets fit into memory together."""
-    wave: list[str] = []
-    values = 0
-    for name, layer in encoder.named_modules():
-        if not isinstance(layer, nn.Linear | nn.Conv2d):
-            continue
-        more = _ROWS * layer.weight.shape[0]
-        if wave and values + more > _VALUES:
-            yield wave
-            wave, values = [], 0
-        wave.append(name)
-        values += more
-    yield wave
+@dataclass(frozen=True)
+class _Walk:
+    """How photographs are walked through.
+
+    Attributes:
+        photographs: their number.
+        together: how many are computed at once.
+        seed: of the positions.
+        device: of the encoders.
+    """
+
+    photographs: int
+    together: int
+    seed: int
+    device: torch.device
+
+    def positions(self, total: int, first: int, count: int) -> Tensor:
+        """Rows to look at of a layer's `total` rows for `count` photographs from number `first` on, as often as asked.
+
+        The rows of a photograph stand together.
+        """
+        each = total // count
+        share = min(each, max(1, -(-_ROWS // self.photographs)))
+        found = []
+        for i in range(count):
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + first + i)
+            found.append(i * each + torch.randperm(each, generator=generator)[:share])
+        return torch.cat(found).to(self.device)
 
 
-def _run(encoder: ImageEncoder, images: Tensor, handles: list[RemovableHandle]) -> None:
+class _States:
+    """A tensor for each photograph, in a file that is mapped into memory.
+
+    Args:
+        path: of the file, which is new.
+        values: (n, …) of some photographs each, in order.
+        total: photographs.
+    """
+
+    def __init__(self, path: Path, values: Iterable[Tensor], total: int) -> None:
+        self.path, self._map, self._channels_last, done = path, None, False, 0
+        for value in values:
+            found = value.detach().cpu()
+            if self._map is None:
+                self._map = np.memmap(path, np.float32, "w+", shape=(total, *found.shape[1:]))
+                self._channels_last = found.ndim == 4 and found.is_contiguous(memory_format=torch.channels_last)
+            self._map[done : done + len(found)] = found.numpy()
+            done += len(found)
+
+    def chunks(self, together: int, device: torch.device) -> Iterator[tuple[int, Tensor]]:
+        """The number of the first photograph and (n, …) of at most `together`, one chunk after the other."""
+        assert self._map is not None
+        for start in range(0, len(self._map), together):
+            found = torch.from_numpy(np.array(self._map[start : start + together])).to(device)
+            yield start, found.contiguous(memory_format=torch.channels_last) if self._channels_last else found
+
+    def forget(self) -> None:
+        """Remove the file."""
+        self._map = None
+        self.path.unlink(missing_ok=True)
+
+
+def _layers(encoder: ImageEncoder, segment: Segment) -> dict[str, Layer]:
+    """Linear layers and convolutions of a segment by name, in their order."""
+    return {
+        f"{prefix}.{name}".rstrip("."): layer
+        for prefix in segment.modules
+        for name, layer in encoder.get_submodule(prefix).named_modules()
+        if isinstance(layer, nn.Linear | nn.Conv2d)
+    }
+
+
+def _targets(
+    whole: ImageEncoder,
+    segment: Segment,
+    names: Iterable[str],
+    states: _States,
+    positions: Mapping[tuple[str, int], Tensor],
+    walk: _Walk,
+) -> tuple[dict[str, Tensor], _States]:
+    """What the layers of a segment gave before the cut at the sampled positions, (rows, channels that stay)."""
+    rows: dict[str, list[Tensor]] = {name: [] for name in names}
+    at = (0, 1)
+
+    def remember(name: str) -> Callable[..., None]:
+        outputs = positions.get((f"{name}.weight", 0))
+
+        def hook(layer: Layer, _: Any, output: Tensor) -> None:
+            found = _rows(output, layer)
+            found = found[walk.positions(len(found), *at)]
+            rows[name].append(found if outputs is None else found[:, outputs.to(found.device)])
+
+        return hook
+
+    def outputs_of() -> Iterator[Tensor]:
+        nonlocal at
+        for first, state in states.chunks(walk.together, walk.device):
+            at = first, len(state)
+            yield segment.run(state)
+
+    handles = [whole.get_submodule(name).register_forward_hook(remember(name)) for name in rows]
+    with _observing(handles):
+        path = states.path.with_name(f"before-{segment.modules[0]}")
+        after = _States(path, outputs_of(), walk.photographs)
+    return {name: torch.cat(found) for name, found in rows.items()}, after
+
+
+class _Reached(Exception):  # noqa: N818 - no error: it ends a forward pass at the layer that was asked for
+    pass
+
+
+def _inputs_of(layer: Layer, segment: Segment, states: _States, walk: _Walk) -> Tensor:
+    """What a layer multiplies its weights with at the sampled positions, (rows, inputs)."""
+    found: list[Tensor] = []
+    at = (0, 1)
+
+    def stop(_: Layer, arguments: tuple[Tensor, ...]) -> None:
+        found.append(_inputs(arguments[0], layer, walk, *at))
+        raise _Reached
+
+    with _observing([layer.register_forward_pre_hook(stop)]):
+        for first, state in states.chunks(walk.together, walk.device):
+            at = first, len(state)
+            with suppress(_Reached):
+                segment.run(state)
+    return torch.cat(found)
+
+
+def _outputs(segment: Segment, states: _States, walk: _Walk) -> Iterator[Tensor]:
+    """What a segment gives, chunk by chunk."""
+    return (segment.run(state) for _, state in states.chunks(walk.together, walk.device))
+
+
+@contextmanager
+def _observing(handles: list[Any]) -> Iterator[None]:
     """With grad mode on encoders compute every layer whole; being frozen they record no graph."""
     try:
         with torch.enable_grad():
-            encoder(images)
+            yield
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _sample(total: int, seed: int) -> Tensor:
-    return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:_ROWS]
-
-
-def _sampled(rows: Tensor, seed: int) -> Tensor:
-    return rows[_sample(len(rows), seed).to(rows.device)]
 
 
 def _rows(output: Tensor, layer: Layer) -> Tensor:
@@ -99,14 +223,15 @@ def _rows(output: Tensor, layer: Layer) -> Tensor:
     return (output.permute(0, 2, 3, 1) if isinstance(layer, nn.Conv2d) else output).flatten(0, -2)
 
 
-def _inputs(x: Tensor, layer: Layer, seed: int) -> Tensor:
+def _inputs(x: Tensor, layer: Layer, walk: _Walk, first: int, count: int) -> Tensor:
     """Sampled (positions, inputs) that a layer multiplies its weight with."""
     if not isinstance(layer, nn.Conv2d) or (layer.kernel_size == (1, 1) and layer.stride == (1, 1)):
-        return _sampled(_rows(x, layer), seed)
+        rows = _rows(x, layer)
+        return rows[walk.positions(len(rows), first, count)]
     side, stride, pad = layer.kernel_size[0], layer.stride[0], int(layer.padding[0])
     padded = F.pad(x, (pad, pad, pad, pad))
     height, width = ((extent - side) // stride + 1 for extent in padded.shape[2:])
-    index = _sample(len(x) * height * width, seed).to(x.device)
+    index = walk.positions(len(x) * height * width, first, count)
     image, row, column = index // (height * width), index // width % height, index % width
     reach = torch.arange(side, device=x.device)
     rows, columns = row[:, None] * stride + reach, column[:, None] * stride + reach
@@ -129,7 +254,7 @@ def _fit(layer: Layer, x: Tensor, y: Tensor) -> None:
     gram = (x.mT @ x).double()
     diagonal = gram.diagonal(dim1=1, dim2=2)
     diagonal += _RIDGE * diagonal.mean(dim=1, keepdim=True) + torch.finfo(torch.float32).tiny
-    change = torch.linalg.solve(gram, (x.mT @ residual).double()).mT.to(layer.weight)
+    change = torch.cholesky_solve((x.mT @ residual).double(), torch.linalg.cholesky(gram)).mT.to(layer.weight)
     layer.weight += change.reshape(layer.weight.shape)
     if layer.bias is not None:
         layer.bias.copy_((shift - mean @ change.mT).flatten())
