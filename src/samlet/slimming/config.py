@@ -13,6 +13,8 @@ from samlet.slimming.losses import ERRORS, ErrorName
 from samlet.slimming.selection import SELECTIONS, Selection
 from samlet.training.settings import TrainingSettings
 
+_FEWEST_VIEWS, _MOST_VIEWS, _VIEW_PIXELS = 8, 128, 32 * 512**2
+
 ProcedureName = Literal["alternate", "one-step"]
 PROCEDURES: dict[ProcedureName, str] = {
     "alternate": "cut embeddings, align bottlenecks, cut bottlenecks, align embeddings (section 3.2)",
@@ -48,7 +50,8 @@ class SlimConfig(TrainingSettings):
         selection: see `selection.SELECTIONS`; embeddings are always cut uniformly.
         whole_heads: cut whole attention heads first, then channels inside those that stay; None for whenever blocks are
             ranked together, so that `uniform` gives the published shapes.
-        recovery_images: photographs that cut layers are refitted on by least squares; 0 for no recovery.
+        recovery_images: photographs that cut layers are refitted on by least squares, random views of them where there
+            are fewer and `augment` is on; 0 for no recovery, None for as many as make 32 of 512 px.
         decoder_aware: weight the embedding's error by what the mask decoder reads.
         loss: how features are compared: `mse` as in the paper, or `relative`, mse over the target's variance.
         bottleneck_alpha: α while bottlenecks are aligned, see `alpha.ALPHAS`.
@@ -66,7 +69,7 @@ class SlimConfig(TrainingSettings):
     scoring_images: int = 64
     selection: Selection = "gaussian"
     whole_heads: bool | None = None
-    recovery_images: int = 64
+    recovery_images: int | None = None
     decoder_aware: bool = False
     loss: ErrorName = "relative"
     bottleneck_alpha: AlphaName = "constant"
@@ -96,6 +99,12 @@ class SlimConfig(TrainingSettings):
     def cuts_heads(self) -> bool:
         """Whether whole heads are cut."""
         return self.selection != "uniform" if self.whole_heads is None else self.whole_heads
+
+    def recovery_views(self, image_size: int) -> int:
+        """How many photographs or views of them layers are refitted on, at a side of the encoder's input in pixels."""
+        if self.recovery_images is not None:
+            return self.recovery_images
+        return min(_MOST_VIEWS, max(_FEWEST_VIEWS, _VIEW_PIXELS // image_size**2))
 
     def total_steps(self, images: int) -> int:
         """Optimizer steps in all for so many training photographs."""

@@ -33,12 +33,11 @@ from samlet.training.budget import Clock, counted
 from samlet.training.budget import Plan as TimePlan
 from samlet.training.embeddings import EmbeddingCache
 from samlet.training.engine import Engine
-from samlet.training.log import RunLog
+from samlet.training.log import RunLog, progress_bar
 from samlet.training.loop import Stage, StageResult, StepLoss, seconds_of_step, shares, train
 from samlet.training.reproducible import reproducible
 from samlet.training.workspace import Workspace
 
-_RECOVERY_PIXELS = 16 * 512**2
 _READING_IMAGES = 8
 _CHECK_IMAGES = 2
 _MANY = 1000  # steps of a stage whose first and last are timed
@@ -214,7 +213,7 @@ class _Run:
         kept = self.engine.from_main(self._scorer().choose(before, plan.cut))
         scored = time.perf_counter()
         student = cut_encoder(before, kept).requires_grad_(False)
-        if self.config.recovery_images and self.engine.is_main:
+        if self.config.recovery_images != 0 and self.engine.is_main:
             student = self._recovered(student, before, kept)
         times = CutTimes(scoring=scored - start, recovery=time.perf_counter() - scored)
         return kept, student, times
@@ -251,16 +250,22 @@ class _Run:
         )
 
     def _recovered(self, student: ImageEncoder, before: ImageEncoder, kept: Kept) -> ImageEncoder:
-        """The student refitted, or as it was if that is closer to its origin on photographs not fitted on."""
-        count = min(self.config.recovery_images, max(2, _RECOVERY_PIXELS // self.photographs.image_size**2))
-        images = torch.stack([p.image for p in self.photographs.sample(count + _CHECK_IMAGES)]).to(self.engine.device)
+        """The student refitted, or as it was if that is closer to its origin on views not fitted on."""
+        count = self.config.recovery_views(self.photographs.image_size)
+        last = self.photographs.augment  # there are views enough to check on others
+        fitted, checked = ((0, count), (count, count + _CHECK_IMAGES)) if last else ((_CHECK_IMAGES, count), (0, 2))
+        if not last and len(self.photographs.paths) <= _CHECK_IMAGES:
+            fitted = checked
+        views = (view.image for view in self.photographs.views(*fitted))
         recovered = copy.deepcopy(student)
-        recover(
-            recovered, before, kept, images[_CHECK_IMAGES:] if len(images) > _CHECK_IMAGES else images, self.config.seed
-        )
+        with progress_bar("refitting layers", "part", len(student.segments())) as bar:
+            recover(recovered, before, kept, views, self.config.seed, bar.update)
+        errors = [0.0, 0.0]
         with torch.no_grad():
-            target, *found = (e(images[:_CHECK_IMAGES]) for e in (before, student, recovered))
-        errors = [float((embedding - target).square().mean()) for embedding in found]
+            for image in (view.image[None].to(self.engine.device) for view in self.photographs.views(*checked)):
+                target = before(image)
+                for i, encoder in enumerate((student, recovered)):
+                    errors[i] += float((encoder(image) - target).square().mean())
         return recovered if errors[1] < errors[0] else student
 
     def _known_targets(self, batch: list[Photograph]) -> Tensor | None:

@@ -14,7 +14,7 @@ positions are looked at in each layer, the more photographs the fewer.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ from samlet.slimming.surgery import kept_positions
 
 _ROWS = 16384  # positions that a layer is fitted on, over all photographs
 _TOGETHER = 512**2  # pixels of the photographs that are computed at once
-_RIDGE = 0.01
+_RIDGE = 0.03
 
 Layer = nn.Linear | nn.Conv2d
 
@@ -41,9 +41,9 @@ def recover(
     cut: ImageEncoder,
     whole: ImageEncoder,
     kept: Mapping[str, Tensor],
-    images: Sequence[Tensor] | Tensor,
+    images: Iterable[Tensor],
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[], object] | None = None,
 ) -> None:
     """Refit the layers of a cut encoder in place.
 
@@ -53,25 +53,25 @@ def recover(
         kept: what stayed, by group.
         images: photographs (3, H, W) of one size; the more the better.
         seed: of the choice of positions.
-        progress: told how many segments are done, and of how many.
+        progress: called after each segment.
     """
     positions = kept_positions(whole, kept)
     pairs = list(zip(whole.segments(), cut.segments(), strict=True))
-    together = max(1, _TOGETHER // (images[0].shape[1] * images[0].shape[2]))
-    walk = _Walk(len(images), together, seed, next(whole.parameters()).device)
     with tempfile.TemporaryDirectory(prefix="samlet-recovery-") as temporary:
-        before = after = _States(Path(temporary) / "images", (image[None] for image in images), len(images))
+        before = after = _States(Path(temporary) / "images", (image[None] for image in images))
+        together = max(1, _TOGETHER // (before.shape[1] * before.shape[2]))
+        walk = _Walk(len(before), together, seed, next(whole.parameters()).device)
         for number, (old, new) in enumerate(pairs):
             layers = _layers(cut, new)
             targets, next_before = _targets(whole, old, layers, before, positions, walk)
             for name, layer in layers.items():
                 _fit(layer, _inputs_of(layer, new, after, walk), targets.pop(name))
-            next_after = _States(Path(temporary) / f"after-{number}", _outputs(new, after, walk), len(images))
+            next_after = _States(Path(temporary) / f"after-{number}", _outputs(new, after, walk))
             for done in (before, after):
                 done.forget()
             before, after = next_before, next_after
             if progress is not None:
-                progress(number + 1, len(pairs))
+                progress()
 
 
 @dataclass(frozen=True)
@@ -109,30 +109,31 @@ class _States:
 
     Args:
         path: of the file, which is new.
-        values: (n, …) of some photographs each, in order.
-        total: photographs.
+        values: (n, …) float32 of some photographs each, in order.
     """
 
-    def __init__(self, path: Path, values: Iterable[Tensor], total: int) -> None:
-        self.path, self._map, self._channels_last, done = path, None, False, 0
-        for value in values:
-            found = value.detach().cpu()
-            if self._map is None:
-                self._map = np.memmap(path, np.float32, "w+", shape=(total, *found.shape[1:]))
+    def __init__(self, path: Path, values: Iterable[Tensor]) -> None:
+        self.path, self._count, self._channels_last = path, 0, False
+        self.shape: tuple[int, ...] = ()
+        with path.open("wb") as file:
+            for value in values:
+                found = value.detach().cpu()
+                self.shape, self._count = tuple(found.shape[1:]), self._count + len(found)
                 self._channels_last = found.ndim == 4 and found.is_contiguous(memory_format=torch.channels_last)
-            self._map[done : done + len(found)] = found.numpy()
-            done += len(found)
+                file.write(np.ascontiguousarray(found.numpy()).data)
+
+    def __len__(self) -> int:
+        return self._count
 
     def chunks(self, together: int, device: torch.device) -> Iterator[tuple[int, Tensor]]:
         """The number of the first photograph and (n, …) of at most `together`, one chunk after the other."""
-        assert self._map is not None
-        for start in range(0, len(self._map), together):
-            found = torch.from_numpy(np.array(self._map[start : start + together])).to(device)
+        values = np.memmap(self.path, np.float32, "r", shape=(self._count, *self.shape))
+        for start in range(0, self._count, together):
+            found = torch.from_numpy(np.array(values[start : start + together])).to(device)
             yield start, found.contiguous(memory_format=torch.channels_last) if self._channels_last else found
 
     def forget(self) -> None:
         """Remove the file."""
-        self._map = None
         self.path.unlink(missing_ok=True)
 
 
@@ -177,7 +178,7 @@ def _targets(
     handles = [whole.get_submodule(name).register_forward_hook(remember(name)) for name in rows]
     with _observing(handles):
         path = states.path.with_name(f"before-{segment.modules[0]}")
-        after = _States(path, outputs_of(), walk.photographs)
+        after = _States(path, outputs_of())
     return {name: torch.cat(found) for name, found in rows.items()}, after
 
 
@@ -242,7 +243,7 @@ def _inputs(x: Tensor, layer: Layer, walk: _Walk, first: int, count: int) -> Ten
 def _fit(layer: Layer, x: Tensor, y: Tensor) -> None:
     """Ridge regression of y on x around the weights that the layer has; a depthwise layer channel by channel.
 
-    Products in single precision, which a ridge of a hundredth forgives; the system is solved in double.
+    Products in single precision, which such a ridge forgives; the system is solved in double.
     """
     groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
     weight = layer.weight.flatten(1).unflatten(0, (groups, -1))  # (groups, outputs, inputs)

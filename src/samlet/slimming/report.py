@@ -238,9 +238,10 @@ def settings(run: SlimRun) -> dict[str, str]:
             else "every head loses the same channels"
         )
         found["recovery"] = (
-            f"layers refitted by least squares on at most {config.recovery_images} photographs"
-            if config.recovery_images
-            else "none"
+            "none"
+            if config.recovery_images == 0
+            else f"layers refitted by least squares on {config.recovery_views(run.image_size)} photographs or views of "
+            "them"
         )
     if config.stage != "align" and config.procedure == "alternate":
         found["α"] = (

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from torch import Tensor
-from tqdm import tqdm
 
 from samlet.data.datasets import Dataset
 from samlet.models import ChannelGroup, ImageEncoder, Sam
@@ -29,6 +27,7 @@ from samlet.slimming.selection import Kept, ratio_inside_heads, select, select_h
 from samlet.slimming.surgery import cut_encoder, with_encoder
 from samlet.training.batches import Photographs
 from samlet.training.engine import Engine
+from samlet.training.log import progress_bar
 
 T = TypeVar("T")
 
@@ -100,16 +99,9 @@ class Scorer:
 
     def _shared(self, items: Iterable[T]) -> Iterator[tuple[int, T]]:
         """This process's share of the images, numbered, under a progress bar."""
-        every = 0.5 if sys.stderr.isatty() else 15.0
-        bar = tqdm(
-            items,
-            desc="scoring channels",
-            unit="image",
-            total=min(self.config.scoring_images, len(self.photographs.paths)),
-            mininterval=every,
-            maxinterval=every,
-            disable=not self.engine.is_main,
-        )
-        for number, item in enumerate(bar):
-            if number % self.engine.world == self.engine.rank:
-                yield number, item
+        total = min(self.config.scoring_images, len(self.photographs.paths))
+        with progress_bar("scoring channels", "image", total, shown=self.engine.is_main) as bar:
+            for number, item in enumerate(items):
+                if number % self.engine.world == self.engine.rank:
+                    yield number, item
+                bar.update()

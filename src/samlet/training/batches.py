@@ -175,6 +175,25 @@ class Photographs:
                 given += 1
                 yield Photograph(self.paths[index], self.prepare(image))
 
+    def views(self, start: int, stop: int) -> Iterator[Photograph]:
+        """Pictures number `start` to `stop` of a sequence in which none comes twice.
+
+        It begins with the usable photographs as they are, in random order; random views of them follow if `augment`,
+        and nothing if not.
+        """
+        usable: list[Path] = []
+        for photograph in self.sample(stop):
+            usable.append(photograph.path)
+            if len(usable) > start:
+                yield photograph
+        if not self.augment:
+            return
+        for number in range(max(start, len(usable)), stop):
+            path = usable[number % len(usable)]
+            image = self.read(path)
+            if image is not None:
+                yield Photograph(path, self.prepare(random_view(image, np.random.default_rng([self.seed, 2, number]))))
+
     def path_at(self, position: int) -> Path:
         """The photograph at a position: every epoch in another order, the next one in place of an unusable one."""
         for index in self._order.from_position(position):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,14 +13,11 @@ from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from samlet.errors import InputError, SamletError
 from samlet.training.checkpoints import CheckpointFolder
 from samlet.training.engine import Engine
-from samlet.training.log import RunLog, say
-
-_TERMINAL_INTERVAL_S, _LOG_INTERVAL_S = 0.5, 15.0
+from samlet.training.log import RunLog, progress_bar, say
 
 ScheduleName = Literal["cosine", "plateau", "constant"]
 SCHEDULES: dict[ScheduleName, str] = {
@@ -166,16 +162,7 @@ def train(
         for i in range(share)
     )
     source = photographs.stream(positions)
-    every = _TERMINAL_INTERVAL_S if sys.stderr.isatty() else _LOG_INTERVAL_S
-    bar = tqdm(
-        total=config.steps,
-        initial=done,
-        desc=stage.name,
-        unit="step",
-        mininterval=every,
-        maxinterval=every,
-        disable=not engine.is_main,
-    )
+    bar = progress_bar(stage.name, "step", config.steps, done, engine.is_main)
     start = saved_at = time.perf_counter()
     paused = 0.0
 

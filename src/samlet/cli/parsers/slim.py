@@ -111,10 +111,10 @@ def _add_slim_pruning(group: Any) -> None:
     group.add_argument(
         "--recovery-images",
         type=int,
-        default=64,
         metavar="N",
         help="photographs on which the layers of a cut model are refitted by least squares, before any training "
-        "(beyond the paper); as many as fit 16 of 512 px at most; 0 for none; default %(default)s",
+        "(beyond the paper); random views of them where there are fewer; 0 for none; as many as make 32 of 512 px if "
+        "not given",
     )
 
 
