@@ -29,7 +29,7 @@ from samlet.errors import SamletError
 from samlet.models import PromptableModel, Sam
 
 _REPEATS = 5
-_BUDGET_S = 12.0
+_BUDGET_S = 6.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from samlet.slimming.losses import ERRORS, ErrorName
 from samlet.slimming.selection import SELECTIONS, Selection
 from samlet.training.settings import TrainingSettings
 
-_FEWEST_VIEWS, _MOST_VIEWS, _VIEW_PIXELS = 8, 128, 32 * 512**2
+_FEWEST_VIEWS, _MOST_VIEWS, _VIEW_PIXELS = 8, 48, 32 * 512**2
 
 ProcedureName = Literal["alternate", "one-step"]
 PROCEDURES: dict[ProcedureName, str] = {

@@ -21,7 +21,7 @@ from samlet.training.budget import Clock, Plan, plan
 _REPORT_VALIDATIONS = 2.4
 """What agreement and pictures take after the training, in measurements of the teacher on the photographs held out."""
 _REPORT_SECONDS = 2.0
-_LATENCY_RUNS, _LATENCY_SECONDS = 5, 12.0
+_LATENCY_RUNS, _LATENCY_SECONDS = 5, 6.0
 """How often latency is measured after a warm-up, and for how long at most; see `evaluation.costs.latency`."""
 
 
