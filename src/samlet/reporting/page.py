@@ -18,7 +18,8 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 0 auto; 
 h1 { font-size: 1.6rem; line-height: 1.2; } h2 { font-size: 1.2rem; margin-top: 2rem; }
 p.soft, figcaption { color: var(--soft); font-size: .85rem; }
 .row { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .5rem; margin-bottom: .75rem; }
-figure { margin: 0; } figure img { width: 100%; height: auto; display: block; border-radius: 4px; }
+figure { margin: 0; } figure img { display: block;
+  max-width: 100%; max-height: 22rem; border-radius: 4px; }
 figcaption { padding: .2rem 0; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .5rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
