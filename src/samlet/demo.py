@@ -30,6 +30,7 @@ from samlet.zoo import load_weights
 
 TEACHER, MODEL = "mobile_sam", "small"
 RATIO, IMAGE_SIZE = 0.5, 512
+_VIEWS = 24  # for recovery: more gain nothing that can be seen here
 _FIRST = "dogs.jpg"
 _PAGE, _PHOTOGRAPH, _SEGMENTED = "index.html", "photo.jpg", "segmented.jpg"
 _OURS = {_PAGE, _PHOTOGRAPH, _SEGMENTED, MODEL}
@@ -88,7 +89,14 @@ def demo(
     _segment(teacher, photograph, out)
     seconds = clock.elapsed
     say(f"a click on {photograph.name} is answered in {out / _SEGMENTED} ({seconds:.0f} s)")
-    config = SlimConfig(ratio=RATIO, minutes=minutes, image_size=image_size, seed=seed)
+    config = SlimConfig(
+        ratio=RATIO,
+        minutes=minutes,
+        image_size=image_size,
+        seed=seed,
+        procedure="one-step",  # one cut leaves more of a few minutes for learning than two
+        recovery_images=_VIEWS,
+    )
     say(f"slimming {TEACHER} for {minutes:g} minutes on {len(bundled_photographs())} photographs")
     slimmed = slim_into(
         out / MODEL,

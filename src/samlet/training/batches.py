@@ -25,7 +25,7 @@ from samlet.data.images import RGBImage, read_image
 from samlet.data.transforms import preprocess
 from samlet.errors import InputError
 
-_SMALLEST_CROP = 0.5
+_SMALLEST_CROP = 0.4
 _SMALLEST_SIDE = 16  # pixels: one patch of a SAM
 _AHEAD = 4
 _HELD_OUT_SHARE, _MOST_HELD_OUT = 0.3, 24
@@ -218,10 +218,12 @@ class Photographs:
 
 
 def random_view(image: RGBImage, rng: np.random.Generator) -> RGBImage:
-    """A random crop of at least half of each side, of the image's own shape, mirrored half of the time."""
+    """A random crop, mirrored half of the time; each side is drawn apart, so that wide and high views come too.
+
+    Views of other shapes than the photographs' teach more: a square input shows another part of its padding with each.
+    """
     height, width = image.shape[:2]
-    share = rng.uniform(_SMALLEST_CROP, 1.0)
-    crop_h, crop_w = max(1, round(height * share)), max(1, round(width * share))
+    crop_h, crop_w = (max(1, round(side * rng.uniform(_SMALLEST_CROP, 1.0))) for side in (height, width))
     top, left = rng.integers(0, height - crop_h + 1), rng.integers(0, width - crop_w + 1)
     view = image[top : top + crop_h, left : left + crop_w]
     return np.ascontiguousarray(view[:, ::-1] if rng.random() < 0.5 else view)
