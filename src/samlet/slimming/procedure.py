@@ -252,10 +252,11 @@ class _Run:
     def _recovered(self, student: ImageEncoder, before: ImageEncoder, kept: Kept) -> ImageEncoder:
         """The student refitted, or as it was if that is closer to its origin on views not fitted on."""
         count = self.config.recovery_views(self.photographs.image_size)
-        last = self.photographs.augment  # there are views enough to check on others
-        fitted, checked = ((0, count), (count, count + _CHECK_IMAGES)) if last else ((_CHECK_IMAGES, count), (0, 2))
-        if not last and len(self.photographs.paths) <= _CHECK_IMAGES:
-            fitted = checked
+        if self.photographs.augment:  # there are views enough to check on others
+            fitted, checked = (0, count), (count, count + _CHECK_IMAGES)
+        else:
+            fitted, checked = (_CHECK_IMAGES, count + _CHECK_IMAGES), (0, _CHECK_IMAGES)
+            fitted = fitted if len(self.photographs.paths) > _CHECK_IMAGES else checked
         views = (view.image for view in self.photographs.views(*fitted))
         recovered = copy.deepcopy(student)
         with progress_bar("refitting layers", "part", len(student.segments())) as bar:

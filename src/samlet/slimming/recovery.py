@@ -51,7 +51,7 @@ def recover(
         cut: the encoder after `cut_encoder`, frozen.
         whole: the encoder before, frozen.
         kept: what stayed, by group.
-        images: photographs (3, H, W) of one size; the more the better.
+        images: photographs (3, H, W) of one size; the more the better. Without any nothing is refitted.
         seed: of the choice of positions.
         progress: called after each segment.
     """
@@ -59,6 +59,8 @@ def recover(
     pairs = list(zip(whole.segments(), cut.segments(), strict=True))
     with tempfile.TemporaryDirectory(prefix="samlet-recovery-") as temporary:
         before = after = _States(Path(temporary) / "images", (image[None] for image in images))
+        if not len(before):
+            return
         together = max(1, _TOGETHER // (before.shape[1] * before.shape[2]))
         walk = _Walk(len(before), together, seed, next(whole.parameters()).device)
         for number, (old, new) in enumerate(pairs):
