@@ -1,4 +1,7 @@
-"""A distillation as a process of its own, for the tests that kill it: resume_run.py DATA OUT [SETTING=VALUE …]."""
+"""A distillation as a process of its own, for the tests that kill it: resume_run.py DATA OUT [SETTING=VALUE …].
+
+With kill_at=STEP it kills itself, as kill -9 does, when the checkpoint of that step is written.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,14 @@ from samlet.data.datasets import open_dataset
 from samlet.distillation import DistillConfig, run
 from samlet.training.engine import Engine
 from samlet.training.workspace import Workspace
-from tests.conftest import make_tiny
+from tests.conftest import kill_after_checkpoint, make_tiny
 
 if __name__ == "__main__":
     data, out = Path(sys.argv[1]), Path(sys.argv[2])
     settings = {name: json.loads(value) for name, value in (word.split("=") for word in sys.argv[3:])}
+    kill_after_checkpoint(settings.pop("kill_at", None))
     torch.set_num_threads(1)
-    base = {"image_size": 64, "steps": 12, "prompts": 8, "rounds": 2, "batch_size": 2, "checkpoint_every": 2}
+    base = {"image_size": 64, "steps": 8, "prompts": 4, "rounds": 2, "batch_size": 2, "checkpoint_every": 2}
     config = DistillConfig(**{**base, **settings})
     engine = Engine("cpu", config.precision)
     made = run(make_tiny(0), make_tiny(1), open_dataset(data), config, workspace=Workspace(out), engine=engine)

@@ -7,16 +7,21 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
+import samlet
 from samlet.errors import InputError, SamletError
+from samlet.export import export_model, phone
 from samlet.export.executorch import to_executorch
 from samlet.export.gate import sqnr
-from samlet.export.graphs import DecoderGraph, EncoderGraph
+from samlet.export.graphs import EncoderGraph
 from samlet.models import Sam, SamConfig, TinyViTConfig, ViTConfig
 from samlet.models.config import DecoderConfig, EncoderConfig
 from samlet.models.repvit_config import RepViTConfig
-from tests.conftest import randomise
+from tests.conftest import PHOTOS, randomise
+
+CHANNELS = 64
 
 CONFIGS: dict[str, EncoderConfig] = {  # few operators: writing takes a second for every dozen
     "tiny_vit": TinyViTConfig(
@@ -25,12 +30,13 @@ CONFIGS: dict[str, EncoderConfig] = {  # few operators: writing takes a second f
         embed_dims=(16, 16, 24, 32),
         mbconv_dims=(24,),
         merge_dims=(24, 24, 32),
-        num_heads=((2,), (3,), (2,)),
-        qk_dims=((8,), (12,), (8,)),
-        v_dims=((8,), (8,), (16,)),
-        mlp_dims=((48,), (64,), (80,)),
+        num_heads=((2,), (), ()),
+        qk_dims=((8,), (), ()),
+        v_dims=((12,), (), ()),
+        mlp_dims=((256,), (), ()),
         scale_dim=8,
         window_sizes=(3, 4, 3),
+        out_channels=CHANNELS,
     ),
     "vit": ViTConfig(
         image_size=128,
@@ -42,7 +48,7 @@ CONFIGS: dict[str, EncoderConfig] = {  # few operators: writing takes a second f
         scale_dim=16,
         window_size=3,
         global_blocks=(1,),
-        out_channels=64,
+        out_channels=CHANNELS,
     ),
     "repvit": RepViTConfig(
         image_size=128,
@@ -50,10 +56,10 @@ CONFIGS: dict[str, EncoderConfig] = {  # few operators: writing takes a second f
         embed_dims=(16, 24, 32, 40),
         mixer_dims=((32,), (48,), (64,), (80,)),
         squeeze_dims=((16,), (0,), (0,), (0,)),
-        out_channels=64,
+        out_channels=CHANNELS,
     ),
 }
-SIZE, GRID, PROMPTS, POINTS = 64, 4, 3, 2
+SIZE, GRID, PROMPTS, POINTS = 64, 4, 3, 3
 GOOD, ROUNDED = 80.0, 12.0  # dB; attention with random weights is sharp
 
 
@@ -77,17 +83,6 @@ def images(count):
     return [(image[None].contiguous(memory_format=torch.channels_last),) for image in found]
 
 
-def decoder_inputs(seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return (
-        torch.randn(1, 256, GRID, GRID, generator=generator),
-        torch.rand(PROMPTS, POINTS, 2, generator=generator) * SIZE,
-        torch.tensor([[1, 0], [2, 3], [1, -2]]),
-        torch.randn(1, 1, 4 * GRID, 4 * GRID, generator=generator),
-        torch.zeros(1),
-    )
-
-
 def model(name="tiny_vit"):
     decoder = DecoderConfig(depth=1, num_heads=2, mlp_dim=96, num_multimask_outputs=1, iou_head_depth=2)
     torch.manual_seed(0)
@@ -96,7 +91,35 @@ def model(name="tiny_vit"):
     return sam.eval()
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.fixture(scope="module")
+def whole(runtime, tmp_path_factory):  # noqa: ARG001
+    """A model, what an export of it agreed in, its folder, and what became of its encoder's operators."""
+    folder, sam = tmp_path_factory.mktemp("whole"), model("repvit")
+    (folder / "pictures").mkdir()
+    Image.open(PHOTOS / "cat.jpg").resize((90, 60)).save(folder / "pictures" / "cat.png")
+    lowered = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(phone, "to_executorch", lambda *given: lowered.append(to_executorch(*given)))
+        made = export_model(
+            sam,
+            folder / "out",
+            "executorch",
+            image_size=SIZE,
+            prompts=PROMPTS,
+            points=POINTS,
+            images=folder / "pictures",
+        )
+    return sam, made.figures, folder / "out", lowered[0]
+
+
+def assert_delegated(lowered):
+    assert lowered.delegated["convolution"] > 0
+    assert set(lowered.portable) <= {"native_layer_norm", "unsqueeze_copy"}
+    assert lowered.int8 == lowered.kept_float == ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tiny_vit", "vit"])
 def test_encoders_agree_with_torch(runtime, tmp_path, name):
     module, (example, other) = EncoderGraph(model(name)), images(2)
     made = to_executorch(module, example, tmp_path / "encoder.pte")
@@ -106,31 +129,52 @@ def test_encoders_agree_with_torch(runtime, tmp_path, name):
     assert found.shape == expected.shape
     assert sqnr(found, expected) > GOOD
     assert [entry.name for entry in tmp_path.iterdir()] == ["encoder.pte"]
-    assert made.delegated["convolution"] > 0
-    assert set(made.portable) <= {"native_layer_norm", "unsqueeze_copy"}
-    assert made.int8 == made.kept_float == ()
+    assert_delegated(made)
 
 
-def test_the_decoder_agrees_with_the_model(runtime, tmp_path):
-    """Boxes, padding and masks are inputs, so one program answers them all."""
-    sam, inputs = model(), decoder_inputs()
-    embedding, points, labels, mask, _ = inputs
-    to_executorch(DecoderGraph(sam), inputs, tmp_path / "decoder.pte")
-    for with_mask in (False, True):
-        low_res, iou = run(
-            runtime, tmp_path / "decoder.pte", (embedding, points, labels, mask, torch.tensor([float(with_mask)]))
-        )
-        given = {"masks": mask} if with_mask else {}
+@pytest.mark.slow
+def test_a_whole_model_runs_as_any_other(whole):
+    sam, figures, folder, lowered = whole
+    assert figures.agreement > 0.999
+    assert_delegated(lowered)
+    exported = samlet.load(folder)
+    (image,) = images(1)[0]
+    with torch.no_grad():
+        embedding = sam.encode(image)
+        assert sqnr(exported.encode(image), embedding) > GOOD
+    predictors = [samlet.Predictor(one, SIZE) for one in (exported, sam)]
+    for predictor in predictors:
+        predictor.set_image(PHOTOS / "cat.jpg")
+    found, expected = (one.predict(points=[[[99, 80]]] * 4, multimask=False) for one in predictors)
+    assert (found.masks == expected.masks).mean() > 0.999
+    with pytest.raises(InputError, match="64"):
+        exported.check_image_size(128)
+
+
+@pytest.mark.slow
+def test_the_decoder_agrees_with_the_model(whole):
+    """Boxes, padding and masks are inputs, so one program answers them all; there may be more prompts than it takes."""
+    sam, _, folder, _ = whole
+    exported, generator = samlet.load(folder), torch.Generator().manual_seed(0)
+    embedding = torch.randn(1, CHANNELS, GRID, GRID, generator=generator)
+    points = torch.rand(4, 2, 2, generator=generator) * SIZE
+    labels = torch.tensor([[1, 0], [1, -2], [0, 1], [1, 1]])
+    boxes = torch.tensor([[4.0, 5.0, 40.0, 50.0]]).repeat(4, 1) + torch.arange(4)[:, None]
+    mask = torch.randn(1, 1, 4 * GRID, 4 * GRID, generator=generator)
+    for asked in (
+        {"points": points, "labels": labels},
+        {"boxes": boxes},
+        {"points": points[:, :1], "labels": labels[:, :1], "boxes": boxes},
+        {"points": points[:1], "labels": labels[:1], "masks": mask},
+    ):
+        found = exported.decode(embedding, **asked)
         with torch.no_grad():
-            answers = [
-                sam.decode(embedding, points[:1], labels[:1], **given),
-                sam.decode(embedding, boxes=points[1:2].flatten(1), **given),
-                sam.decode(embedding, points[2:, :1], labels[2:, :1], **given),
-            ]
-        assert sqnr(low_res, torch.cat([answer.low_res for answer in answers])) > GOOD
-        assert sqnr(iou, torch.cat([answer.iou for answer in answers])) > GOOD
+            expected = sam.decode(embedding, **asked)
+        assert sqnr(found.low_res, expected.low_res) > GOOD, asked.keys()
+        assert sqnr(found.iou, expected.iou) > GOOD, asked.keys()
 
 
+@pytest.mark.slow
 def test_int8_is_smaller_and_close(runtime, tmp_path, monkeypatch):
     monkeypatch.setattr("samlet.export.executorch_int8._LEAST_SQNR", 30.0)  # random weights lose more than trained ones
     module, photographs = EncoderGraph(model()), images(3)
@@ -149,6 +193,7 @@ def test_int8_is_smaller_and_close(runtime, tmp_path, monkeypatch):
     assert all(value.stride() == weights[name][1] for name, value in module.state_dict().items())
 
 
+@pytest.mark.slow
 def test_convolutions_that_lose_too_much_stay_float(runtime, tmp_path, monkeypatch):
     monkeypatch.setattr("samlet.export.executorch_int8._LEAST_SQNR", 200.0)
     module = nn.Sequential(nn.Conv2d(3, 64, 9, stride=8, padding=4), nn.Conv2d(64, 64, 3, padding=1), nn.GELU())
@@ -159,6 +204,7 @@ def test_convolutions_that_lose_too_much_stay_float(runtime, tmp_path, monkeypat
         assert sqnr(run(runtime, tmp_path / "model.pte", given)[0], module(*given)) > GOOD
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("runtime")
 def test_what_cannot_be_written_leaves_no_file(tmp_path):
     class Depends(nn.Module):

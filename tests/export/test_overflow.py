@@ -9,7 +9,7 @@ from samlet.data.images import read_image
 from samlet.data.transforms import preprocess
 from samlet.errors import SamletError
 from samlet.export import export_model
-from samlet.export.overflow import LARGEST, check_range, largest_outputs
+from samlet.export.overflow import check_range, largest_outputs
 from samlet.zoo import load_weights
 from tests.conftest import PHOTOS, make_tiny, make_vit
 
@@ -17,11 +17,12 @@ from tests.conftest import PHOTOS, make_tiny, make_vit
 @torch.no_grad()
 def test_mobile_sam_fits_on_real_photographs():
     sam = load_weights("mobile_sam")
-    for name in ("cat", "coffee"):
-        pixels, _ = preprocess(read_image(PHOTOS / f"{name}.jpg"), 512, *sam.preprocessing)
-        prompt = torch.tensor([[[200.0, 180.0]]]), torch.ones(1, 1, dtype=torch.long)
+    for name, expected in (("cat", 221.6), ("coffee", 229.7)):
+        pixels, _ = preprocess(read_image(PHOTOS / f"{name}.jpg"), 256, *sam.preprocessing)
+        prompt = torch.tensor([[[100.0, 90.0]]]), torch.ones(1, 1, dtype=torch.long)
         largest = check_range(sam, lambda p=pixels, q=prompt: sam.decode(sam.encode(p[None]), *q))
-        assert 10 < largest.value < LARGEST
+        assert largest.layer == "image_encoder.neck.2"
+        assert largest.value == pytest.approx(expected, rel=0.01)
 
 
 def overflowing():
@@ -51,12 +52,3 @@ def test_nothing_is_written(tmp_path):
     with pytest.raises(SamletError, match="float16 ends at 65504"):
         export_model(overflowing(), tmp_path / "half", "onnx", precision="float16", photographs=1)
     assert not list(tmp_path.iterdir())
-
-
-def test_float16_answers_as_float32(tmp_path):
-    pytest.importorskip("onnxscript")
-    sam = make_tiny()
-    made = export_model(sam, tmp_path / "half", "onnx", precision="float16", photographs=1)
-    assert made.figures.agreement > 0.97
-    single = 4 * sum(parameter.numel() for parameter in sam.image_encoder.parameters())
-    assert made.files["encoder.onnx"] < 0.75 * single

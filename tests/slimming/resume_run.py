@@ -1,4 +1,7 @@
-"""A slimming run as a process of its own, for the tests that kill it: resume_run.py PHOTOS OUT [SETTING=VALUE …]."""
+"""A slimming run as a process of its own, for the tests that kill it: resume_run.py PHOTOS OUT [SETTING=VALUE …].
+
+With kill_at="STAGE/STEP" it kills itself, as kill -9 does, when the checkpoint of that step is written.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,12 @@ import torch
 from samlet.checkpoints import native
 from samlet.slimming import SlimConfig, Workspace, run
 from samlet.training.engine import Engine
-from tests.conftest import make_tiny
+from tests.conftest import kill_after_checkpoint, make_tiny
 
 if __name__ == "__main__":
     photos, out = Path(sys.argv[1]), Path(sys.argv[2])
     settings = {name: json.loads(value) for name, value in (word.split("=") for word in sys.argv[3:])}
+    kill_after_checkpoint(settings.pop("kill_at", None))
     torch.set_num_threads(1)
     base = {"image_size": 64, "scoring_images": 2, "recovery_images": 2, "checkpoint_every": 3}
     config = SlimConfig(**{**base, **settings})
