@@ -1,122 +1,331 @@
-"""The benchmarks run, at a token size."""
+"""The benchmarks at a token size: what they write is what they measured, and adds up.
+
+A script runs in this process, with tables that are cut to a few rows where it has long ones; what it measures in fresh
+processes it measures there.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import importlib.util
+import io
 import json
-import os
-import subprocess
+import shutil
+import statistics
 import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
+import torch
 
-from tests.conftest import ROOT
+import samlet
+from samlet.cli import main
+from samlet.data.datasets import open_dataset
+from samlet.data.images import find_images
+from tests.conftest import PHOTOS, ROOT
+from tests.runtimes import exporting
 
-TOKENS = {
-    "encoder_speed": ["--image-size", "256", "--repeats", "1"],
-    "aligning_speed": ["--steps", "2", "--image-size", "64", "--rounds", "1"],
-    "vit_heads": ["--image-size", "64", "--repeats", "1", "--only-77"],
-    "baseline": ["--limit", "1"],
-    "published_costs": ["--only", "mobile_sam"],
-}
+pytestmark = pytest.mark.benchmark
+
+SIZE = ("--image-size", 64)
+SCRIPTS = ROOT / "benchmarks"
 
 
-@pytest.mark.parametrize("name", TOKENS)
-def test_benchmark_runs_and_writes_its_protocol(name, tmp_path, request):
-    if name == "baseline":
-        request.getfixturevalue("shared")
-    script = ROOT / "benchmarks" / f"{name}.py"
-    command = [sys.executable, str(script), *TOKENS[name], "--out", str(tmp_path)]
-    subprocess.run(command, check=True, env=dict(os.environ), capture_output=True, timeout=300)
-    content = json.loads((tmp_path / f"{name}.json").read_text())
+@pytest.fixture(autouse=True)
+def _scripts_beside_each_other(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    """Four of the bundled photographs: one is held out in training."""
+    folder = tmp_path_factory.mktemp("photos") / "photos"
+    folder.mkdir()
+    for path in find_images(PHOTOS)[:4]:
+        shutil.copy(path, folder)
+    return folder
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", SCRIPTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def measured(module: ModuleType, out: Path, *arguments: Any, name: str | None = None) -> dict[str, Any]:
+    """Run a script; what it wrote."""
+    words = [str(module.__file__), *map(str, arguments), "--threads", "1", "--out", str(out)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", words)
+        module.main()
+    return written(out, name or Path(module.__file__).stem)
+
+
+def written(out: Path, name: str) -> dict[str, Any]:
+    content = json.loads((out / f"{name}.json").read_text())
+    assert content["machine"]["threads"] == 1
+    assert content["machine"]["torch"] == torch.__version__.split("+")[0]
     assert content["protocol"]
-    assert content["machine"]["threads"] == 2
-    assert content.keys() > {"protocol", "machine"}
+    return content
 
 
-def test_committed_results_say_how_they_were_made():
-    results = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
-    assert {p.stem for p in results} >= TOKENS.keys()
-    for path in results:
-        assert {"protocol", "machine"} <= json.loads(path.read_text()).keys(), path.name
+def test_the_encoder_against_plain_modules(tmp_path):
+    found = measured(script("encoder_speed"), tmp_path, *SIZE, "--repeats", 3)
+    assert "64x64" in found["protocol"]
+    assert found["largest_difference"] < 1e-4
+    for kind in ("median", "best"):
+        seconds = found[f"{kind}_s"]
+        assert found[f"ratio_of_{kind}s"] == pytest.approx(seconds["plain"] / seconds["samlet"])
+    assert all(found["best_s"][name] <= found["median_s"][name] for name in ("plain", "samlet"))
+
+
+def test_aligning_against_a_plain_loop(tmp_path):
+    found = measured(script("aligning_speed"), tmp_path, *SIZE, "--steps", 2, "--rounds", 1)
+    seconds = {}
+    for variant in ("plain", "samlet"):
+        assert found[variant].keys() == {"bottleneck", "embedding"}
+        for stage in found[variant].values():
+            assert stage["images_per_second"] == pytest.approx(2 * 4 / stage["seconds"][0])
+            assert stage["peak_bytes"] > stage["peak_increase_bytes"] > 0
+        seconds[variant] = sum(stage["seconds"][0] for stage in found[variant].values())
+    assert found["speed_ratio"] == pytest.approx(seconds["plain"] / seconds["samlet"])
+    peaks = [max(stage["peak_bytes"] for stage in found[variant].values()) for variant in ("samlet", "plain")]
+    assert found["peak_ratio"] == pytest.approx(peaks[0] / peaks[1])
+
+
+def test_whole_heads_against_thin_ones(tmp_path):
+    found = measured(script("vit_heads"), tmp_path, *SIZE, "--repeats", 1, "--only-77")
+    thin, whole = found["encoders"]["uniform_77"], found["encoders"]["whole_heads_77"]
+    config = thin["config"]
+    assert config["embed_dim"] == 168
+    assert [set(config[name]) for name in ("num_heads", "qk_dims", "v_dims", "mlp_dims")] == [{12}, {14}, {14}, {696}]
+    assert max(whole["config"]["num_heads"]) < 12
+    for name, ratios in found["ratios"].items():
+        row = found["encoders"][name]
+        assert ratios == {key: pytest.approx(thin[key] / row[key]) for key in ratios}
+    committed = json.loads((SCRIPTS / "results" / "vit_heads.json").read_text())["encoders"]
+    assert thin["parameters"] == committed["uniform_77"]["parameters"]
+
+
+def test_the_baseline(shared, tmp_path, monkeypatch):
+    small = functools.partial(samlet.evaluate, image_size=256, progress=False)
+    monkeypatch.setattr(samlet, "evaluate", small)
+    found = measured(script("baseline"), tmp_path, "--limit", 1)
+    plain, embedded = found["float32"], found["embedded int8"]
+    sets = {"bsds500_val", "coco100_train"}
+    assert plain.keys() == embedded.keys() == sets
+    for name in sets:
+        for prompt in ("point", "box"):
+            one, other = (kind[name][prompt] for kind in (plain, embedded))
+            assert one["images"] == other["images"] == 1
+            assert one["masks"] == other["masks"] > 0
+            assert abs(one["miou"]["oracle"] - other["miou"]["oracle"]) < 0.05
+    dataset = open_dataset(shared / "data" / "bsds500" / "val")
+    expected = small(samlet.load("mobile_sam"), dataset, "box", limit=1)
+    assert embedded["bsds500_val"]["box"]["miou"] == pytest.approx(expected.miou)
+    assert expected.miou["single"] > 0.5
+
+
+def test_costs_are_those_that_are_committed(tmp_path):
+    found = measured(script("published_costs"), tmp_path, "--only", "mobile_sam")["models"]
+    committed = json.loads((SCRIPTS / "results" / "published_costs.json").read_text())["models"]
+    assert found == {"mobile_sam": committed["mobile_sam"]}
+    assert found["mobile_sam"]["macs_total"] == pytest.approx(1e9 * found["mobile_sam"]["published_total_g"], rel=0.01)
+
+
+def test_everything_mode_is_timed(tmp_path, monkeypatch):
+    module = script("everything")
+    monkeypatch.setattr(module, "SPEED", {name: module.SPEED[name] for name in ("plain grid", "grid, exact")})
+    small = ["--image", PHOTOS / "citrus.jpg", "--image-size", 256, "--points-per-side", 6, "--repeats", 1]
+    found = measured(module, tmp_path, "speed", *small, name="everything_speed")["variants"]
+    plain, exact = found["plain grid"], found["grid, exact"]
+    assert plain["masks"] == exact["masks"] > 2
+    assert plain["prompts"] == exact["prompts"] == 36
+    assert exact["found_at_0.9"] == 1
+    assert exact["ratio"] == pytest.approx(plain["seconds"] / exact["seconds"])
+    assert all(row["peak_memory_bytes"] > 1e8 for row in found.values())
 
 
 @pytest.mark.usefixtures("shared")
-@pytest.mark.parametrize("part", ["speed", "recall"])
-def test_everything_is_measured(part, tmp_path):
-    small = ["--image-size", "256", "--points-per-side", "8", "--repeats", "1", "--limit", "1", "--out", str(tmp_path)]
-    script = str(ROOT / "benchmarks" / "everything.py")
-    subprocess.run([sys.executable, script, part, *small], check=True, env=dict(os.environ), timeout=300)
-    content = json.loads((tmp_path / f"everything_{part}.json").read_text())
-    rows = content["variants"] if part == "speed" else content["settings"]
-    assert len(rows) > 5
-    assert all(row["seconds"] > 0 and row["masks"] >= 0 for row in rows.values())
+def test_recall_of_everything_mode_continues(tmp_path, monkeypatch):
+    module = script("everything")
+    names = ("grid 32", "8/32, 8.5", "samlet's")
+    monkeypatch.setattr(module, "RECALL", {name: module.RECALL[name] for name in names})
+    small = ["--image-size", 256, "--points-per-side", 8]
+    first = measured(module, tmp_path, "recall", *small, "--limit", 1, name="everything_recall")
+    found = measured(module, tmp_path, "recall", *small, "--limit", 1, name="everything_recall")
+    assert found == first
+    (image,) = found["images"].values()
+    for name in names:
+        row, summary = image[name], found["settings"][name]
+        assert summary["true_masks"] == len(row["best_iou"]) > 0
+        assert all(0 <= value <= 1 for value in row["best_iou"])
+        assert summary["best_iou"] == pytest.approx(statistics.fmean(row["best_iou"]))
+        assert summary["prompts"] == pytest.approx(row["prompts"] / 64)
+    assert found["settings"]["grid 32"]["prompts"] == 1
+    assert found["settings"]["8/32, 8.5"]["prompts"] <= 1
 
 
 @pytest.mark.usefixtures("shared")
-def test_models_are_compared(tmp_path):
-    small = ["--steps", "2", "--slim-size", "64", "--scoring-images", "1", "--image-size", "64", "--limit", "1"]
-    script = str(ROOT / "benchmarks" / "comparison.py")
-    command = [sys.executable, script, *small, "--models", str(tmp_path / "models"), "--out", str(tmp_path)]
-    subprocess.run(command, check=True, env=dict(os.environ), timeout=400)
-    content = json.loads((tmp_path / "comparison.json").read_text())
-    for found in content["data"].values():
-        assert len(found["rows"]) == 3
-        assert all(row["encoder"]["latency_s"] > 0 for row in found["rows"])
+def test_models_are_compared(photos, tmp_path, monkeypatch):
+    module = script("comparison")
+
+    def in_this_process(command: list[str]) -> str:
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            less = ["--no-measure"] if command[0] == "compare" else ["--recovery-images", "2"]
+            assert main([*command, *less]) == 0
+        return printed.getvalue()
+
+    data = {"coco100_train": module.data()["coco100_train"]}
+    for name, value in (
+        ("RATIOS", (0.5,)),
+        ("PROTOCOLS", ("box",)),
+        ("data", lambda: data),
+        ("photographs", lambda: photos),
+        ("samlet", in_this_process),
+    ):
+        monkeypatch.setattr(module, name, value)
+    small = ["--steps", 2, "--slim-size", 64, "--scoring-images", 1, "--limit", 1, *SIZE]
+    found = measured(module, tmp_path, *small, "--models", tmp_path / "models")["data"]["coco100_train"]
+    teacher, slim = found["rows"]
+    assert (teacher["model"], slim["model"]) == ("mobile_sam", "slim_50")
+    assert teacher["masks"] == slim["masks"] > 0
+    assert slim["encoder"]["parameters"] < 0.6 * teacher["encoder"]["parameters"]
+    difference = next(one for one in found["differences"] if one["rule"] == "single")
+    assert abs(difference["difference"]) == pytest.approx(abs(teacher["miou"]["single"] - slim["miou"]["single"]))
+
+
+TRAINING = ("--steps", 2, *SIZE, "--scoring-images", 1, "--limit", 1, "--precision", "fp32")
 
 
 @pytest.mark.usefixtures("shared")
 def test_distillation_tables_run_and_continue(tmp_path):
-    small = ["--steps", "2", "--image-size", "64", "--limit", "1", "--photographs-used", "10", "--label-size", "256"]
-    small += ["--scoring-images", "1", "--recovery-images", "2", "--prompts", "4", "--threads", "2"]
-    small += ["--out", str(tmp_path), "--models", str(tmp_path / "models")]
-    script = str(ROOT / "benchmarks" / "distillation.py")
-    names = [["+ token"], ["both, 0.5"], ["+ token", "embedding"]]  # the first with masks and without labels
-    for table, only, rows in zip(("ablation", "recovery", "ablation"), names, (2, 1, 3), strict=True):
-        command = [sys.executable, script, table, *small, *(word for name in only for word in ("--only", name))]
-        subprocess.run(command, check=True, env=dict(os.environ), capture_output=True, timeout=400)
-        content = json.loads((tmp_path / f"distillation_{table}.json").read_text())
-        assert len(content["rows"]) == rows
-        assert content["protocol"]
-        assert {"name", "student", "settings", "miou"} <= content["rows"][-1].keys()
+    module = script("distillation")
+    small = [*TRAINING, "--photographs-used", 10, "--label-size", 256, "--recovery-images", 2]
+    small += ["--prompts", 4, "--models", tmp_path / "models"]
+
+    def table(*names: str) -> list[dict[str, Any]]:
+        chosen = [word for name in names for word in ("--only", name)]
+        return measured(module, tmp_path, "ablation", *small, *chosen, name="distillation_ablation")["rows"]
+
+    masks, teacher = table("+ token")  # the first with masks, the other without
+    assert [row["settings"]["labels"] for row in (masks, teacher)] == ["masks", "teacher"]
+    assert table("+ token", "embedding")[1:] == [masks, teacher]  # in the order of the table
+    for row in (masks, teacher):
+        assert row["student"] == "slim_50"
+        assert row["miou"]["start"] == masks["miou"]["start"]
+        assert row["miou"]["start"].keys() == row["miou"]["end"].keys()
+        values = [*row["miou"]["start"].values(), *row["miou"]["end"].values()]
+        assert len(values) == 8
+        assert all(0 <= value <= 1 for value in values)
+        assert row["losses"]["token"] > 0
+        assert "mask" not in row["losses"]
+        assert sum(row["shares_of_time"].values()) == pytest.approx(1, abs=0.01)
 
 
-@pytest.mark.parametrize("table", ["importance", "selection", "switches", "curve"])
-def test_slimming_tables_run_and_continue(table, tmp_path):
-    photos = str(ROOT / "examples" / "photos")
-    small = ["--steps", "2", "--image-size", "64", "--scoring-images", "1", "--limit", "1", "--repeats", "1"]
-    command = [sys.executable, str(ROOT / "benchmarks" / "slimming_tables.py"), table, *small, "--images", photos]
-    for rows in (1, 2) if table == "curve" else (1,):
-        more = ["--rows", str(rows), "--out", str(tmp_path)]
-        subprocess.run([*command, *more], check=True, env=dict(os.environ), capture_output=True, timeout=300)
-        content = json.loads((tmp_path / f"slimming_{table}.json").read_text())
-        assert content["protocol"]
-        assert len(content["rows"]) == rows
-    assert {"name", "settings", "agreement", "miou", "macs_modules", "parameters"} <= content["rows"][0].keys()
-    assert ("latency_s" in content) == (table == "curve")
+def test_recovery_is_measured(photos, tmp_path, monkeypatch):
+    module = script("recovery")
+    monkeypatch.setattr(module, "bundled_photographs", lambda: find_images(photos))
+    words = ["recovery.py", "--steps", 2, *SIZE, "--views", 2, 8, "--out", tmp_path]
+    monkeypatch.setattr(sys, "argv", [str(word) for word in words])
+    module.main()
+    rows = {row["name"]: row for row in json.loads((tmp_path / "recovery.json").read_text())["rows"]}
+    assert list(rows)[:3] == ["one step, no recovery", "one step, 2 views", "one step, 8 views"]
+    assert len(rows) == 6
+    errors = [row["error"] for row in rows.values()]
+    assert errors[0] > errors[2] > 0
+    assert all(0 <= row["agreement"] <= 1 for row in rows.values())
+
+
+def test_slimming_tables_run_and_continue(photos, tmp_path, monkeypatch):
+    module = script("slimming_tables")
+    monkeypatch.setattr(module, "OURS", {"recovery_images": 2})
+    small = [*TRAINING, "--images", photos, "--repeats", 1]
+    tables = ("importance", "selection", "switches", "curve")
+    measured(module, tmp_path, *tables, *small, "--rows", 1, name="slimming_curve")
+    before = {name: written(tmp_path, f"slimming_{name}") for name in tables}
+    for name, content in before.items():
+        ((first, settings), *_) = module.TABLES[name]()
+        (row,) = content["rows"]
+        assert (row["name"], row["settings"]) == (first, settings)
+        assert ("latency_s" in content) == (name == "curve")
+        assert row["parameters"] < content["teacher"]["parameters"] == 5_738_964
+        assert row["macs_modules"] < content["teacher"]["macs_modules"] == 36_173_217_792
+        assert row["agreement"].keys() == {"pruned", "aligned"}
+        assert all(0 <= value <= 1 for value in row["agreement"].values())
+        assert row["embedding_error"].keys() == {"bottleneck aligning", "embedding aligning"}
+    after = measured(module, tmp_path, "curve", *small, "--rows", 2, name="slimming_curve")
+    assert after["rows"][0] == before["curve"]["rows"][0]
+    assert after["latency_s"].keys() == {"teacher", "0.25", "0.4"}
+    assert after["rows"][1]["macs_modules"] < after["rows"][0]["macs_modules"]
 
 
 @pytest.mark.usefixtures("shared")
-def test_quantization_tables_run_and_continue(tmp_path):
-    small = ["--image-size", "64", "--limit", "1", "--calibration-images", "1", "--candidates", "4"]
-    command = [sys.executable, str(ROOT / "benchmarks" / "quantization.py"), "aim", *small, "--out", str(tmp_path)]
-    for rows in (1, 2):
-        more = ["--rows", str(rows), "--models", str(tmp_path / "models"), "--keep"]
-        subprocess.run([*command, *more], check=True, env=dict(os.environ), capture_output=True, timeout=400)
-        content = json.loads((tmp_path / "quantization_aim.json").read_text())
-        assert len(content["rows"]) == rows
-        assert content["protocol"]
-    assert {"name", "model", "settings", "miou", "drop"} <= content["rows"][0].keys()
-    assert content["float"]["mobile_sam"]["box"] > 0
+def test_quantization_tables_run_and_continue(photos, tmp_path):
+    small = [*SIZE, "--limit", 1, "--calibration-images", 1, "--candidates", 4, "--photographs", photos]
+    small += ["--models", tmp_path / "models", "--keep"]
+    module = script("quantization")
+    (first,) = measured(module, tmp_path, "aim", *small, "--rows", 1, name="quantization_aim")["rows"]
+    content = measured(module, tmp_path, "aim", *small, "--rows", 2, name="quantization_aim")
+    assert content["rows"][0] == first
+    assert [(row["name"], row["average_bits"]) for row in content["rows"]] == [("W8A8", 8), ("W6A6", pytest.approx(6))]
+    before = content["float"]["mobile_sam"]
+    assert 0 < before["box"] <= 1
+    for row in content["rows"]:
+        assert row["drop"] == {prompt: pytest.approx(before[prompt] - row["miou"][prompt]) for prompt in before}
+    assert abs(first["drop"]["box"]) < 0.2
+
+
+@pytest.fixture
+def exported_models(tmp_path) -> Path:
+    """MobileSAM for OpenVINO at one size, as `samlet export` would have left it."""
+    openvino = pytest.importorskip("openvino")
+    folder = tmp_path / "models" / "openvino_float32"
+    folder.mkdir(parents=True)
+    sam = script("export").source().requires_grad_(False)
+    exporting.write_encoder(sam, tmp_path / "encoder.onnx", 256)
+    exporting.write_decoder(sam, tmp_path / "decoder.onnx", 256)
+    for part in ("encoder", "decoder"):
+        graph = openvino.Core().read_model(str(tmp_path / f"{part}.onnx"))
+        openvino.save_model(graph, str(folder / f"{part}.xml"), compress_to_fp16=False)
+    exporting.write_description(folder, exporting.describe(sam, "openvino", image_sizes=[256]))
+    return folder.parent
 
 
 @pytest.mark.usefixtures("shared")
-def test_exports_are_measured(tmp_path):
-    small = ["--image-size", "256", "--limit", "1", "--repeats", "1", "--points-per-side", "4", "--compared", "1"]
-    command = [sys.executable, str(ROOT / "benchmarks" / "export.py"), "speed", "accuracy", "everything", *small]
-    more = ["--only", "openvino bfloat16", "--models", str(tmp_path / "models"), "--out", str(tmp_path)]
-    subprocess.run([*command, *more], check=True, env=dict(os.environ), capture_output=True, timeout=400)
-    speed, accuracy, everything = (
-        json.loads((tmp_path / f"export_{name}.json").read_text()) for name in ("speed", "accuracy", "everything")
-    )
-    assert set(speed["encoder_s"]) == {"published modules", "samlet", "openvino bfloat16"}
-    assert set(accuracy["miou"]) == set(everything["seconds"]) - {"samlet"} | {"float32"}
+def test_exports_are_measured(exported_models, tmp_path):
+    module, name = script("export"), "openvino float32"
+    small = ["--image-size", 256, "--limit", 1, "--repeats", 1, "--points-per-side", 8, "--only", name]
+    small += ["--photograph", PHOTOS / "citrus.jpg", "--models", exported_models, "--plain"]
+    speed = measured(module, tmp_path, "speed", "everything", *small, name="export_speed")
+    everything = written(tmp_path, "export_everything")
+    assert speed["encoder_s"].keys() == {"published modules", "samlet", name}
+    assert speed["decoder_one_prompt_s"].keys() == {"samlet", name}
+    assert speed["embedding_sqnr_db"][name] > 80
+    folder = exported_models / "openvino_float32"
+    parts = ("encoder", "decoder")
+    sizes = {part: sum(path.stat().st_size for path in folder.glob(f"{part}.*")) for part in parts}
+    assert speed["bytes"] == {name: sizes}
+    assert everything["masks"].keys() == {"samlet", name, "published"}
+    assert everything["masks"]["samlet"] == everything["masks"][name] > 0
+    assert everything["decoder_prompts"]["samlet"] == everything["decoder_prompts"][name] <= 64
+
+
+@pytest.mark.usefixtures("shared")
+def test_accuracy_of_exports_is_measured(tmp_path, monkeypatch):
+    module = script("export")
+    monkeypatch.setattr(module, "exported", lambda *_: module.source())
+    small = [*SIZE, "--limit", 1, "--only", "openvino int8"]
+    found = measured(module, tmp_path, "accuracy", *small, name="export_accuracy")
+    assert found["miou"].keys() == {"float32", "openvino int8"}
+    assert found["miou"]["openvino int8"] == found["miou"]["float32"]
+    assert found["drop"] == {"openvino int8": dict.fromkeys(found["miou"]["float32"], 0)}
+    assert len(found["miou"]["float32"]) == 4
+    assert all(0 < value < 1 for value in found["miou"]["float32"].values())

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
+import samlet
 from samlet.cli.parsers import build_parser
-from tests.conftest import ROOT
+from samlet.data.images import read_image
+from tests.conftest import PHOTOS, ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -21,13 +23,31 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
-def test_the_python_example_runs(tmp_path):
-    code = "\n".join(blocks("python")).replace("steps=200", "steps=2").replace("image_size=512", "image_size=64")
-    assert "samlet.slim(" in code
-    assert "samlet.save(" in code
-    shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env=dict(os.environ), timeout=300)
-    assert (tmp_path / "small" / "config.json").is_file()
+def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
+    code = "\n".join(blocks("python"))
+    lenient = "image_size=256, points_per_side=8, pred_iou_thresh=0.6, stability_score_thresh=0.7"
+    for shown, smaller in (
+        ("steps=200", "steps=2, scoring_images=2, recovery_images=2"),
+        ("image_size=512", "image_size=64"),
+        ("Predictor(sam)", "Predictor(sam, image_size=256)"),
+        ('strategy="hierarchical"', f'strategy="hierarchical", {lenient}'),
+    ):
+        assert shown in code
+        code = code.replace(shown, smaller)
+    photos = tmp_path / "examples" / "photos"
+    photos.mkdir(parents=True)
+    for name in ("dogs.jpg", "cat.jpg", "bee.jpg"):
+        shutil.copy(PHOTOS / name, photos)
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, Any] = {}
+    exec(code, found)
+    height, width = read_image(photos / "dogs.jpg").shape[:2]
+    assert capsys.readouterr().out.startswith(f"(2, 3, {height}, {width})")
+    assert found["refined"].masks.shape == (1, 1, height, width)
+    assert len(found["masks"]) > 2
+    assert samlet.load("small").fingerprint() == found["small"].fingerprint()
+    macs = [samlet.cost(sam, measure=False).encoder.macs_modules for sam in (found["small"], found["sam"])]
+    assert 0.2 < macs[0] / macs[1] < 0.6
 
 
 def commands(text: str) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""A distillation as a process of its own, for the tests that kill it: resume_run.py DATA OUT [SETTING=VALUE …].
+"""A distillation, here or as a process of its own that can be killed: resume_run.py DATA OUT [SETTING=VALUE …].
 
 With kill_at=STEP it kills itself, as kill -9 does, when the checkpoint of that step is written.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,16 +19,22 @@ from samlet.training.engine import Engine
 from samlet.training.workspace import Workspace
 from tests.conftest import kill_after_checkpoint, make_tiny
 
-if __name__ == "__main__":
-    data, out = Path(sys.argv[1]), Path(sys.argv[2])
-    settings = {name: json.loads(value) for name, value in (word.split("=") for word in sys.argv[3:])}
-    kill_after_checkpoint(settings.pop("kill_at", None))
-    torch.set_num_threads(1)
-    base = {"image_size": 64, "steps": 8, "prompts": 4, "rounds": 2, "batch_size": 2, "checkpoint_every": 2}
-    config = DistillConfig(**{**base, **settings})
+SETTINGS = {"image_size": 64, "steps": 8, "prompts": 4, "rounds": 2, "batch_size": 2, "checkpoint_every": 2}
+
+
+def go(data: Path, out: Path, **settings: Any) -> None:
+    """Distil, or continue, and write the student, and beside it what the run measured."""
+    config = DistillConfig(**{**SETTINGS, **settings})
     engine = Engine("cpu", config.precision)
     made = run(make_tiny(0), make_tiny(1), open_dataset(data), config, workspace=Workspace(out), engine=engine)
     if engine.is_main:
         native.write(made.sam, out, overwrite=True, run_folder=True)
         found = {"losses": made.log.lines, "start": made.start, "end": made.stage.validation}
         (out.parent / f"{out.name}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    given = {name: json.loads(value) for name, value in (word.split("=") for word in sys.argv[3:])}
+    kill_after_checkpoint(given.pop("kill_at", None))
+    torch.set_num_threads(1)
+    go(Path(sys.argv[1]), Path(sys.argv[2]), **given)

@@ -24,6 +24,7 @@ from samlet.models.config import DecoderConfig, TinyViTConfig
 from samlet.models.quantized import quantized
 from samlet.training.workspace import Workspace
 from tests.conftest import PHOTOS, ROOT, SMALL_DECODER, make_tiny, make_vit
+from tests.distillation.resume_run import go
 
 FAST = {"steps": 3, "image_size": 64, "prompts": 4, "rounds": 2, "batch_size": 2, "micro_batch": 2}
 RUN = [sys.executable, str(ROOT / "tests" / "distillation" / "resume_run.py")]
@@ -152,13 +153,21 @@ def test_a_student_of_its_own_initialisation():
     assert a.config.encoder == teacher.config.encoder
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """An uninterrupted run as a process of its own: its photographs and its folder."""
-    folder = tmp_path_factory.mktemp("whole")
-    data = write_data(folder / "data")
-    subprocess.run([*RUN, str(data), str(folder / "whole")], check=True, env=ENV, cwd=ROOT, capture_output=True)
-    return data, folder / "whole"
+@pytest.fixture
+def _one_thread():
+    """As in the runs that are processes of their own."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def whole(_one_thread, tmp_path):
+    """An uninterrupted run: its photographs and its folder."""
+    data = write_data(tmp_path / "data")
+    go(data, tmp_path / "whole")
+    return data, tmp_path / "whole"
 
 
 def told(out):
@@ -169,26 +178,29 @@ def test_killed_and_continued_is_as_if_nothing_had_been(whole, tmp_path):
     """The run stops itself, as by kill -9, right after it has written a checkpoint."""
     data, reference = whole
     cut = tmp_path / "cut"
-    command = [*RUN, str(data), str(cut)]
-    killed = subprocess.run([*command, "kill_at=6"], env=ENV, cwd=ROOT, capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL
+    command = [*RUN, str(data), str(cut), "kill_at=6"]
+    killed = subprocess.run(command, env=ENV, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert (cut / "run/checkpoints/distillation/step-0000006.json").is_file()
     assert not (cut / "config.json").exists()
-    subprocess.run(command, check=True, env=ENV, cwd=ROOT, capture_output=True)
+    go(data, cut)
     assert same(samlet.load(cut), samlet.load(reference))
     assert [line["loss"] for line in told(reference)["losses"]] == [line["loss"] for line in told(cut)["losses"]]
+    assert len(told(cut)["losses"]) == 8
     assert told(reference)["start"] == told(cut)["start"]
 
 
 @pytest.mark.distributed
 def test_two_processes_reach_the_losses_of_one(whole, tmp_path):
     data, reference = whole
-    two = tmp_path / "two"
-    subprocess.run([*TORCHRUN, str(data), str(two)], check=True, env=ENV, cwd=ROOT, capture_output=True)
-    for a, b in zip(told(reference)["losses"], told(two)["losses"], strict=True):
+    command = [*TORCHRUN, str(data), str(tmp_path / "two")]
+    two = subprocess.run(command, env=ENV, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert two.returncode == 0, two.stderr
+    one, two = told(reference), told(tmp_path / "two")
+    for a, b in zip(one["losses"], two["losses"], strict=True):
         for name in ("loss", "embedding", "token", "output", "mask", "iou"):
             assert a[name] == pytest.approx(b[name], rel=5e-3), name
-    assert told(reference)["end"]["point"] == pytest.approx(told(two)["end"]["point"], abs=5e-3)
+    assert one["end"]["point"] == pytest.approx(two["end"]["point"], abs=5e-3)
 
 
 def test_labels_of_the_teacher_and_a_labelled_run_are_one_code(tmp_path):
@@ -239,22 +251,23 @@ def test_the_command(data, tmp_path, capsys):
     assert "--overwrite" in capsys.readouterr().err
 
 
-def test_slim_then_distill_is_two_commands_in_one(data, tmp_path, capsys):
+def test_slim_then_distill_is_two_steps_in_one(data, tmp_path, capsys):
     samlet.save(make_tiny(0), tmp_path / "teacher")
-    common = ["--teacher", str(tmp_path / "teacher"), "--image-size", "64", "--threads", "1"]
-    slim = ["slim", *common, "--images", str(data), "--steps", "2", "--scoring-images", "1", "--recovery-images", "2"]
-    distill = ["--steps", "2", "--prompts", "4", "--rounds", "1"]
-    assert main([*slim, "--out", str(tmp_path / "a-slimmed")]) == 0
-    last = ["distill", *common, *distill, "--data", str(data), "--student", str(tmp_path / "a-slimmed")]
-    assert main([*last, "--out", str(tmp_path / "a")]) == 0
-    capsys.readouterr()
-    then = [*slim, "--out", str(tmp_path / "b"), "--then", f"distill {' '.join(distill)}", "--json"]
+    settings = {"steps": 2, "image_size": 64, "scoring_images": 1, "recovery_images": 0}
+    slimmed = samlet.slim(make_tiny(0), data, **settings)
+    distilled = samlet.distill(
+        make_tiny(0), slimmed, open_dataset(data), steps=2, image_size=64, prompts=4, rounds=1, seed=0
+    )
+    slim = ["slim", "--teacher", str(tmp_path / "teacher"), "--images", str(data), "--threads", "1"]
+    for name, value in settings.items():
+        slim += [f"--{name.replace('_', '-')}", str(value)]
+    then = [*slim, "--out", str(tmp_path / "b"), "--then", "distill --steps 2 --prompts 4 --rounds 1", "--json"]
     assert main(then) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["steps"] == 2
     assert content["distill"]["steps"] == 2
-    for name in ("a", "a-slimmed"):
-        assert same(samlet.load(tmp_path / name), samlet.load(tmp_path / name.replace("a", "b", 1))), name
+    assert same(samlet.load(tmp_path / "b-slimmed"), slimmed)
+    assert same(samlet.load(tmp_path / "b"), distilled)
     assert main([*slim, "--out", str(tmp_path / "c"), "--then", "quantize"]) == 2
     assert "expected distill" in capsys.readouterr().err
     assert main([*slim, "--out", str(tmp_path / "c"), "--then", "distill --student x"]) == 2

@@ -86,6 +86,7 @@ def test_committed_baseline_is_that_of_the_published_modules(shared):
                 assert 100 * found["miou"][rule] == pytest.approx(value, abs=0.01), (data, prompt, rule)
 
 
+@pytest.mark.slow
 def test_the_committed_baseline_is_what_the_code_answers(shared):
     committed = json.loads((ROOT / "benchmarks" / "results" / "baseline.json").read_text())["float32"]["bsds500_val"]
     sam = samlet.load(shared / "weights" / "mobile_sam.safetensors")

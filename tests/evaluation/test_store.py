@@ -90,6 +90,7 @@ def in_one_and_in_two_processes(arguments, out, port):
     return json.loads(one.stdout), json.loads(two.stdout)
 
 
+@pytest.mark.distributed
 def test_two_processes_say_what_one_says(data, tmp_path):
     samlet.save(make_tiny(), tmp_path / "m")
     arguments = ["evaluate", str(tmp_path / "m"), "--data", str(data), "--protocol", "box", "--json"]
@@ -99,6 +100,7 @@ def test_two_processes_say_what_one_says(data, tmp_path):
     assert (a["images"], a["masks"]) == (b["images"], b["masks"]) == (5, 10)
 
 
+@pytest.mark.distributed
 def test_two_processes_share_a_detectors_boxes(data, tmp_path):
     samlet.save(make_tiny(), tmp_path / "m")
     images, annotations, boxes = [], [], []

@@ -97,17 +97,15 @@ def picture(shape, seed=0):
 
 
 def slow_bilinear(values, height, width):
-    """(h, w) at height x width, one pixel after the other."""
+    """(h, w) at height x width, by the four neighbours of every pixel's place."""
     h, w = values.shape
-    result = np.empty((height, width))
-    for y, x in np.ndindex(height, width):
-        v, u = max(0, (y + 0.5) * h / height - 0.5), max(0, (x + 0.5) * w / width - 0.5)
-        y0, x0 = min(int(v), h - 1), min(int(u), w - 1)
-        y1, x1 = min(y0 + 1, h - 1), min(x0 + 1, w - 1)
-        upper = values[y0, x0] * (1 - (u - x0)) + values[y0, x1] * (u - x0)
-        lower = values[y1, x0] * (1 - (u - x0)) + values[y1, x1] * (u - x0)
-        result[y, x] = upper * (1 - (v - y0)) + lower * (v - y0)
-    return result
+    v = np.maximum(0, (np.arange(height)[:, None] + 0.5) * h / height - 0.5)
+    u = np.maximum(0, (np.arange(width)[None] + 0.5) * w / width - 0.5)
+    y0, x0 = np.minimum(v.astype(int), h - 1), np.minimum(u.astype(int), w - 1)
+    y1, x1 = np.minimum(y0 + 1, h - 1), np.minimum(x0 + 1, w - 1)
+    upper = values[y0, x0] * (1 - (u - x0)) + values[y0, x1] * (u - x0)
+    lower = values[y1, x0] * (1 - (u - x0)) + values[y1, x1] * (u - x0)
+    return upper * (1 - (v - y0)) + lower * (v - y0)
 
 
 def slow_letterbox(image, height=SIZE, width=SIZE):
@@ -177,10 +175,8 @@ def slow_answer(columns, prototypes, image, confidence=0.4, iou=0.9, limit=300):
         x0, y0, x1, y1 = moved.clip(0, [w, h, w, h])
         logits = sum(weight * channel for weight, channel in zip(weights, channels, strict=True))
         logits = slow_bilinear(logits[int(y) : int(rows - y), int(x) : int(cells - x)], h, w)
-        mask = np.zeros((h, w), bool)
-        for v, u in np.ndindex(h, w):
-            mask[v, u] = x0 <= u < x1 and y0 <= v < y1 and logits[v, u] > 0
-        masks.append(mask)
+        v, u = np.indices((h, w))
+        masks.append((x0 <= u) & (u < x1) & (y0 <= v) & (v < y1) & (logits > 0))
         scores.append(score)
         boxes.append((x0, y0, x1, y1))
     return np.array(masks).reshape(-1, h, w), np.array(scores), np.array(boxes).reshape(-1, 4)

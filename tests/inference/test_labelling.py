@@ -30,14 +30,15 @@ from tests.inference.test_fast_sam import random_outputs, save_network
 from tests.inference.test_sam2_onnx import save_pair
 
 ALONE = {"progress": False, "workers": 1}
-SMALL = {"image_size": 256, "points_per_side": 6, "pred_iou_thresh": 0.6, "stability_score_thresh": 0.7}
-FLAGS = ["--image-size", "256", "--points-per-side", "6", "--pred-iou-thresh", "0.6", "--stability-score-thresh", "0.7"]
+SMALL = {"image_size": 128, "points_per_side": 4, "pred_iou_thresh": 0.6, "stability_score_thresh": 0.7}
+FLAGS = ["--image-size", "128", "--points-per-side", "4", "--pred-iou-thresh", "0.6", "--stability-score-thresh", "0.7"]
 
 
 @pytest.fixture(autouse=True)
 def _threads_as_before():
+    threads = torch.get_num_threads()
     yield
-    torch.set_num_threads(2)
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -222,8 +223,10 @@ def test_a_limit_may_be_raised_later(sam, photos, labelled, tmp_path):
 # ---- other teachers ---------------------------------------------------------------------------------------------
 
 
-def test_a_sam_2_pair_is_asked_on_a_grid_of_16(pair, photos, tmp_path):
-    model, out = Sam2Onnx(*pair, threads=1), tmp_path / "out"
+def test_a_sam_2_pair_is_asked_on_a_grid_of_16(pair, photo_folder, tmp_path):
+    photos, model, out = photo_folder, Sam2Onnx(*pair, threads=1), tmp_path / "out"
+    for path in sorted(photos.iterdir())[1:]:
+        path.unlink()
     chosen = {"pred_iou_thresh": 0.7, "stability_score_thresh": 0.5}
     result = label(model, photos, out, progress=False, **chosen)
     assert json.loads((out / "run.json").read_text()) == {
@@ -285,7 +288,7 @@ def test_a_sam_is_asked_hierarchically_with_32_points_a_side(photo_folder, tmp_p
 
 def test_any_segmenter_works_through_many_images_in_this_process(sam, photos, tmp_path):
     options = {name: value for name, value in SMALL.items() if name != "image_size"}
-    segmenter = SamSegmenter(sam, 256)
+    segmenter = SamSegmenter(sam, 128)
     found = segment_source(segmenter, open_source(photos), tmp_path / "out", progress=False, **options)
     assert (found.images, found.failed) == (3, {})
     with pytest.raises(InputError, match="points_per_side is 0"):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import samlet
-from tests.conftest import make_vit
+from tests.conftest import CHANNELS, make_vit
 
 
 @pytest.mark.parametrize("size", [(128, 128), (64, 64), (80, 112), (176, 48), (16, 16)])
@@ -14,7 +14,7 @@ def test_every_allowed_size_encodes_and_decodes(small_sam, size):
     with torch.no_grad():
         embedding = small_sam.encode(torch.randn(1, 3, *size))
         answer = small_sam.decode(embedding, torch.tensor([[[3.0, 4.0]]]), torch.tensor([[1]]))
-    assert embedding.shape == (1, 256, size[0] // 16, size[1] // 16)
+    assert embedding.shape == (1, CHANNELS, size[0] // 16, size[1] // 16)
     assert answer.low_res.shape == (1, 4, size[0] // 4, size[1] // 4)
     assert torch.isfinite(answer.low_res).all()
 

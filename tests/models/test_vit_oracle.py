@@ -1,7 +1,8 @@
-"""The ViT family against transformers' SamModel: ViT-B with random weights, whole."""
+"""The ViT family against transformers' SamModel, with random weights: two blocks of it, and ViT-B whole."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -9,18 +10,26 @@ import torch
 import transformers
 
 import samlet
-from samlet.models import Sam
+from samlet.models import Sam, SamConfig, ViTConfig
 from samlet.zoo import find
 from tests.conftest import randomise
 
 TOLERANCE = 1e-4
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Sam, torch.nn.Module, torch.Tensor]:
+def two_blocks() -> SamConfig:
+    """A windowed and a global block of ViT-B, half as wide; windows need padding."""
+    encoder = ViTConfig.uniform(embed_dim=384, depth=2, num_heads=6, global_blocks=(1,))
+    return dataclasses.replace(find("sam_vit_b").sam_config(), encoder=encoder)
+
+
+@pytest.fixture(scope="module", params=["two blocks", pytest.param("ViT-B", marks=pytest.mark.slow)])
+def models(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Sam, torch.nn.Module, torch.Tensor]:
     """Ours, theirs, and an image; the weights went segment-anything → samlet → Hugging Face → samlet on the way."""
     folder: Path = tmp_path_factory.mktemp("vit_b")
-    source = Sam(find("sam_vit_b").sam_config()).eval()
+    source = Sam(two_blocks() if request.param == "two blocks" else find("sam_vit_b").sam_config()).eval()
     randomise(source)
     torch.save(source.state_dict(), folder / "sam_vit_b.pth")
     first = samlet.load(folder / "sam_vit_b.pth")

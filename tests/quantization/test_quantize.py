@@ -351,7 +351,11 @@ def saved(small, tmp_path):
         (f"{NECK}.weight", torch.ones(CHANNELS, 40, 1, 1, dtype=torch.int16), "weight is torch.int16"),
         (f"{NECK}.weight", torch.ones(CHANNELS, 41, 1, 1, dtype=torch.int8), "1 of another shape"),
         (f"{PRODUCTS}.probabilities.split", torch.ones(2), "expected one float number"),
-        ("image_encoder.neck.1.bias", torch.ones(CHANNELS, dtype=torch.int8), "no layer of quantization; expected a float"),
+        (
+            "image_encoder.neck.1.bias",
+            torch.ones(CHANNELS, dtype=torch.int8),
+            "no layer of quantization; expected a float",
+        ),
     ],
 )
 def test_malformed_tensors(saved, name, value, message):

@@ -107,18 +107,18 @@ def write_onnx(
     onnx.save(model, path)
 
 
-def write_encoder(sam: Sam, path: Path) -> None:
-    """Open to any number of images of any size."""
+def write_encoder(sam: Sam, path: Path, side: int = SIDE) -> None:
+    """Open to any number of images, and to any size of them where the encoder is convolutional."""
     axes = {"image": {0: "images", 2: "rows", 3: "columns"}}
-    outputs = {"embedding": ["images", CHANNELS, "grid_rows", "grid_columns"]}
-    write_onnx(sam.image_encoder, path, {"image": torch.zeros(2, 3, SIDE, SIDE)}, axes, outputs)
+    outputs = {"embedding": ["images", sam.config.encoder.out_channels, "grid_rows", "grid_columns"]}
+    write_onnx(sam.image_encoder, path, {"image": torch.zeros(2, 3, side, side)}, axes, outputs)
 
 
-def write_decoder(sam: Sam, path: Path) -> None:
+def write_decoder(sam: Sam, path: Path, side: int = SIDE) -> None:
     """Open to any number of prompts on images of any size."""
-    grid = SIDE // 16
+    grid = side // 16
     example = {
-        "embedding": torch.zeros(1, CHANNELS, grid, grid),
+        "embedding": torch.zeros(1, sam.config.encoder.out_channels, grid, grid),
         "points": torch.zeros(4, 3, 2),
         "labels": torch.ones(4, 3, dtype=torch.long),
         "mask": torch.zeros(2, 1, 4 * grid, 4 * grid),

@@ -1,4 +1,4 @@
-"""A slimming run as a process of its own, for the tests that kill it: resume_run.py PHOTOS OUT [SETTING=VALUE …].
+"""A slimming run, here or as a process of its own that can be killed: resume_run.py PHOTOS OUT [SETTING=VALUE …].
 
 With kill_at="STAGE/STEP" it kills itself, as kill -9 does, when the checkpoint of that step is written.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,16 +17,29 @@ from samlet.slimming import SlimConfig, Workspace, run
 from samlet.training.engine import Engine
 from tests.conftest import kill_after_checkpoint, make_tiny
 
-if __name__ == "__main__":
-    photos, out = Path(sys.argv[1]), Path(sys.argv[2])
-    settings = {name: json.loads(value) for name, value in (word.split("=") for word in sys.argv[3:])}
-    kill_after_checkpoint(settings.pop("kill_at", None))
-    torch.set_num_threads(1)
-    base = {"image_size": 64, "scoring_images": 2, "recovery_images": 2, "checkpoint_every": 3}
-    config = SlimConfig(**{**base, **settings})
+SETTINGS = {
+    "steps": 12,
+    "batch_size": 2,
+    "image_size": 64,
+    "scoring_images": 2,
+    "recovery_images": 2,
+    "checkpoint_every": 3,
+}
+
+
+def go(photos: Path, out: Path, **settings: Any) -> None:
+    """Slim, or continue, and write the model, and beside it the losses."""
+    config = SlimConfig(**{**SETTINGS, **settings})
     engine = Engine("cpu", config.precision)
     made = run(make_tiny(), photos, config, workspace=Workspace(out), engine=engine)
     if engine.is_main:
         native.write(made.sam, out, overwrite=True, run_folder=True)
         losses = {name: stage.losses for name, stage in made.stages.items()}
         (out.parent / f"{out.name}-losses.json").write_text(json.dumps(losses))
+
+
+if __name__ == "__main__":
+    given = {name: json.loads(value) for name, value in (word.split("=") for word in sys.argv[3:])}
+    kill_after_checkpoint(given.pop("kill_at", None))
+    torch.set_num_threads(1)
+    go(Path(sys.argv[1]), Path(sys.argv[2]), **given)

@@ -166,6 +166,21 @@ def test_criteria_differ(small_sam, photo_folder, labelled):
     assert len(set(orders.values())) == len(CRITERIA)
 
 
+def test_scores_in_bfloat16_are_near_exact_ones(small_sam, photo_folder):
+    groups = [g for g in small_sam.image_encoder.channel_groups() if g.kind == "bottleneck"]
+    found = [
+        scorer(small_sam, photo_folder, engine=Engine("cpu", precision)).scores(small_sam.image_encoder, groups)
+        for precision in ("fp32", "bf16")
+    ]
+    correlations = []
+    for group in groups:
+        both = torch.stack([scores[group.name] for scores in found])
+        assert not torch.equal(*both)
+        correlations.append(float(torch.corrcoef(both)[0, 1]))
+    assert min(correlations) > 0.7
+    assert np.mean(correlations) > 0.95
+
+
 def test_labels_lower_their_loss_along_the_gradient(small_sam, labelled):
     """The labelled loss is a loss: a step down its gradient makes masks of the labelled pictures better."""
     sam = copy.deepcopy(small_sam)

@@ -18,7 +18,7 @@ from samlet.slimming import SlimConfig, Workspace, report, run
 from samlet.slimming.plots import panels, widths_figure
 from samlet.training.plots import smoothed, write_figure
 
-TINY = {"steps": 4, "image_size": 64, "scoring_images": 2, "recovery_images": 2}
+TINY = {"steps": 4, "image_size": 64, "scoring_images": 2, "recovery_images": 2, "batch_size": 2, "micro_batch": 2}
 
 
 def check_picture(path, width=800, height=300):
@@ -44,7 +44,8 @@ def test_report_and_pictures(small_sam, photo_folder, tmp_path):
     check_picture(out / "comparison.png", height=100)
     assert {p.name for p in out.iterdir()} == {*links, "report.md", "run"}
     for words in (
-        "disturbed-taylor", "squares", "gaussian", "whole heads", "2 photographs", "relative", "cosine", "fp32",
+        "disturbed-taylor", "gradients are summed", "gaussian", "whole heads", "2 photographs, 1 noise each",
+        "least squares on 2 photographs", "relative", "cosine", "fp32",
         "**processes** 1", "alternate", "images a second",
     ):  # fmt: skip
         assert words in text, words
@@ -71,7 +72,7 @@ def test_report_and_pictures(small_sam, photo_folder, tmp_path):
     ],
 )
 def test_method_is_that_of_the_settings(settings, words):
-    made: Any = SimpleNamespace(config=SlimConfig(**settings), processes=2)
+    made: Any = SimpleNamespace(config=SlimConfig(**settings), processes=2, image_size=512)
     assert words in report.method(made)
     found = report.settings(made)
     assert found["stage"].startswith(settings.get("stage", "all"))
@@ -96,7 +97,7 @@ def test_panels_hold_every_width():
 
 
 def test_widths_of_other_families_are_shown_alone(tmp_path):
-    vit = ViTConfig.uniform(embed_dim=1280, depth=32, num_heads=16, global_blocks=(7,))
+    vit = ViTConfig.uniform(embed_dim=768, depth=12, num_heads=12, global_blocks=(7,))
     for name, teacher in (("same", vit), ("other", TinyViTConfig())):
         write_figure(widths_figure(teacher, vit), tmp_path / f"{name}.png")
         check_picture(tmp_path / f"{name}.png")

@@ -7,13 +7,13 @@ the first to say anything of it.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +30,8 @@ TINYSAM = "/xinghaochen/tinysam/resolve/main/tinysam.pth"
 VIT_B = "/facebook/sam-vit-base/resolve/main/"
 CONTENT = bytes(range(256)) * 4096
 OTHER = bytes(reversed(CONTENT))
+DEADLINE = 600
+"""Seconds after which a test that waits is broken."""
 REMEDY = (
     "Where there is no network, fetch tinysam.pth of huggingface.co/xinghaochen/tinysam on another machine, "
     "copy the file or folder here and pass its path instead of the name"
@@ -82,7 +84,7 @@ class Handler(BaseHTTPRequestHandler):
         end = start + self.server.cuts.pop(0) if self.server.cuts else len(content)
         self.wfile.write((flip(content) if self.server.damage else content)[start:end])
         if end < len(content):
-            self.server.proceed.wait(10)
+            self.server.proceed.wait(DEADLINE)
 
     def answer(self, status: int, headers: dict[str, object]) -> None:
         self.send_response(status)
@@ -156,6 +158,13 @@ def names(cache: Path) -> set[str]:
     return {path.name for path in cache.rglob("*") if path.is_file()}
 
 
+def wait_for(found: Callable[[], object]) -> None:
+    end = time.monotonic() + DEADLINE
+    while not found():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 def interrupt(server: Hub, after: int) -> None:
     """Download a beginning of the weights, in a call that then gives up."""
     server.cuts = [after]
@@ -174,7 +183,7 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return line
 
 
-def test_first_use_downloads_and_later_uses_need_no_network(server, cache, tmp_path, capsys):
+def test_first_use_downloads_and_later_uses_need_no_network(server, cache, tmp_path):
     original = samlet.load("mobile_sam")
     samlet.save(original, tmp_path / "published.pth", format="mobile-sam")
     server.files[TINYSAM] = (tmp_path / "published.pth").read_bytes()
@@ -187,10 +196,8 @@ def test_first_use_downloads_and_later_uses_need_no_network(server, cache, tmp_p
         assert server.gets == [Get("tinysam.pth", None, None)]
         server.stop()
     assert [path.relative_to(cache) for path in cache.rglob("*.*")] == [Path("xinghaochen--tinysam/tinysam.pth")]
-    capsys.readouterr()
-    assert main(["models", "--json"]) == 0
-    listed = {model["name"]: model["available"] for model in json.loads(capsys.readouterr().out)["models"]}
-    assert (listed["mobile_sam"], listed["tinysam"], listed["sam_vit_b"]) == (True, True, False)
+    available = [zoo.is_available(zoo.find(name)) for name in ("mobile_sam", "tinysam", "sam_vit_b")]
+    assert available == [True, True, False]
 
 
 def test_cache_folder_follows_the_environment(monkeypatch, tmp_path, cache):
@@ -216,10 +223,9 @@ def test_interrupted_download_continues_in_the_next_call(server, cache):
 def test_killed_download_continues_in_another_process(server, cache):
     server.cuts = [len(CONTENT) // 2]
     server.proceed.clear()
-    part, end = cache / "xinghaochen--tinysam" / "tinysam.pth.part", time.monotonic() + 30
+    part = cache / "xinghaochen--tinysam" / "tinysam.pth.part"
     with subprocess.Popen([sys.executable, "-c", "from samlet import zoo; zoo.locate('tinysam')"]) as process:
-        while not (part.exists() and part.stat().st_size) and time.monotonic() < end:
-            time.sleep(0.01)
+        wait_for(lambda: part.exists() and part.stat().st_size)
         process.kill()
     size = part.stat().st_size
     assert 0 < size <= len(CONTENT) // 2
@@ -248,16 +254,20 @@ def test_a_call_gives_up_after_a_few_interruptions(server):
 
 
 @pytest.mark.usefixtures("one_attempt")
-def test_silent_server_is_left_and_what_came_is_kept(server, monkeypatch):
-    monkeypatch.setattr(transport, "TIMEOUT", 0.3)
-    server.cuts = [1000]
+def test_silent_server_is_left_and_what_came_is_kept(server, cache, monkeypatch):
     server.proceed.clear()
-    start = time.monotonic()
-    with pytest.raises(samlet.SamletError, match="timed out"):
-        zoo.locate("tinysam")
-    assert time.monotonic() - start < 3
+    for timeout in (0.3, 3, 30, 300):  # on a busy machine the beginning, too, takes its time
+        monkeypatch.setattr(transport, "TIMEOUT", timeout)
+        server.cuts = [1000]
+        with pytest.raises(samlet.SamletError, match="timed out"):
+            zoo.locate("tinysam")
+        if [part.stat().st_size for part in cache.rglob("*.part")] == [1000]:
+            break
+    monkeypatch.setattr(transport, "TIMEOUT", DEADLINE)
+    server.gets.clear()
+    server.cuts = []
     assert zoo.locate("tinysam").read_bytes() == CONTENT
-    assert server.ranges_asked == [None, "bytes=1000-"]
+    assert server.ranges_asked == ["bytes=1000-"]
 
 
 @pytest.mark.usefixtures("one_attempt")
@@ -329,14 +339,14 @@ def test_two_downloads_at_once_are_one(server, capsys):
     threads = [threading.Thread(target=lambda: found.append(zoo.locate("tinysam"))) for _ in range(2)]
     for thread in threads:
         thread.start()
-    time.sleep(0.3)
+    wait_for(lambda: "waiting for another process that writes" in capsys.readouterr().err)
+    wait_for(lambda: server.gets)
     assert server.ranges_asked == [None]
     server.proceed.set()
     for thread in threads:
         thread.join()
     assert [path.read_bytes() for path in found] == [CONTENT, CONTENT]
     assert server.ranges_asked == [None, "bytes=1000-"]
-    assert "waiting for another process that writes" in capsys.readouterr().err
 
 
 def test_model_of_several_files_is_their_folder_and_never_a_part_of_it(server):
@@ -368,9 +378,8 @@ def test_without_a_network_the_error_comes_at_once_and_says_what_to_do(monkeypat
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))  # taken, but nobody listens
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        start = time.monotonic()
+        monkeypatch.setattr(download, "time", None)  # with which it would wait before another attempt
         line = complaint(capsys, "cost", "tinysam")
-        assert time.monotonic() - start < 2
     assert line.startswith("samlet: the weights of tinysam could not be downloaded from huggingface.co/xinghaochen/")
     assert "Connection refused. " in line
     assert line.endswith(REMEDY)
