@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 
 from samlet.evaluation.costs import cost, count_encoder_macs, peak_memory
 from samlet.models import Sam, SamConfig, ViTConfig
-from samlet.zoo import find, load
+from samlet.zoo import find
+from tests.conftest import make_tiny
 
 # G of MACs: SlimSAM's table (modules), TinySAM's table (total); M of parameters: SlimSAM's table.
 PUBLISHED = {
@@ -20,13 +22,23 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_published_figures_within_one_percent(name):
-    modules, total, parameters = PUBLISHED[name]
+def of(name):
+    """A model without memory."""
     with torch.device("meta"):
-        sam = Sam(find(name).sam_config())
+        return Sam(find(name).sam_config())
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    """Cost of the decoder that all four have."""
+    return cost(of("mobile_sam"), measure=False).decoder
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_figures_within_one_percent(name, decoder):
+    modules, total, parameters = PUBLISHED[name]
+    sam = of(name)
     encoder = count_encoder_macs(sam)
-    decoder = cost(Sam(find("mobile_sam").sam_config()), measure=False).decoder  # the same in all four
     if modules:
         assert encoder.macs_modules + decoder.macs_modules == pytest.approx(modules * 1e9, rel=0.01)
         assert encoder.macs_modules == pytest.approx(modules * 1e9, rel=0.01)
@@ -43,7 +55,7 @@ def test_published_figures_within_one_percent(name):
     ],
 )
 def test_published_figures_of_other_architectures(name, parameters, modules, total):
-    found = cost(Sam(find(name).sam_config()), measure=False)
+    found = cost(of(name), measure=False)
     assert found.parameters == pytest.approx(parameters * 1e6, rel=0.01)
     assert found.macs_modules == pytest.approx(modules * 1e9, rel=0.01)
     if total:
@@ -70,8 +82,22 @@ def test_parts_sum_and_sizes_matter(small_sam):
     assert all(p.requires_grad for p in small_sam.parameters())
 
 
+BALLAST = 256 * 2**20
+
+
+def loaded_with(size):
+    """A small model, for which so many bytes are needed while it is loaded."""
+    ballast = torch.ones(size, dtype=torch.uint8)
+    assert len(ballast) == size
+    return make_tiny()
+
+
 def test_peak_memory_is_that_of_a_fresh_process():
-    ballast = torch.ones(200_000_000)
-    small = peak_memory(partial(load, "mobile_sam"), 256, threads=2)
-    assert 100e6 < small < 800e6
-    assert len(ballast) == 200_000_000
+    """It counts what loading needed in passing, and nothing of what is in this process."""
+    ballast = torch.ones(BALLAST, dtype=torch.uint8)
+    light, heavy = (peak_memory(partial(loaded_with, size), 64, threads=1) for size in (1, BALLAST))
+    assert heavy - light == pytest.approx(BALLAST, rel=0.1)
+    status = Path("/proc/self/status")
+    if status.is_file():
+        here = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS:"))
+        assert light < 1024 * int(here.split()[1]) - 0.5 * len(ballast)

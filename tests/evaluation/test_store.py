@@ -15,7 +15,9 @@ import samlet
 from samlet.cli import main
 from samlet.data.datasets import open_dataset
 from samlet.data.masks import encode_rle
+from samlet.evaluation.compare import Contestant, compare
 from samlet.evaluation.miou import evaluate_all
+from samlet.evaluation.report import write_scatter
 from tests.conftest import make_tiny, make_vit
 
 
@@ -75,10 +77,11 @@ def test_results_of_another_evaluation_are_not_mixed_in(data, tmp_path):
     assert len(list(data.iterdir())) == 10
 
 
-def in_one_and_in_two_processes(arguments, out, port):
+def in_one_and_in_two_processes(arguments, out, capsys):
     """What a command says alone, and what two processes of it say, which write to `out`."""
-    one = subprocess.run([sys.executable, "-m", "samlet", *arguments], check=True, capture_output=True, text=True)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port)]
+    assert main(arguments) == 0
+    one = capsys.readouterr().out
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
     two = subprocess.run(
         [*command, "-m", "samlet", *arguments, "--out", str(out), "--threads", "1"],
         check=True,
@@ -87,21 +90,21 @@ def in_one_and_in_two_processes(arguments, out, port):
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert {path.name for path in out.glob("images-*.jsonl")} == {"images-0.jsonl", "images-1.jsonl"}
-    return json.loads(one.stdout), json.loads(two.stdout)
+    return json.loads(one), json.loads(two.stdout)
 
 
 @pytest.mark.distributed
-def test_two_processes_say_what_one_says(data, tmp_path):
+def test_two_processes_say_what_one_says(data, tmp_path, capsys):
     samlet.save(make_tiny(), tmp_path / "m")
     arguments = ["evaluate", str(tmp_path / "m"), "--data", str(data), "--protocol", "box", "--json"]
-    a, b = in_one_and_in_two_processes(arguments, tmp_path / "out", 29571)
+    a, b = in_one_and_in_two_processes(arguments, tmp_path / "out", capsys)
     for key, value in a["miou"].items():
         assert value == pytest.approx(b["miou"][key], abs=1e-6), key
     assert (a["images"], a["masks"]) == (b["images"], b["masks"]) == (5, 10)
 
 
 @pytest.mark.distributed
-def test_two_processes_share_a_detectors_boxes(data, tmp_path):
+def test_two_processes_share_a_detectors_boxes(data, tmp_path, capsys):
     samlet.save(make_tiny(), tmp_path / "m")
     images, annotations, boxes = [], [], []
     for number, path in enumerate(sorted(data.glob("*.png"))):
@@ -116,7 +119,7 @@ def test_two_processes_share_a_detectors_boxes(data, tmp_path):
     (tmp_path / "boxes.json").write_text(json.dumps(boxes))
     arguments = ["evaluate", str(tmp_path / "m"), "--data", str(tmp_path / "coco.json"), "--images", str(data)]
     arguments += ["--protocol", "box-detector", "--detections", str(tmp_path / "boxes.json"), "--json"]
-    a, b = in_one_and_in_two_processes(arguments, tmp_path / "out", 29572)
+    a, b = in_one_and_in_two_processes(arguments, tmp_path / "out", capsys)
     del a["seconds"], b["seconds"]
     assert a == b
     assert a["images"] == 5
@@ -136,39 +139,70 @@ def test_one_encode_an_image_whatever_is_asked(data, monkeypatch):
     assert len(encoded) == 5
 
 
-def test_the_compare_command(data, tmp_path, capsys):
+def compared(data, tmp_path):
+    """Arguments of a comparison of two models, which are written first."""
     samlet.save(make_tiny(), tmp_path / "a")
     samlet.save(make_vit(), tmp_path / "b")
-    arguments = [
-        "compare",
-        str(tmp_path / "a"),
-        str(tmp_path / "b"),
-        "--data",
-        str(data),
-        "--out",
-        str(tmp_path / "out"),
-    ]
-    arguments += ["--protocol", "box", "--protocol", "everything", "--points-per-side", "2"]
+    arguments = ["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--data", str(data)]
+    return [*arguments, "--out", str(tmp_path / "out"), "--protocol", "box"]
+
+
+def test_the_compare_command(data, tmp_path, capsys):
+    arguments = [*compared(data, tmp_path), "--protocol", "everything", "--points-per-side", "2", "--no-measure"]
     assert main([*arguments, "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content == json.loads((tmp_path / "out" / "comparison.json").read_text())
-    assert [row["model"] for row in content["rows"]] == ["a", "b"]
-    for row in content["rows"]:
-        assert {"miou", "parameters", "encoder", "decoder", "file_bytes", "peak_memory_bytes", "protocol"} <= row.keys()
+    rows = {row["model"]: row for row in content["rows"]}
+    assert list(rows) == ["a", "b"]
+    for name, sam in (("a", make_tiny()), ("b", make_vit())):
+        row, found = rows[name], samlet.evaluate(sam, open_dataset(data), "box", progress=False)
+        assert row["protocol"] == found.protocol
+        assert {rule: row["miou"][rule] for rule in found.miou} == pytest.approx(found.miou)
         assert row["miou"] == row["protocols"]["box"]["miou"]
-        assert row["encoder"]["latency_s"] > 0
-        assert row["peak_memory_bytes"] > 1e7
+        assert row["parameters"] == sum(p.numel() for p in sam.parameters())
+        assert row["file_bytes"] > row["parameters"]
+        assert row["encoder"]["latency_s"] is row["decoder"]["latency_s"] is row["peak_memory_bytes"] is None
         assert set(row["protocols"]) == {"box", "everything"}
     assert {pair["rule"] for pair in content["differences"]} == {"single", "best", "oracle"}
+    told = []
+    for pair in content["differences"]:
+        a, b = (rows[name]["protocols"][pair["protocol"]]["miou"][pair["rule"]] for name in "ab")
+        assert pair["difference"] == pytest.approx(a - b)
+        assert pair["real"] == (pair["ci"][0] > 0 or pair["ci"][1] < 0)
+        verdict = f"a {'better' if a > b else 'worse'} than b" if pair["real"] else "no telling apart"
+        told.append((f"{pair['protocol']}, {pair['rule']}: a less b {100 * (a - b):+.1f} points", verdict))
     table = (tmp_path / "out" / "comparison.md").read_text()
     assert table.count("\n| ") == 3
-    with Image.open(tmp_path / "out" / "comparison.png") as picture:
-        assert picture.width > 600
-    assert main([*arguments, "--no-measure"]) == 0
-    shown = capsys.readouterr().out
-    assert "no telling apart" in shown or "than b" in shown
+    assert main(arguments) == 0
+    for text in (table, capsys.readouterr().out):
+        for start, end in told:
+            (line,) = (line for line in text.splitlines() if start in line)
+            assert line.endswith(end)
     assert main(["compare", str(tmp_path / "a"), str(tmp_path / "a"), "--data", str(data)]) == 2
     assert "given twice" in capsys.readouterr().err
+
+
+def test_compared_models_are_timed_and_drawn(data, tmp_path):
+    models = [Contestant(name="a", model=make_tiny()), Contestant(name="b", model=make_vit())]
+    found = compare(models, open_dataset(data), ["box"], limit=2, progress=False)
+    for row in found.rows:
+        assert row.encoder_s > 0
+        assert row.decoder_s > 0
+        assert row.peak_memory_bytes is None
+    write_scatter(found, tmp_path / "scatter.png")
+    with Image.open(tmp_path / "scatter.png") as picture:
+        assert picture.width > 600
+
+
+@pytest.mark.slow
+def test_the_compare_command_measures(data, tmp_path, capsys):
+    assert main([*compared(data, tmp_path), "--limit", "2", "--json"]) == 0
+    for row in json.loads(capsys.readouterr().out)["rows"]:
+        assert row["encoder"]["latency_s"] > 0
+        assert row["decoder"]["latency_s"] > 0
+        assert 1e8 < row["peak_memory_bytes"] < 2e9  # most of it PyTorch itself
+    with Image.open(tmp_path / "out" / "comparison.png") as picture:
+        assert picture.width > 600
 
 
 def test_the_evaluate_command_draws_the_worst(data, tmp_path, capsys):
