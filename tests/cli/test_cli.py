@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 
@@ -13,7 +14,8 @@ import torch
 from PIL import Image
 
 from samlet.cli import main
-from samlet.cli.parsers import build_parser
+from samlet.cli.common import giga, mega
+from samlet.cli.parsers import FIRST_STEPS, build_parser
 from samlet.data.masks import decode_rle
 from samlet.zoo import ENTRIES, locate
 from tests.conftest import PHOTOS, ROOT
@@ -39,6 +41,14 @@ def run(capsys, *arguments):
 def test_help_does_not_wait_for_torch():
     code = "import sys, samlet.cli.parsers as c; c.build_parser().format_help(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_without_a_command_it_says_how_to_begin(capsys):
+    """Every line that it shows can be typed."""
+    assert run(capsys) == (0, FIRST_STEPS + "\n", "")
+    shown = [shlex.split(line)[1:] for line in FIRST_STEPS.splitlines() if line.startswith("  samlet ")]
+    assert [words[0] for words in shown] == ["segment", "segment", "slim", "demo"]
+    assert all(callable(build_parser().parse_args(words).run) for words in shown)
 
 
 def subparsers():
@@ -86,6 +96,21 @@ def test_models(capsys, monkeypatch):
     lines = run(capsys, "models")[1].splitlines()
     assert [line.split()[0] for line in lines] == ["NAME", *chosen]
     assert "9.80 M" in lines[1]
+
+
+@pytest.mark.slow
+def test_the_whole_zoo_is_listed_and_the_largest_is_counted(capsys):
+    code, out, _ = run(capsys, "models")
+    assert code == 0
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert list(lines) == ["NAME", *ENTRIES]
+    code, out, _ = run(capsys, "cost", "sam_vit_h", "--no-measure", "--json")
+    assert code == 0
+    counted = json.loads(out)
+    for said in (
+        mega(counted["parameters"]), giga(counted["encoder"]["macs_modules"]), giga(counted["encoder"]["macs_total"]),
+    ):  # fmt: skip
+        assert said in lines["sam_vit_h"]
 
 
 def test_cost(capsys):

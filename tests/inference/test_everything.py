@@ -132,10 +132,11 @@ def test_records_describe_their_masks(sam):
 
 def test_output_modes_say_the_same(sam):
     rle, binary, polygon = (
-        samlet.MaskGenerator(sam, output_mode=mode, **SMALL)(PHOTOS / "cat.jpg")
+        samlet.MaskGenerator(sam, output_mode=mode, **SMALL, **LOOSE)(PHOTOS / "cat.jpg")
         for mode in ("coco_rle", "binary_mask", "polygon")
     )
     height, width = rle.size
+    assert len(rle) > 3
     for code, mask, polygons in zip(codes(rle), codes(binary), codes(polygon), strict=True):
         assert (decode_rle(code) == mask).all()
         drawn = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width)))
@@ -256,23 +257,28 @@ def test_options_that_cannot_be_are_refused(sam, options, said):
 
 def test_points_of_ones_own(sam):
     grid = np.array([[0.5, 0.5], [0.1, 0.9]])
-    masks = samlet.MaskGenerator(sam, image_size=256, points_per_side=None, point_grids=(grid,), **LOOSE)(
-        PHOTOS / "cat.jpg"
-    )
+    options = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0}
+    generate = samlet.MaskGenerator(sam, image_size=256, points_per_side=None, point_grids=(grid,), **options)
+    masks = generate(PHOTOS / "cat.jpg")
     assert masks.decoder_prompts == 2
+    found = {tuple(point) for mask in masks for point in mask["point_coords"]}
+    assert sorted(found) == [pytest.approx((45.1, 270)), pytest.approx((225.5, 150))]
 
 
 def test_batches_change_nothing(sam):
     one, many = (
-        samlet.MaskGenerator(sam, precision="fp32", points_per_batch=n, **SMALL)(PHOTOS / "cat.jpg") for n in (1, 16)
+        samlet.MaskGenerator(sam, precision="fp32", points_per_batch=n, **SMALL, **LOOSE)(PHOTOS / "cat.jpg")
+        for n in (1, 16)
     )
+    assert len(one) > 3
     assert [m["point_coords"] for m in one] == [m["point_coords"] for m in many]
     assert (np.diag(ious(codes(one), codes(many))) > 0.999).all()
 
 
 def test_answers_do_not_depend_on_earlier_ones(sam):
-    generate = samlet.MaskGenerator(sam, **SMALL)
+    generate = samlet.MaskGenerator(sam, **SMALL, **LOOSE)
     first = generate(PHOTOS / "cat.jpg")
+    assert len(first) > 3
     generate(PHOTOS / "dogs.jpg")
     assert same(first, generate(PHOTOS / "cat.jpg"))
     assert not torch.is_inference_mode_enabled()
