@@ -15,6 +15,7 @@ from samlet.checkpoints import load_checkpoint, native, quantized
 from samlet.cli import main
 from samlet.data.images import find_images, read_image
 from samlet.data.masks import bounding_box
+from samlet.evaluation.costs import cost
 from samlet.models.quantized import InputQuantizer, QuantizedAttention, QuantizedProduct, is_quantized
 from samlet.quantization import QuantConfig, run
 from samlet.quantization import procedure as procedure_module
@@ -55,15 +56,15 @@ def test_fewer_bits_are_further_away(small_sam, photo_folder):
         )
         for bits in (8, 6, 4)
     ]
-    assert distances[0] < distances[1] / 3 < distances[2] / 9
+    assert distances[0] < distances[1] / 3 < distances[2] / 21
     assert distances[0] < 0.01
     assert not is_quantized(small_sam)
 
 
 def test_every_layer_is_quantized_the_same_each_time_and_survives_saving(small_sam, photo_folder, tmp_path):
     before = small_sam.fingerprint()
-    made = run(small_sam, photographs(photo_folder), quick(), progress=False)
-    again = run(small_sam, photographs(photo_folder), quick(), progress=False)
+    made = run(small_sam, photographs(photo_folder), quick(candidates=4), progress=False)
+    again = run(small_sam, photographs(photo_folder), quick(candidates=4), progress=False)
     assert same(made.sam, again.sam)
     assert small_sam.fingerprint() == before
     assert all(layer.float_reason is None for layer in made.layers)
@@ -275,8 +276,8 @@ def test_the_command_line(photo_folder, tmp_path, capsys):
     evaluate = ["evaluate", str(out), "--data", str(photo_folder), "--reference", str(tmp_path / "float"), "--json"]
     assert main([*evaluate, "--limit", "2"]) == 0
     assert json.loads(capsys.readouterr().out)["miou"]["single"] > 0.3
-    assert main(["cost", str(out), "--json", "--image-size", "128"]) == 0
-    capsys.readouterr()
+    assert main(["cost", str(out), "--json", "--image-size", "128", "--no-measure"]) == 0
+    assert json.loads(capsys.readouterr().out)["macs_total"] == cost(make_tiny(), 128, measure=False).macs_total
     assert main([command[0], str(out), *command[2:5], str(tmp_path / "twice"), *command[6:]]) == 2
     assert "quantized already" in capsys.readouterr().err
 
@@ -389,7 +390,7 @@ def test_formats_without_quantizers_refuse_it(small, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("scheme", ["twin", "integer"])
+@pytest.mark.parametrize("scheme", ["twin", pytest.param("integer", marks=pytest.mark.slow)])
 def test_mobile_sam_answers_almost_as_before(shared, scheme):
     path = shared / "weights" / "mobile_sam.safetensors"
     if not path.is_file():

@@ -16,7 +16,14 @@ from samlet.training.embeddings import EmbeddingCache
 from samlet.training.engine import Engine
 from tests.conftest import make_tiny, make_vit
 
-SETTINGS = {"steps": 8, "image_size": 64, "scoring_images": 2, "recovery_images": 2, "augment": False}
+SETTINGS = {
+    "steps": 4,
+    "image_size": 64,
+    "scoring_images": 1,
+    "recovery_images": 2,
+    "batch_size": 2,
+    "augment": False,
+}
 
 
 def filled(folder, sam, photo_folder, count=6, encode=None):

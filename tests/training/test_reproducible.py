@@ -21,15 +21,18 @@ def test_gradients_of_indexed_tables_repeat_under_load():
         (table[:, offsets] * weights).sum().backward()
         return table.grad
 
+    threads = torch.get_num_threads()
+    torch.set_num_threads(4)  # of which none sums in a fixed order by itself
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
     try:
         with reproducible():
             first = gradient()
-            assert all(torch.equal(gradient(), first) for _ in range(200))
+            assert all(torch.equal(gradient(), first) for _ in range(50))
     finally:
         for process in busy:
             process.kill()
             process.wait()
+        torch.set_num_threads(threads)
 
 
 def test_slimming_is_inside_and_the_settings_come_back(photo_folder, monkeypatch):
@@ -42,6 +45,6 @@ def test_slimming_is_inside_and_the_settings_come_back(photo_folder, monkeypatch
     from samlet.slimming.procedure import train
 
     monkeypatch.setattr("samlet.slimming.procedure.train", spy)
-    samlet.slim(make_tiny(), photo_folder, ratio=0.5, steps=2, image_size=64)
+    samlet.slim(make_tiny(), photo_folder, steps=2, image_size=64, scoring_images=1, recovery_images=0, batch_size=1)
     assert seen == [True, True]
     assert not torch.are_deterministic_algorithms_enabled()
