@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from samlet.models import DecoderConfig, Sam, SamConfig, TinyViTConfig, ViTConfig
+from samlet.models import DecoderConfig, RepViTConfig, Sam, SamConfig, TinyViTConfig, ViTConfig
 from samlet.training.checkpoints import CheckpointFolder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -151,6 +151,22 @@ def make_tiny(seed: int = 0) -> Sam:
         v_dims=((8,), (12, 8), (16,)),
         mlp_dims=((48,), (64, 40), (80,)),
         scale_dim=8,
+        out_channels=CHANNELS,
+    )
+    torch.manual_seed(seed)
+    sam = Sam(SamConfig(encoder=config, decoder=SMALL_DECODER))
+    randomise(sam, seed)
+    return sam.eval()
+
+
+def make_repvit(seed: int = 0) -> Sam:
+    """A small RepViT SAM with irregular widths."""
+    config = RepViTConfig(
+        image_size=128,
+        stem_dim=16,
+        embed_dims=(16, 24, 32, 40),
+        mixer_dims=((32, 24), (48, 40), (64, 48, 56), (80, 72)),
+        squeeze_dims=((16, 0), (0, 24), (0, 0, 16), (0, 32)),
         out_channels=CHANNELS,
     )
     torch.manual_seed(seed)

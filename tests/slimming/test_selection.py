@@ -131,4 +131,4 @@ def test_a_ratio_that_leaves_nothing_is_refused_with_the_largest_that_works():
     with pytest.raises(samlet.InputError, match=r"nothing of embedding.0, which has 16 channels .* at most 0.75"):
         check_ratio(groups, 0.76)
     scores = {g.name: torch.rand(g.size) for g in groups}
-    assert [len(kept) for kept in select_uniform(groups, scores, 0.6).values()] == [4, 8, 8, 16]
+    assert [len(kept) for kept in select_uniform(groups, scores, 0.6).values()] == [8, 8, 16, 16]

@@ -7,14 +7,20 @@ import dataclasses
 from functools import partial
 
 from samlet.cli.common import columns, file_bytes, giga, load_to_run, mega, set_up, show
+from samlet.errors import InputError
 from samlet.evaluation.costs import PartCost, cost, peak_memory
 from samlet.models import PromptableModel, Sam
+from samlet.models.quantized import is_quantized
+from samlet.slimming.latencies import LatencyTable
+from samlet.slimming.sizing import this_machine
 from samlet.zoo import ENTRIES, load_path, locate
 
 
 def run(options: argparse.Namespace) -> None:
     """Count and measure one model."""
     device = set_up(options)
+    if options.table is not None and options.no_measure:
+        raise InputError(f"--table {options.table} is measured and --no-measure was given; leave one of them out")
     entry = ENTRIES.get(options.model)
     config = None if entry is None else entry.sam_config()
     if options.no_measure and config is not None:
@@ -23,6 +29,7 @@ def run(options: argparse.Namespace) -> None:
     else:
         path = locate(options.model)
         sam = load_to_run(options.model, device)
+    table = None if options.table is None else _latency_table(sam, options)
     found = cost(sam, options.image_size, measure=not options.no_measure)
     content = dataclasses.asdict(found)
     content["file_bytes"] = None if path is None else file_bytes(path)
@@ -48,4 +55,20 @@ def run(options: argparse.Namespace) -> None:
         text += f"\nfile {content['file_bytes'] / 1e6:.1f} MB"
     if memory is not None:
         text += f", peak memory {memory / 1e6:.0f} MB"
+    if table is not None:
+        content["table"] = str(options.table)
+        text += f"\nlatency table {options.table}"
     show(options, content, text)
+
+
+def _latency_table(sam: PromptableModel, options: argparse.Namespace) -> LatencyTable:
+    """Time the encoder at several widths and write that down."""
+    if not isinstance(sam, Sam) or is_quantized(sam):
+        raise InputError(f"{options.model} cannot be slimmed, so it has no table; expected a model of float weights")
+    out = options.table.expanduser()
+    if out.exists() or not out.parent.is_dir():
+        what = "exists already" if out.exists() else "is in a folder that does not exist"
+        raise InputError(f"{out} {what}; expected a new file in an existing folder")
+    table = this_machine(sam.image_encoder.requires_grad_(False), sam.check_image_size(options.image_size))
+    table.write(out)
+    return table

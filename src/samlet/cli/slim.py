@@ -77,6 +77,11 @@ def _slim(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], st
     """JSON content and text; None in any process but the main one."""
     config = SlimConfig(
         ratio=options.ratio,
+        macs=options.macs,
+        latency=options.latency,
+        parameters=options.parameters,
+        widths=options.widths,
+        latency_table=options.latency_table,
         steps=options.steps,
         epochs=options.epochs,
         minutes=options.minutes,

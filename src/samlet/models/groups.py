@@ -65,6 +65,7 @@ class ChannelGroup:
         divisor: the number of channels kept is a multiple of this.
         members: every place that the channels appear in.
         config_path: where the size stands in the encoder's config, a field name and then indices.
+        stage: of the encoder, counted from 0; groups of one family and stage share a width in a searched allocation.
     """
 
     name: str
@@ -74,6 +75,7 @@ class ChannelGroup:
     divisor: int
     members: tuple[Member, ...]
     config_path: tuple[str | int, ...]
+    stage: int = 0
 
 
 def rows_and_bias(layer: str, **where: int) -> list[Member]:
@@ -102,13 +104,21 @@ def stream_groups(streams: Sequence[Sequence[Member]], sizes: Sequence[int]) -> 
             divisor=8,
             members=tuple(members),
             config_path=("embed_dims", stage),
+            stage=stage,
         )
         for stage, members in enumerate(streams)
     ]
 
 
 def attention_groups(
-    block: str, heads: int, qk_dim: int, v_dim: int, divisor: int, paths: Sequence[tuple[str | int, ...]], packed: bool
+    block: str,
+    heads: int,
+    qk_dim: int,
+    v_dim: int,
+    divisor: int,
+    paths: Sequence[tuple[str | int, ...]],
+    packed: bool,
+    stage: int,
 ) -> list[ChannelGroup]:
     """The groups of an attention: query/key channels and value channels, each tied across the heads; whole heads.
 
@@ -120,6 +130,7 @@ def attention_groups(
         divisor: kept channels of a head are a multiple of this.
         paths: config paths of `qk_dim`, of `v_dim` and of `heads`.
         packed: rows of `qkv` are (head, [q, k, v]) if true, ([q, k, v], head) if not.
+        stage: of the encoder.
     """
     if packed:
         step = 2 * qk_dim + v_dim
@@ -142,6 +153,7 @@ def attention_groups(
             divisor=divisor,
             members=(*rows_and_bias(f"{block}.qkv", **q), *rows_and_bias(f"{block}.qkv", **k)),
             config_path=tuple(paths[0]),
+            stage=stage,
         ),
         ChannelGroup(
             name=f"{block}.v",
@@ -154,6 +166,7 @@ def attention_groups(
                 *columns(f"{block}.proj", copies=heads, step=v_dim),
             ),
             config_path=tuple(paths[1]),
+            stage=stage,
         ),
         ChannelGroup(
             name=f"{block}.heads",
@@ -163,5 +176,6 @@ def attention_groups(
             divisor=1,
             members=(*whole, *columns(f"{block}.proj", span=v_dim)),
             config_path=tuple(paths[2]),
+            stage=stage,
         ),
     ]

@@ -147,7 +147,7 @@ class RepViTEncoder(nn.Module):
         config = self.config
         streams = [rows_and_bias("patch_embed.conv2"), [], columns("fuse_stage2"), columns("fuse_stage3")]
         stem = [*rows_and_bias("patch_embed.conv1"), *columns("patch_embed.conv2")]
-        bottlenecks = [_bottleneck("patch_embed.stem", "convolution", config.stem_dim, stem, ("stem_dim",))]
+        bottlenecks = [_bottleneck("patch_embed.stem", "stem", config.stem_dim, stem, ("stem_dim",), 0)]
         for stage, i, block in self._block_names():
             stream, squeeze_dim = streams[stage], config.squeeze_dims[stage][i]
             if stage and not i:
@@ -159,10 +159,12 @@ class RepViTEncoder(nn.Module):
                 stream += _outside(f"{block}.squeeze")
                 path = ("squeeze_dims", stage, i)
                 inside = _inside(f"{block}.squeeze")
-                bottlenecks.append(_bottleneck(f"{block}.squeeze", "squeeze", squeeze_dim, inside, path))
+                bottlenecks.append(_bottleneck(f"{block}.squeeze", "squeeze", squeeze_dim, inside, path, stage))
             stream += _outside(f"{block}.mixer")
             path, inside = ("mixer_dims", stage, i), _inside(f"{block}.mixer")
-            bottlenecks.append(_bottleneck(f"{block}.mixer", "convolution", config.mixer_dims[stage][i], inside, path))
+            bottlenecks.append(
+                _bottleneck(f"{block}.mixer", "convolution", config.mixer_dims[stage][i], inside, path, stage)
+            )
         return stream_groups(streams, config.embed_dims) + bottlenecks
 
 
@@ -175,7 +177,7 @@ def _inside(layer: str) -> list[Member]:
 
 
 def _bottleneck(
-    name: str, family: str, size: int, members: list[Member], config_path: tuple[str | int, ...]
+    name: str, family: str, size: int, members: list[Member], config_path: tuple[str | int, ...], stage: int
 ) -> ChannelGroup:
     return ChannelGroup(
         name=name,
@@ -185,4 +187,5 @@ def _bottleneck(
         divisor=8,
         members=tuple(members),
         config_path=config_path,
+        stage=stage,
     )

@@ -190,7 +190,7 @@ class TinyViTEncoder(nn.Module):
             ChannelGroup(
                 name="patch_embed.stem",
                 kind="bottleneck",
-                family="convolution",
+                family="stem",
                 size=config.stem_dim,
                 divisor=8,
                 members=(*rows_and_bias("patch_embed.conv1"), *columns("patch_embed.conv2")),
@@ -201,7 +201,7 @@ class TinyViTEncoder(nn.Module):
             stream = streams[stage]
             if stage == 0:
                 stream += columns(f"{block}.conv1") + rows_and_bias(f"{block}.conv3")
-                bottlenecks.append(_inverted_bottleneck(block, config.mbconv_dims[i], ("mbconv_dims", i)))
+                bottlenecks.append(_inverted_bottleneck(block, config.mbconv_dims[i], ("mbconv_dims", i), stage))
                 continue
             at = stage - 1
             stream += norm(f"{block}.attn.norm") + columns(f"{block}.attn.qkv") + rows_and_bias(f"{block}.attn.proj")
@@ -215,6 +215,7 @@ class TinyViTEncoder(nn.Module):
                 4,
                 [("qk_dims", at, i), ("v_dims", at, i), ("num_heads", at, i)],
                 packed=True,
+                stage=stage,
             )
             biases = Member(parameter=f"{block}.attn.attention_biases", dim=0)
             bottlenecks += [qk, v, dataclasses.replace(heads, members=(*heads.members, biases))]
@@ -227,17 +228,18 @@ class TinyViTEncoder(nn.Module):
                     divisor=8,
                     members=(*rows_and_bias(f"{block}.mlp.fc1"), *columns(f"{block}.mlp.fc2")),
                     config_path=("mlp_dims", at, i),
+                    stage=stage,
                 )
             )
         for stage in range(3):
             merging = f"layers.{stage}.downsample"
             streams[stage] += columns(f"{merging}.conv1")
             streams[stage + 1] += rows_and_bias(f"{merging}.conv3")
-            bottlenecks.append(_inverted_bottleneck(merging, config.merge_dims[stage], ("merge_dims", stage)))
+            bottlenecks.append(_inverted_bottleneck(merging, config.merge_dims[stage], ("merge_dims", stage), stage))
         return stream_groups(streams, config.embed_dims) + bottlenecks
 
 
-def _inverted_bottleneck(block: str, size: int, config_path: tuple[str | int, ...]) -> ChannelGroup:
+def _inverted_bottleneck(block: str, size: int, config_path: tuple[str | int, ...], stage: int) -> ChannelGroup:
     return ChannelGroup(
         name=f"{block}.hidden",
         kind="bottleneck",
@@ -246,4 +248,5 @@ def _inverted_bottleneck(block: str, size: int, config_path: tuple[str | int, ..
         divisor=8,
         members=(*rows_and_bias(f"{block}.conv1"), *rows_and_bias(f"{block}.conv2"), *columns(f"{block}.conv3")),
         config_path=config_path,
+        stage=stage,
     )

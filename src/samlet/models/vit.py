@@ -17,6 +17,7 @@ from samlet.models.groups import ChannelGroup, Member, Segment, attention_groups
 from samlet.models.layers import AttentionProducts, Neck, window_partition, window_unpartition
 from samlet.models.strips import gelu_, in_chunks
 
+_STAGES = 4
 _QUERY_CHUNK = 256  # rows of the position bias that exist at once: small enough to stay in a CPU's cache
 
 
@@ -198,14 +199,17 @@ class ViTEncoder(nn.Module):
         return [f"blocks.{i}" for i in range(self.config.depth)]
 
     def channel_groups(self) -> list[ChannelGroup]:
-        """One embedding group, and for each block query/key, value, whole heads and MLP hidden."""
+        """One embedding group, and for each block query/key, value, whole heads and MLP hidden.
+
+        A stage is a quarter of the blocks; in SAM's own encoders each ends with a block of global attention.
+        """
         config, width = self.config, math.lcm(8, max(self.config.num_heads))
         if config.embed_dim % width:  # heads were cut before
             width = 8
         embedding = [*rows_and_bias("patch_embed.proj"), Member(parameter="pos_embed", dim=3), *columns("neck.0")]
         groups: list[ChannelGroup] = []
         for i in range(config.depth):
-            block = f"blocks.{i}"
+            block, stage = f"blocks.{i}", _STAGES * i // config.depth
             embedding += norm(f"{block}.norm1") + columns(f"{block}.attn.qkv") + rows_and_bias(f"{block}.attn.proj")
             embedding += norm(f"{block}.norm2") + columns(f"{block}.mlp.lin1") + rows_and_bias(f"{block}.mlp.lin2")
             qk, v, heads = attention_groups(
@@ -216,6 +220,7 @@ class ViTEncoder(nn.Module):
                 2,
                 [("qk_dims", i), ("v_dims", i), ("num_heads", i)],
                 packed=False,
+                stage=stage,
             )
             axes = "hw" if config.relative_positions else ""
             tables = tuple(Member(parameter=f"{block}.attn.rel_pos_{axis}", dim=1) for axis in axes)
@@ -229,6 +234,7 @@ class ViTEncoder(nn.Module):
                     divisor=width,
                     members=(*rows_and_bias(f"{block}.mlp.lin1"), *columns(f"{block}.mlp.lin2")),
                     config_path=("mlp_dims", i),
+                    stage=stage,
                 )
             )
         stream = ChannelGroup(

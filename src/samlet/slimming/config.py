@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from samlet.errors import InputError
 from samlet.slimming.alpha import ALPHAS, Alpha, AlphaName
+from samlet.slimming.budget import QUANTITIES, Budget, parse_budget
 from samlet.slimming.importance import ACCUMULATIONS, CRITERIA, Accumulation, Criterion
 from samlet.slimming.losses import ERRORS, ErrorName
 from samlet.slimming.selection import SELECTIONS, Selection
@@ -15,12 +18,21 @@ from samlet.training.settings import TrainingSettings
 
 _FEWEST_VIEWS, _MOST_VIEWS, _VIEW_PIXELS = 8, 48, 32 * 512**2
 
+_RATIO = 0.5
+
 ProcedureName = Literal["alternate", "one-step"]
 PROCEDURES: dict[ProcedureName, str] = {
     "alternate": "cut embeddings, align bottlenecks, cut bottlenecks, align embeddings (section 3.2)",
     "one-step": "cut everything at once, then align the final embedding",
 }
 """The order of cutting and aligning."""
+
+WidthsName = Literal["searched", "even"]
+WIDTHS: dict[WidthsName, str] = {
+    "searched": "parts are cut where a saving costs the least error",
+    "even": "every part is cut alike",
+}
+"""How a budget is divided among the parts of an encoder."""
 
 StageName = Literal["all", "first", "second", "align"]
 STAGES: dict[StageName, str] = {
@@ -40,14 +52,21 @@ class SlimConfig(TrainingSettings):
     ratio 0.5).
 
     Attributes:
-        ratio: share of the channels to cut, between 0 and 1.
+        ratio: share of the channels to cut, between 0 and 1; 0.5 if there is no budget either.
+        macs: what the encoder may cost instead, see `budget.QUANTITIES`: a share of the teacher's encoder, or an amount
+            such as "11.5G". Which part is cut by how much is searched, see `allocation`.
+        latency: likewise, a share or such as "200ms".
+        parameters: likewise, a share or such as "3M".
+        widths: how a budget is divided, see `WIDTHS`.
+        latency_table: a table of another machine to reckon latency by, see `latencies`; this machine is timed if None.
         procedure: see `PROCEDURES`.
         stage: see `STAGES`.
         importance: see `importance.CRITERIA`.
         accumulation: see `importance.ACCUMULATIONS`.
         noises: draws of noise on each scoring image, for `disturbed-taylor` and `hessian`.
         scoring_images: photographs that importance is estimated on (published code: 1,000).
-        selection: see `selection.SELECTIONS`; embeddings are always cut uniformly.
+        selection: see `selection.SELECTIONS`; embeddings are always cut uniformly. With a
+            budget, blocks are ranked within each stage.
         whole_heads: cut whole attention heads first, then channels inside those that stay; None for whenever blocks are
             ranked together, so that `uniform` gives the published shapes.
         recovery_images: photographs that cut layers are refitted on by least squares, random views of them where there
@@ -60,7 +79,12 @@ class SlimConfig(TrainingSettings):
         augment: crop and mirror photographs at random.
     """
 
-    ratio: float = 0.5
+    ratio: float | None = None
+    macs: float | str | None = None
+    latency: float | str | None = None
+    parameters: float | str | None = None
+    widths: WidthsName = "searched"
+    latency_table: Path | None = None
     procedure: ProcedureName = "alternate"
     stage: StageName = "all"
     importance: Criterion = "disturbed-taylor"
@@ -78,8 +102,7 @@ class SlimConfig(TrainingSettings):
     augment: bool = True
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.ratio) and 0 < self.ratio < 1):
-            raise InputError(f"ratio is {self.ratio:g}; expected a number between 0 and 1, both excluded, such as 0.5")
+        self._check_size()
         least = {"steps": 2, "recovery_images": 0, **dict.fromkeys(("scoring_images", "noises", "alpha_epochs"), 1)}
         choices: dict[str, Any] = {
             "procedure": PROCEDURES,
@@ -88,12 +111,41 @@ class SlimConfig(TrainingSettings):
             "accumulation": ACCUMULATIONS,
             "selection": SELECTIONS,
             "loss": ERRORS,
+            "widths": WIDTHS,
             "bottleneck_alpha": ALPHAS,
             "embedding_alpha": ALPHAS,
         }
         self.check(least, choices)
         if self.stage in ("first", "second") and self.procedure != "alternate":
             raise InputError(f"stage {self.stage!r} is half of the alternate procedure; {self.procedure} has one stage")
+
+    def _check_size(self) -> None:
+        """One of ratio and the budgets; ratio 0.5 if there is none."""
+        sizes = {name: getattr(self, name) for name in ("ratio", *QUANTITIES)}
+        given = [f"{name} {value}" for name, value in sizes.items() if value is not None]
+        if len(given) > 1:
+            raise InputError(f"{' and '.join(given)} were given together; give one of them")
+        if not given:
+            object.__setattr__(self, "ratio", _RATIO)
+        if self.ratio is not None and not (math.isfinite(self.ratio) and 0 < self.ratio < 1):
+            raise InputError(f"ratio is {self.ratio:g}; expected a number between 0 and 1, both excluded, such as 0.5")
+        if self.latency_table is not None and self.latency is None:
+            raise InputError(f"latency table {self.latency_table} was given without latency; say what to reach by it")
+        if self.budget is not None and self.stage == "align":
+            raise InputError(f"stage 'align' cuts nothing and {given[0]} was given; leave one of them out")
+
+    @property
+    def budget(self) -> Budget | None:
+        """What the encoder may cost, where that is given in place of a ratio."""
+        for quantity in QUANTITIES:
+            if (value := getattr(self, quantity)) is not None:
+                return parse_budget(quantity, value)
+        return None
+
+    @property
+    def size(self) -> str:
+        """How small the model becomes, in words."""
+        return f"ratio {self.ratio:g}" if self.budget is None else str(self.budget)
 
     @property
     def cuts_heads(self) -> bool:
@@ -105,6 +157,12 @@ class SlimConfig(TrainingSettings):
         if self.recovery_images is not None:
             return self.recovery_images
         return min(_MOST_VIEWS, max(_FEWEST_VIEWS, _VIEW_PIXELS // image_size**2))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, without what does not change the result."""
+        table = self.latency_table
+        digest = None if table is None else hashlib.sha256(table.read_bytes()).hexdigest()
+        return {**super().to_dict(), "latency_table": digest}
 
     def total_steps(self, images: int) -> int:
         """Optimizer steps in all for so many training photographs."""

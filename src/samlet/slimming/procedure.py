@@ -18,6 +18,7 @@ from samlet.data.images import find_images, is_readable
 from samlet.errors import InputError
 from samlet.models import ImageEncoder, PromptableModel, Sam, SamConfig, build_encoder, trainable
 from samlet.models.quantized import is_quantized
+from samlet.slimming.allocation import Allocation
 from samlet.slimming.alpha import Alpha
 from samlet.slimming.config import SlimConfig
 from samlet.slimming.losses import BottleneckAligning, EmbeddingAligning, Objective
@@ -25,6 +26,7 @@ from samlet.slimming.reading import decoder_reading
 from samlet.slimming.recovery import recover
 from samlet.slimming.scoring import Scorer
 from samlet.slimming.selection import Kept, check_ratio
+from samlet.slimming.sizing import allocate
 from samlet.slimming.surgery import cut_encoder, with_encoder
 from samlet.slimming.timing import CutTimes, encoder_seconds, provisional, steps_within
 from samlet.slimming.validation import Validation
@@ -63,6 +65,7 @@ class SlimRun:
         processes: that shared the work.
         seconds: of the run, in all its sessions.
         minutes: the budget of time that its steps follow from; None where they were given.
+        allocation: the widths that were searched for a budget of cost; None where a ratio was given.
     """
 
     teacher: Sam
@@ -80,6 +83,7 @@ class SlimRun:
     processes: int
     seconds: float
     minutes: float | None = None
+    allocation: Allocation | None = None
 
     @property
     def steps(self) -> int:
@@ -149,6 +153,7 @@ class _Run:
     cache: EmbeddingCache | None = None
     reading: Tensor | None = None
     kept: Kept = field(default_factory=dict)
+    allocation: Allocation | None = None
     begun: tuple[Kept, ImageEncoder] | None = None
     """The first cut, where it was made before the steps were counted."""
 
@@ -197,7 +202,8 @@ class _Run:
 
         return objective, loss
 
-    def _scorer(self) -> Scorer:
+    def scorer(self) -> Scorer:
+        """Scores the channels of any encoder."""
         return Scorer(
             teacher=self.teacher,
             photographs=self.photographs,
@@ -210,7 +216,8 @@ class _Run:
         if not plan.cut:
             return {}, copy.deepcopy(before), CutTimes(scoring=0, recovery=0)
         start = time.perf_counter()
-        kept = self.engine.from_main(self._scorer().choose(before, plan.cut))
+        widths = None if self.allocation is None else self.allocation.widths
+        kept = self.engine.from_main(self.scorer().choose(before, plan.cut, widths))
         scored = time.perf_counter()
         student = cut_encoder(before, kept).requires_grad_(False)
         if self.config.recovery_images != 0 and self.engine.is_main:
@@ -228,7 +235,8 @@ class _Run:
         shape, previous = student, before
         for number, plan in enumerate(plans):
             if number:
-                shape, previous = provisional(self._scorer(), student, plan.cut), student
+                widths = None if self.allocation is None else self.allocation.widths
+                shape, previous = provisional(self.scorer(), student, plan.cut, widths), student
             trial = copy.deepcopy(shape).requires_grad_(True)
             objective, loss = self._objective(plan, trial, previous)
             loop = self.config.loop(plan.steps, images)
@@ -342,6 +350,9 @@ def run(
         sample = (p.image[None].to(engine.device) for p in photographs.sample(_READING_IMAGES))
         shared.reading = engine.from_main(decoder_reading(teacher, sample, config.seed)).to(engine.device)
 
+    if config.budget is not None:
+        kinds = [kind for plan in _plans(replace(config, steps=2, epochs=None, minutes=None), 1) for kind in plan.cut]
+        shared.allocation = allocate(teacher, before, kinds, shared.scorer(), workspace)
     if minutes is not None:
         shared.cache = _fill_cache(teacher, photographs, range(len(trained_on)), config, engine)
         config = shared.config = _counted(minutes, shared, before, clock)
@@ -372,6 +383,7 @@ def run(
         processes=engine.world,
         seconds=time.perf_counter() - start,
         minutes=minutes,
+        allocation=shared.allocation,
     )
 
 
@@ -414,7 +426,7 @@ def _check(teacher: Sam, student: Sam | None, labels: Dataset | None, config: Sl
         for group in begin_with.image_encoder.channel_groups()
         if group.kind in kinds and not (config.cuts_heads and group.family == "attention")
     ]
-    if groups:
+    if groups and config.ratio is not None:
         check_ratio(groups, config.ratio)
     return begin_with
 
@@ -448,7 +460,10 @@ def slim(
     teacher: PromptableModel,
     images: str | Path | Sequence[Path],
     *,
-    ratio: float = 0.5,
+    ratio: float | None = None,
+    macs: float | str | None = None,
+    latency: float | str | None = None,
+    parameters: float | str | None = None,
     steps: int | None = None,
     epochs: int | None = None,
     minutes: float | None = None,
@@ -465,7 +480,12 @@ def slim(
     Args:
         teacher: the model; it is left as it is.
         images: a folder of photographs, or their paths. Some are held out and never trained on.
-        ratio: share of the channels to cut, between 0 and 1; 0.5 cuts about 70 % of the multiply-accumulates.
+        ratio: share of the channels to cut, between 0 and 1; 0.5 cuts about 70 % of the multiply-accumulates, and is
+            what is done if there is no budget either.
+        macs: budget instead, for which the widths are searched: multiply-accumulates of the encoder, as a share of the
+            teacher's such as 0.3, or an amount such as "11.5G".
+        latency: likewise, seconds on this machine: a share, or an amount such as "200ms".
+        parameters: likewise, weights of the encoder: a share, or an amount such as "3M".
         steps: optimizer steps in all.
         epochs: passes over the photographs instead; 40 if none of the three is given.
         minutes: time of the whole run instead; the number of steps follows from the first batches.
@@ -483,6 +503,9 @@ def slim(
     """
     config = SlimConfig(
         ratio=ratio,
+        macs=macs,
+        latency=latency,
+        parameters=parameters,
         steps=steps,
         epochs=epochs,
         minutes=minutes,

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -55,25 +56,93 @@ def recover(
         seed: of the choice of positions.
         progress: called after each segment.
     """
-    positions = kept_positions(whole, kept)
-    pairs = list(zip(whole.segments(), cut.segments(), strict=True))
     with tempfile.TemporaryDirectory(prefix="samlet-recovery-") as temporary:
-        before = after = _States(Path(temporary) / "images", (image[None] for image in images))
-        if not len(before):
+        Reference(whole, images, Path(temporary), seed).refit(cut, kept, progress)
+
+
+class Reference:
+    """What an encoder computes on photographs before anything is cut, to refit cut ones to.
+
+    Args:
+        whole: the encoder, frozen.
+        images: photographs (3, H, W) of one size.
+        folder: an empty folder for files that are mapped into memory.
+        seed: of the choice of positions.
+        rows: positions that a layer is fitted on, over all photographs.
+        keep: keep everything for further cut encoders; otherwise only one can be refitted, and little memory is taken.
+        at_once: compute all photographs at once, which is several times faster and takes memory for all of them.
+    """
+
+    def __init__(
+        self,
+        whole: ImageEncoder,
+        images: Iterable[Tensor],
+        folder: Path,
+        seed: int = 0,
+        rows: int = _ROWS,
+        keep: bool = False,
+        at_once: bool = False,
+    ) -> None:
+        self._whole, self._folder, self._keep = whole, folder, keep
+        self._segments = whole.segments()
+        self._states = [_States(folder / "images", (image[None] for image in images))]
+        self._targets: list[dict[str, Tensor]] = []
+        count = len(self._states[0])
+        together = count if at_once else _TOGETHER // max(1, prod(self._states[0].shape[1:]) // 3)
+        self._walk = _Walk(count, max(1, together), seed, rows, next(whole.parameters()).device)
+        self._cuts = 0
+
+    @torch.no_grad()
+    def refit(
+        self, cut: ImageEncoder, kept: Mapping[str, Tensor], progress: Callable[[], object] | None = None
+    ) -> None:
+        """Refit a cut encoder in place; see `recover`."""
+        if not len(self._states[0]):
             return
-        together = max(1, _TOGETHER // (before.shape[1] * before.shape[2]))
-        walk = _Walk(len(before), together, seed, next(whole.parameters()).device)
-        for number, (old, new) in enumerate(pairs):
-            layers = _layers(cut, new)
-            targets, next_before = _targets(whole, old, layers, before, positions, walk)
-            for name, layer in layers.items():
-                _fit(layer, _inputs_of(layer, new, after, walk), targets.pop(name))
-            next_after = _States(Path(temporary) / f"after-{number}", _outputs(new, after, walk))
-            for done in (before, after):
-                done.forget()
-            before, after = next_before, next_after
+        positions = kept_positions(self._whole, kept)
+        touched = {name.rpartition(".")[0] for name, _ in positions}
+        self._cuts += 1
+        after: _States | None = None  # as long as nothing was cut, the same as before
+        for number, segment in enumerate(cut.segments()):
+            targets, before = self._computed(number), self._states[number]
+            layers = _layers(cut, segment)
+            if after is not None or not touched.isdisjoint(_modules(cut, segment)):
+                wanted = {
+                    name: target if (stay := positions.get((f"{name}.weight", 0))) is None else target[:, stay]
+                    for name, target in targets.items()
+                }
+                path = self._folder / f"after-{self._cuts}-{number}"
+                following = _States(path, _refitted(segment, layers, wanted, after or before, self._walk))
+                if after is not None:
+                    after.forget()
+                after = following
+            if not self._keep:
+                targets.clear()
+                before.forget()
             if progress is not None:
                 progress()
+        if after is not None:
+            after.forget()
+
+    def _computed(self, number: int) -> dict[str, Tensor]:
+        """What the layers of a segment give at the sampled positions; the state after it is there from now on."""
+        if number == len(self._targets):
+            segment, state = self._segments[number], self._states[number]
+            path = self._folder / f"before-{number + 1}"
+            targets, after = _targets(self._whole, segment, state, path, self._walk)
+            self._targets.append(targets)
+            self._states.append(after)
+        return self._targets[number]
+
+
+def _modules(encoder: ImageEncoder, segment: Segment) -> set[str]:
+    """Names of all modules of a segment, and of the encoder itself, which may own a table of places."""
+    inside = {
+        f"{prefix}.{name}".rstrip(".")
+        for prefix in segment.modules
+        for name, _ in encoder.get_submodule(prefix).named_modules()
+    }
+    return inside | {""}
 
 
 @dataclass(frozen=True)
@@ -84,12 +153,14 @@ class _Walk:
         photographs: their number.
         together: how many are computed at once.
         seed: of the positions.
+        rows: looked at in all.
         device: of the encoders.
     """
 
     photographs: int
     together: int
     seed: int
+    rows: int
     device: torch.device
 
     def positions(self, total: int, first: int, count: int) -> Tensor:
@@ -98,7 +169,7 @@ class _Walk:
         The rows of a photograph stand together.
         """
         each = total // count
-        share = min(each, max(1, -(-_ROWS // self.photographs)))
+        share = min(each, max(1, -(-self.rows // self.photographs)))
         found = []
         for i in range(count):
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + first + i)
@@ -150,24 +221,16 @@ def _layers(encoder: ImageEncoder, segment: Segment) -> dict[str, Layer]:
 
 
 def _targets(
-    whole: ImageEncoder,
-    segment: Segment,
-    names: Iterable[str],
-    states: _States,
-    positions: Mapping[tuple[str, int], Tensor],
-    walk: _Walk,
+    whole: ImageEncoder, segment: Segment, states: _States, path: Path, walk: _Walk
 ) -> tuple[dict[str, Tensor], _States]:
-    """What the layers of a segment gave before the cut at the sampled positions, (rows, channels that stay)."""
-    rows: dict[str, list[Tensor]] = {name: [] for name in names}
+    """What the layers of a segment give at the sampled positions, (rows, channels), and the states after it."""
+    rows: dict[str, list[Tensor]] = {name: [] for name in _layers(whole, segment)}
     at = (0, 1)
 
     def remember(name: str) -> Callable[..., None]:
-        outputs = positions.get((f"{name}.weight", 0))
-
         def hook(layer: Layer, _: Any, output: Tensor) -> None:
             found = _rows(output, layer)
-            found = found[walk.positions(len(found), *at)]
-            rows[name].append(found if outputs is None else found[:, outputs.to(found.device)])
+            rows[name].append(found[walk.positions(len(found), *at)])
 
         return hook
 
@@ -179,7 +242,6 @@ def _targets(
 
     handles = [whole.get_submodule(name).register_forward_hook(remember(name)) for name in rows]
     with _observing(handles):
-        path = states.path.with_name(f"before-{segment.modules[0]}")
         after = _States(path, outputs_of())
     return {name: torch.cat(found) for name, found in rows.items()}, after
 
@@ -205,9 +267,25 @@ def _inputs_of(layer: Layer, segment: Segment, states: _States, walk: _Walk) -> 
     return torch.cat(found)
 
 
-def _outputs(segment: Segment, states: _States, walk: _Walk) -> Iterator[Tensor]:
-    """What a segment gives, chunk by chunk."""
-    return (segment.run(state) for _, state in states.chunks(walk.together, walk.device))
+def _refitted(
+    segment: Segment, layers: Mapping[str, Layer], targets: Mapping[str, Tensor], states: _States, walk: _Walk
+) -> Iterator[Tensor]:
+    """What a segment gives, chunk by chunk, once its layers are refitted, one after the other."""
+    if walk.photographs > walk.together:
+        for name, layer in layers.items():
+            _fit(layer, _inputs_of(layer, segment, states, walk), targets[name])
+        yield from (segment.run(state) for _, state in states.chunks(walk.together, walk.device))
+        return
+
+    def fitting(name: str) -> Callable[..., None]:
+        def hook(layer: Layer, arguments: tuple[Tensor, ...]) -> None:
+            _fit(layer, _inputs(arguments[0], layer, walk, 0, walk.photographs), targets[name])
+
+        return hook
+
+    # all photographs at once: each layer is refitted just before it computes
+    with _observing([layer.register_forward_pre_hook(fitting(name)) for name, layer in layers.items()]):
+        yield from (segment.run(state) for _, state in states.chunks(walk.together, walk.device))
 
 
 @contextmanager

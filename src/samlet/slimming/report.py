@@ -18,6 +18,7 @@ from samlet.evaluation.miou import Evaluation, evaluate
 from samlet.evaluation.truth import grid_points
 from samlet.inference import Predictor
 from samlet.inference.sheets import Cell, write_sheet
+from samlet.slimming.allocation import Allocation
 from samlet.slimming.alpha import ALPHAS
 from samlet.slimming.config import PROCEDURES, STAGES
 from samlet.slimming.importance import ACCUMULATIONS, CRITERIA
@@ -76,6 +77,7 @@ def to_json(run: SlimRun, figures: SlimFigures) -> dict[str, Any]:
             "images": figures.aligned.images,
             "masks": figures.aligned.masks,
         },
+        "allocation": None if run.allocation is None else run.allocation.to_dict(),
         "seconds": run.seconds,
         "steps": run.steps,
         "images_per_second": run.images_per_second,
@@ -163,7 +165,7 @@ def write(run: SlimRun, figures: SlimFigures, folder: Path) -> None:
         "",
         table(figures),
         "",
-        f"Ratio {config.ratio:g}, {run.steps} steps of {config.batch_size} images at {run.image_size} px, "
+        f"Size: {config.size}; {run.steps} steps of {config.batch_size} images at {run.image_size} px, "
         f"learning rate {config.learning_rate:g}, seed {config.seed}; {len(run.trained_on)} photographs to align on, "
         f"{labels}; {run.seconds:.0f} s, {run.images_per_second:.2f} images a second while aligning.",
         "",
@@ -183,6 +185,7 @@ def write(run: SlimRun, figures: SlimFigures, folder: Path) -> None:
         "",
         "![widths of the slimmed encoder and of the teacher's](widths.png)",
         "",
+        *(_allocation(run.allocation) if run.allocation is not None else ()),
         "## Settings",
         "",
         *(f"- **{name}** {value}" for name, value in settings(run).items()),
@@ -195,6 +198,27 @@ def write(run: SlimRun, figures: SlimFigures, folder: Path) -> None:
         lines += ["## Photographs that could not be read", "", *(f"- {name}" for name in skipped), ""]
     with new_file(folder / "report.md") as temporary:
         temporary.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _allocation(found: Allocation) -> list[str]:
+    """What the search for the widths measured, two Markdown tables."""
+    shares = sorted({share for errors in found.alone.values() for share in errors}, key=float, reverse=True)
+    rows = [
+        f"| part and stage | kept | {' | '.join(f'error alone at {share}' for share in shares)} |",
+        f"|:--|--:|{'--:|' * len(shares)}",
+    ]
+    for name, errors in found.alone.items():
+        rows.append(f"| {name} | {found.shares[name]:.2f} | {' | '.join(f'{errors[share]:.4f}' for share in shares)} |")
+    joint = ", ".join(f"{name} {error:.4f}" for name, error in found.joint.items())
+    return [
+        "Widths were searched: each part was cut alone and refitted, and parts are cut where a saving costs the least. "
+        "Errors are of the final embedding, as a share of its variance, on small photographs, before any training.",
+        "",
+        *rows,
+        "",
+        f"All parts together: {joint}. Taken: {found.chosen}.",
+        "",
+    ]
 
 
 def _training(run: SlimRun) -> list[str]:

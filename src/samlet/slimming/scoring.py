@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from torch import Tensor
 
@@ -23,8 +23,9 @@ from samlet.slimming.importance import (
     score_weights,
 )
 from samlet.slimming.labels import labelled_sample
-from samlet.slimming.selection import Kept, ratio_inside_heads, select, select_heads, select_uniform
+from samlet.slimming.selection import Kept, ratio_inside_heads, select, select_heads, select_uniform, top
 from samlet.slimming.surgery import cut_encoder, with_encoder
+from samlet.slimming.widths import Widths
 from samlet.training.batches import Photographs
 from samlet.training.engine import Engine
 from samlet.training.log import progress_bar
@@ -50,27 +51,46 @@ class Scorer:
     config: SlimConfig
     engine: Engine
 
-    def choose(self, encoder: ImageEncoder, kinds: Sequence[str]) -> Kept:
+    def choose(self, encoder: ImageEncoder, kinds: Sequence[str], widths: Widths | None = None) -> Kept:
         """Channels that stay, of the groups of the given kinds.
 
         Embeddings are cut uniformly, bottlenecks as the settings say. With `whole_heads`, heads are scored and cut
         first, then the channels inside those that stay are scored again.
+
+        Args:
+            encoder: to cut.
+            kinds: of groups.
+            widths: how many stay, where that was searched; groups that are not named stay whole.
         """
+        if widths is not None:
+            return self._highest(encoder, kinds, widths)
         config, kept = self.config, Kept()
-        inside = config.ratio
+        ratio = inside = cast(float, config.ratio)
         if "bottleneck" in kinds and config.cuts_heads:
             heads = [g for g in encoder.channel_groups() if g.kind == "head"]
-            kept = select_heads(heads, self.scores(encoder, heads), config.ratio, config.selection)
+            kept = select_heads(heads, self.scores(encoder, heads), ratio, config.selection)
             encoder = cut_encoder(encoder, kept)
             left = [g for g in encoder.channel_groups() if g.kind == "head"]
-            inside = ratio_inside_heads(heads, left, config.ratio)
+            inside = ratio_inside_heads(heads, left, ratio)
         groups = [g for g in encoder.channel_groups() if g.kind in kinds]
         scores = self.scores(encoder, groups)
         streams = [g for g in groups if g.kind == "embedding"]
         bottlenecks = [g for g in groups if g.kind == "bottleneck"]
-        ratios = {g.family: inside if g.family == "attention" else config.ratio for g in bottlenecks}
-        kept |= select_uniform(streams, scores, config.ratio)
+        ratios = {g.family: inside if g.family == "attention" else ratio for g in bottlenecks}
+        kept |= select_uniform(streams, scores, ratio)
         return kept | select(bottlenecks, scores, ratios, config.selection)
+
+    def _highest(self, encoder: ImageEncoder, kinds: Sequence[str], widths: Widths) -> Kept:
+        """As many channels of each group as its width, those with the highest scores; heads first."""
+        kept = Kept()
+        for together in (["head"] if "bottleneck" in kinds else [], kinds):
+            groups = [g for g in encoder.channel_groups() if g.kind in together and g.name in widths]
+            if groups:
+                scores = self.scores(encoder, groups)
+                chosen = {g.name: top(scores[g.name], widths[g.name]) for g in groups}
+                encoder = cut_encoder(encoder, chosen)
+                kept |= chosen
+        return kept
 
     def scores(self, encoder: ImageEncoder, groups: Sequence[ChannelGroup]) -> dict[str, Tensor]:
         """(size,) scores by group name, the same in every process."""

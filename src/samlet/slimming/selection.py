@@ -63,7 +63,8 @@ def check_ratio(groups: Sequence[ChannelGroup], ratio: float) -> None:
         )
 
 
-def _top(scores: Tensor, count: int) -> Tensor:
+def top(scores: Tensor, count: int) -> Tensor:
+    """Sorted indices of the highest scores."""
     return scores.argsort(descending=True, stable=True)[:count].sort().values
 
 
@@ -72,22 +73,23 @@ def _least(group: ChannelGroup) -> int:
     return min(group.divisor, group.size, _LEAST)
 
 
-def _floor(count: float, group: ChannelGroup) -> int:
-    """A width rounded down to the divisor, or where that leaves nothing, to a smaller power of two."""
-    whole = max(int(count + 1e-6), _least(group))
-    divisor = next(d for d in (group.divisor, 8, 4, 2, 1) if d <= min(whole, group.divisor))
-    return whole // divisor * divisor
+def nearest_width(count: float, group: ChannelGroup) -> int:
+    """The allowed width next to a count: a multiple of the divisor, or below it a smaller power of two."""
+    least = _least(group)
+    count = min(max(count, least), group.size)
+    divisor = next(d for d in (group.divisor, 8, 4, 2, 1) if d <= min(count + 1e-6, group.divisor))
+    return max(least, min(group.size // divisor, int(count / divisor + 0.5 + 1e-6)) * divisor)
 
 
 def select_uniform(groups: Sequence[ChannelGroup], scores: Mapping[str, Tensor], ratio: float) -> Kept:
-    """Cut the same share from every group; the width kept is rounded down to the group's divisor.
+    """Cut the same share from every group; the width kept is the multiple of the group's divisor that is nearest.
 
     Args:
         groups: groups of one kind.
         scores: (size,) by group name.
         ratio: share of the channels to cut, between 0 and 1.
     """
-    return {g.name: _top(scores[g.name], _floor(g.size * (1 - ratio), g)) for g in groups}
+    return {g.name: top(scores[g.name], nearest_width(g.size * (1 - ratio), g)) for g in groups}
 
 
 def select_global(
@@ -113,7 +115,7 @@ def select_global(
             above = int((normalised[group.name] >= threshold).sum())
             divisor = min(group.divisor, group.size)
             count = min(group.size, max(divisor, round(above / divisor) * divisor))
-            kept[group.name] = _top(scores[group.name], count)
+            kept[group.name] = top(scores[group.name], count)
     return kept
 
 
@@ -149,7 +151,7 @@ def select_heads(
         selection: `uniform` cuts equally in every block, all others rank the heads of all blocks.
     """
     if selection == "uniform":
-        return {g.name: _top(scores[g.name], math.ceil(g.size * (1 - ratio) - 1e-6)) for g in groups}
+        return {g.name: top(scores[g.name], math.ceil(g.size * (1 - ratio) - 1e-6)) for g in groups}
     normalised = {g.name: _NORMALISED[selection](scores[g.name].double()) for g in groups}
     budget = math.ceil(sum(g.size for g in groups) * (1 - ratio) - 1e-6)
     ranked = sorted(((float(v), g.name, i) for g in groups for i, v in enumerate(normalised[g.name])), reverse=True)

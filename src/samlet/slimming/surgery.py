@@ -53,17 +53,22 @@ def cut_encoder(encoder: ImageEncoder, kept: Mapping[str, Tensor]) -> ImageEncod
         InputError: an unknown group, or indices that it does not have.
     """
     positions = kept_positions(encoder, kept)
-    config = encoder.config
-    for group in encoder.channel_groups():
-        if group.name in kept:
-            config = _with_width(config, group.config_path, len(kept[group.name]))
-    smaller = build_encoder(config)
+    smaller = build_encoder(config_with(encoder, {name: len(channels) for name, channels in kept.items()}))
     state = dict(encoder.state_dict())
     for (name, dim), index in positions.items():
         state[name] = state[name].index_select(dim, index.to(state[name].device))
     smaller.load_state_dict(state)
     like = next(encoder.parameters())
     return smaller.to(like.device, like.dtype).train(encoder.training)
+
+
+def config_with(encoder: ImageEncoder, widths: Mapping[str, int]) -> EncoderConfig:
+    """The config of an encoder whose groups have other widths; those that are not named stay whole."""
+    config = encoder.config
+    for group in encoder.channel_groups():
+        if group.name in widths:
+            config = _with_width(config, group.config_path, widths[group.name])
+    return config
 
 
 def with_encoder(sam: Sam, encoder: ImageEncoder) -> Sam:

@@ -15,6 +15,7 @@ import torch
 from samlet.models import ImageEncoder, Sam
 from samlet.slimming.scoring import Scorer
 from samlet.slimming.surgery import cut_encoder
+from samlet.slimming.widths import Widths
 from samlet.training.batches import Photographs
 from samlet.training.budget import Clock, Plan, plan
 
@@ -49,10 +50,10 @@ def encoder_seconds(encoder: ImageEncoder, photographs: Photographs, device: tor
     return time.perf_counter() - start
 
 
-def provisional(scorer: Scorer, encoder: ImageEncoder, kinds: Sequence[str]) -> ImageEncoder:
+def provisional(scorer: Scorer, encoder: ImageEncoder, kinds: Sequence[str], widths: Widths | None) -> ImageEncoder:
     """An encoder of about the shape that a cut of these kinds will have."""
     by_magnitude = replace(scorer, config=replace(scorer.config, importance="magnitude"))
-    return cut_encoder(encoder, by_magnitude.choose(encoder, kinds))
+    return cut_encoder(encoder, by_magnitude.choose(encoder, kinds, widths))
 
 
 def steps_within(

@@ -128,6 +128,12 @@ class Photographs:
         self.skipped: dict[Path, str] = {}
         self._order = Order(len(self.paths), seed)
 
+    def resized(self, image_size: int) -> Photographs:
+        """The same photographs for another side of the encoder's input, pixels."""
+        found = Photographs(self.paths, image_size, self.mean, self.std, self.seed, self.augment, self.stretch)
+        found.skipped.update(self.skipped)
+        return found
+
     def restore_skipped(self, skipped: dict[str, str]) -> None:
         """Know again what an earlier session could not use: reasons by path."""
         self.skipped.update({path: skipped[str(path)] for path in self.paths if str(path) in skipped})

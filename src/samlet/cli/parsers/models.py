@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from samlet.cli.parsers.common import RUNNABLE, add_command, add_image_size, add_machine
@@ -32,5 +33,11 @@ def add_cost(commands: Any) -> None:
     )
     parser.add_argument("model", metavar="M", help=RUNNABLE)
     parser.add_argument("--no-measure", action="store_true", help="only count; a zoo model needs no weights then")
+    parser.add_argument(
+        "--table",
+        type=Path,
+        metavar="FILE",
+        help="time the encoder at other widths too, for `samlet slim --latency X --latency-table FILE` on any machine",
+    )
     add_image_size(parser)
     add_machine(parser)

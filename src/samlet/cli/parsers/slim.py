@@ -27,12 +27,39 @@ def add_slim(commands: Any) -> None:
     )
     parser.add_argument("--teacher", required=True, metavar="M", help=MODEL)
     parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="a folder of photographs")
-    parser.add_argument(
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument(
         "--ratio",
         type=float,
-        default=0.5,
         metavar="R",
-        help="share of the channels to cut, between 0 and 1; 0.5 cuts about 70%% of the MACs; default %(default)s",
+        help="share of the channels to cut, between 0 and 1; 0.5 cuts about 70%% of the MACs; 0.5 if no size is given",
+    )
+    for option, what, example in (
+        ("--macs", "multiply-accumulates of the encoder (linear layers and convolutions)", "11.5G"),
+        ("--latency", "time of the encoder on this machine, or by --latency-table on another", "200ms"),
+        ("--parameters", "weights of the encoder", "3M"),
+    ):
+        size.add_argument(
+            option,
+            metavar="X",
+            help=f"{what}, in place of --ratio: a share of the teacher's, such as 0.3, or an amount, such as {example}"
+            "; which part is cut by how much is searched (beyond the paper)",
+        )
+    choice(
+        parser,
+        "--widths",
+        {
+            "searched": "each part is cut alone and refitted; cuts are made where a saving costs the least error",
+            "even": "every part is cut alike",
+        },
+        "searched",
+        "how --macs, --latency or --parameters is divided",
+    )
+    parser.add_argument(
+        "--latency-table",
+        type=Path,
+        metavar="FILE",
+        help="times on the machine that the model is for, made there with `samlet cost M --table FILE`",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder for the slimmed model")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier model or run in DIR")
