@@ -268,3 +268,23 @@ def test_this_machine_is_timed_and_written_down(tmp_path, capsys):
     assert main(["cost", str(folder), "--table", str(path)]) == 2
     assert "exists already; expected a new file" in capsys.readouterr().err
     assert main(["cost", str(folder), "--table", str(path), "--no-measure"]) == 2
+
+
+def test_the_widths_of_another_model_are_taken(photo_folder, tmp_path):
+    teacher = make_vit()
+    first = run(teacher, photo_folder, SlimConfig(**QUICK, macs=0.4))
+    samlet.save(first.sam, tmp_path / "first")
+    again = run(teacher, photo_folder, SlimConfig(**QUICK, like=first.sam.config.encoder))
+    assert same_weights(again.sam, first.sam)
+    samlet.save(teacher, tmp_path / "teacher")
+    words = ["--images", str(photo_folder), "--steps", "2", "--image-size", "64", "--scoring-images", "1"]
+    command = ["slim", "--teacher", str(tmp_path / "teacher"), *words, "--recovery-images", "0", "--batch-size", "2"]
+    like = ["--micro-batch", "2", "--like", str(tmp_path / "first"), "--out", str(tmp_path / "second")]
+    assert main([*command, *like]) == 0
+    assert same_weights(samlet.load(tmp_path / "second"), first.sam)
+    with pytest.raises(samlet.InputError, match="another shape of encoder"):
+        run(make_tiny(), photo_folder, SlimConfig(**QUICK, like=first.sam.config.encoder))
+    with pytest.raises(samlet.InputError, match="another shape of encoder"):
+        run(first.sam, photo_folder, SlimConfig(**QUICK, like=teacher.config.encoder))
+    with pytest.raises(samlet.InputError, match=r"macs 0.4 and like, .*, were given together"):
+        SlimConfig(macs=0.4, like=teacher.config.encoder)

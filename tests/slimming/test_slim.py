@@ -286,3 +286,20 @@ def test_the_command_writes_everything_and_json(photo_folder, tmp_path, capsys):
     assert main([*command, "--ratio", "0.4"]) == 2
     said = capsys.readouterr().err
     assert "unfinished run with other settings (ratio 0.5 there, 0.4 here)" in said.splitlines()[-1]
+
+
+def test_no_steps_cut_and_refit_only(photo_folder, tmp_path):
+    teacher = make_tiny()
+    settings = {**FAST, "steps": 0, "procedure": "one-step"}
+    made = run(teacher, photo_folder, SlimConfig(**settings))
+    raw = run(teacher, photo_folder, SlimConfig(**{**settings, "recovery_images": 0}))
+    assert made.steps == 0
+    assert made.images_per_second == 0
+    error, unfitted = (one.stages["aligning"].validation["error"] for one in (made, raw))
+    assert error < 0.8 * unfitted
+    samlet.save(teacher, tmp_path / "teacher")
+    words = ["--images", str(photo_folder), "--steps", "0", "--image-size", "64", "--out", str(tmp_path / "out")]
+    assert main(["slim", "--teacher", str(tmp_path / "teacher"), *words]) == 0
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "0 steps of 4 images" in report
+    assert "| bottleneck aligning | 0 |" in report

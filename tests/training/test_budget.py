@@ -133,3 +133,21 @@ def test_minutes_and_steps_together_get_one_line(capsys):
     assert "not allowed with" in err
     with pytest.raises(samlet.InputError, match=r"steps 4 and minutes 3 were given together; give one of them"):
         SlimConfig(steps=4, minutes=3)
+
+
+def test_little_time_refits_on_fewer_pictures_and_a_continued_run_on_as_many(photo_folder, tmp_path):
+    settings = {name: value for name, value in SMALL.items() if name != "recovery_images"}
+    workspace = Workspace(tmp_path / "out")
+    made = run(make_tiny(), photo_folder, SlimConfig(**settings, minutes=0.002), workspace=workspace)
+    assert made.refitted_on == made.config.recovery_images == workspace.noted("refitting") == 2
+    assert SlimConfig(**settings).recovery_views(64, 5) == 48
+    again = run(make_tiny(), photo_folder, SlimConfig(**settings, minutes=0.002), workspace=workspace)
+    assert same(made.sam, again.sam)
+
+
+def test_many_photographs_are_refitted_on_where_there_are_many():
+    config = SlimConfig()
+    assert [config.recovery_views(512, photographs) for photographs in (5, 64, 1000)] == [32, 64, 96]
+    assert [config.recovery_views(1024, photographs) for photographs in (5, 1000)] == [8, 24]
+    assert [config.recovery_views(256, photographs) for photographs in (5, 1000)] == [48, 160]
+    assert SlimConfig(recovery_images=3).recovery_views(512, 1000) == 3

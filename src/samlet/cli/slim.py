@@ -8,13 +8,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from samlet.checkpoints.writing import MODEL_FILES, check_output
 from samlet.cli import distill
-from samlet.cli.common import load_on, note, set_up, show
+from samlet.cli.common import load_on, load_to_run, note, set_up, show
 from samlet.cli.parsers import build_parser
 from samlet.data.datasets import open_dataset
 from samlet.data.images import find_images
 from samlet.errors import InputError
+from samlet.models import EncoderConfig, Sam
 from samlet.slimming import SlimConfig, Workspace, report
 from samlet.slimming.folder import WRITTEN, Names, slim_into
 from samlet.training.budget import Clock
@@ -80,6 +83,7 @@ def _slim(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], st
         macs=options.macs,
         latency=options.latency,
         parameters=options.parameters,
+        like=None if options.like is None else encoder_config(options.like),
         widths=options.widths,
         latency_table=options.latency_table,
         steps=options.steps,
@@ -140,6 +144,14 @@ def _slim(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], st
         clock=Clock(began=options.began, reports=True),
     )
     return None if made is None else (made.content, f"{report.table(made.figures)}\n\n{out}: {WRITTEN}")
+
+
+def encoder_config(model: str) -> EncoderConfig:
+    """The shape of a model's encoder."""
+    found = load_to_run(model, torch.device("cpu"))
+    if not isinstance(found, Sam):
+        raise InputError(f"{model} is an exported model; expected one of weights, to take widths from")
+    return found.config.encoder
 
 
 def _images_of_labels(options: argparse.Namespace) -> Path | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from samlet.errors import InputError
+from samlet.models import EncoderConfig
 from samlet.slimming.alpha import ALPHAS, Alpha, AlphaName
 from samlet.slimming.budget import QUANTITIES, Budget, parse_budget
 from samlet.slimming.importance import ACCUMULATIONS, CRITERIA, Accumulation, Criterion
@@ -16,7 +17,20 @@ from samlet.slimming.losses import ERRORS, ErrorName
 from samlet.slimming.selection import SELECTIONS, Selection
 from samlet.training.settings import TrainingSettings
 
-_FEWEST_VIEWS, _MOST_VIEWS, _VIEW_PIXELS = 8, 48, 32 * 512**2
+
+@dataclass(frozen=True)
+class _Amount:
+    """A number of pictures, at 512 px, and its bounds at other sizes, where about as many pixels are computed."""
+
+    usual: int
+    least: int
+    most: int
+
+    def at(self, image_size: int) -> int:
+        return min(self.most, max(self.least, self.usual * 512**2 // image_size**2))
+
+
+_VIEWS, _PHOTOGRAPHS = _Amount(32, 8, 48), _Amount(96, 24, 160)
 
 _RATIO = 0.5
 
@@ -48,8 +62,8 @@ STAGES: dict[StageName, str] = {
 class SlimConfig(TrainingSettings):
     """How to slim; see `TrainingSettings` for what is not listed here.
 
-    `steps` and `epochs` are those of both aligning stages together; without either it is 40 epochs (SlimSAM's number at
-    ratio 0.5).
+    `steps` and `epochs` are those of both aligning stages together, 0 for cutting and refitting alone; without either
+    it is 40 epochs (SlimSAM's number at ratio 0.5).
 
     Attributes:
         ratio: share of the channels to cut, between 0 and 1; 0.5 if there is no budget either.
@@ -57,6 +71,7 @@ class SlimConfig(TrainingSettings):
             such as "11.5G". Which part is cut by how much is searched, see `allocation`.
         latency: likewise, a share or such as "200ms".
         parameters: likewise, a share or such as "3M".
+        like: the encoder's config of a model that was slimmed before, whose widths are taken instead.
         widths: how a budget is divided, see `WIDTHS`.
         latency_table: a table of another machine to reckon latency by, see `latencies`; this machine is timed if None.
         procedure: see `PROCEDURES`.
@@ -70,7 +85,8 @@ class SlimConfig(TrainingSettings):
         whole_heads: cut whole attention heads first, then channels inside those that stay; None for whenever blocks are
             ranked together, so that `uniform` gives the published shapes.
         recovery_images: photographs that cut layers are refitted on by least squares, random views of them where there
-            are fewer and `augment` is on; 0 for no recovery, None for as many as make 32 of 512 px.
+            are fewer and `augment` is on; 0 for no recovery. If None, as many photographs as make 96 of 512 px where
+            there are that many, and views that make 32 of 512 px otherwise.
         decoder_aware: weight the embedding's error by what the mask decoder reads.
         loss: how features are compared: `mse` as in the paper, or `relative`, mse over the target's variance.
         bottleneck_alpha: α while bottlenecks are aligned, see `alpha.ALPHAS`.
@@ -83,6 +99,7 @@ class SlimConfig(TrainingSettings):
     macs: float | str | None = None
     latency: float | str | None = None
     parameters: float | str | None = None
+    like: EncoderConfig | None = None
     widths: WidthsName = "searched"
     latency_table: Path | None = None
     procedure: ProcedureName = "alternate"
@@ -103,7 +120,7 @@ class SlimConfig(TrainingSettings):
 
     def __post_init__(self) -> None:
         self._check_size()
-        least = {"steps": 2, "recovery_images": 0, **dict.fromkeys(("scoring_images", "noises", "alpha_epochs"), 1)}
+        least = {"steps": 0, "recovery_images": 0, **dict.fromkeys(("scoring_images", "noises", "alpha_epochs"), 1)}
         choices: dict[str, Any] = {
             "procedure": PROCEDURES,
             "stage": STAGES,
@@ -116,6 +133,10 @@ class SlimConfig(TrainingSettings):
             "embedding_alpha": ALPHAS,
         }
         self.check(least, choices)
+        if self.steps == 1:
+            raise InputError(
+                "steps is 1; expected 0, to cut and refit only, or at least 2, one for each aligning stage"
+            )
         if self.stage in ("first", "second") and self.procedure != "alternate":
             raise InputError(f"stage {self.stage!r} is half of the alternate procedure; {self.procedure} has one stage")
 
@@ -123,15 +144,17 @@ class SlimConfig(TrainingSettings):
         """One of ratio and the budgets; ratio 0.5 if there is none."""
         sizes = {name: getattr(self, name) for name in ("ratio", *QUANTITIES)}
         given = [f"{name} {value}" for name, value in sizes.items() if value is not None]
+        given += ["like, the widths of another model,"] if self.like is not None else []
         if len(given) > 1:
             raise InputError(f"{' and '.join(given)} were given together; give one of them")
         if not given:
             object.__setattr__(self, "ratio", _RATIO)
+        _ = self.budget  # refuses what is none
         if self.ratio is not None and not (math.isfinite(self.ratio) and 0 < self.ratio < 1):
             raise InputError(f"ratio is {self.ratio:g}; expected a number between 0 and 1, both excluded, such as 0.5")
         if self.latency_table is not None and self.latency is None:
             raise InputError(f"latency table {self.latency_table} was given without latency; say what to reach by it")
-        if self.budget is not None and self.stage == "align":
+        if self.ratio is None and self.stage == "align":
             raise InputError(f"stage 'align' cuts nothing and {given[0]} was given; leave one of them out")
 
     @property
@@ -145,6 +168,8 @@ class SlimConfig(TrainingSettings):
     @property
     def size(self) -> str:
         """How small the model becomes, in words."""
+        if self.like is not None:
+            return "the widths of another model"
         return f"ratio {self.ratio:g}" if self.budget is None else str(self.budget)
 
     @property
@@ -152,11 +177,17 @@ class SlimConfig(TrainingSettings):
         """Whether whole heads are cut."""
         return self.selection != "uniform" if self.whole_heads is None else self.whole_heads
 
-    def recovery_views(self, image_size: int) -> int:
-        """How many photographs or views of them layers are refitted on, at a side of the encoder's input in pixels."""
+    def recovery_views(self, image_size: int, photographs: int) -> int:
+        """How many photographs or views of them layers are refitted on.
+
+        Args:
+            image_size: side of the encoder's input, pixels.
+            photographs: that there are.
+        """
         if self.recovery_images is not None:
             return self.recovery_images
-        return min(_MOST_VIEWS, max(_FEWEST_VIEWS, _VIEW_PIXELS // image_size**2))
+        views = _VIEWS.at(image_size)
+        return max(views, min(photographs, _PHOTOGRAPHS.at(image_size)))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, without what does not change the result."""

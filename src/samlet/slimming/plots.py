@@ -57,7 +57,8 @@ def losses_figure(run: SlimRun) -> Figure:
                 axes.axvline(start + 0.5, color="black", linewidth=0.8, linestyle=":")
         start += max(steps, default=0)
     top.set_title(f"{run.steps} steps of {run.config.batch_size} photographs at {run.image_size} px", fontsize=11)
-    top.set_yscale("log")
+    if run.steps:
+        top.set_yscale("log")
     top.set_ylabel("training loss")
     top.grid(which="both", **GRID)
     top.legend(loc="upper right")

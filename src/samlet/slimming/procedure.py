@@ -7,6 +7,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,10 @@ from samlet.slimming.recovery import recover
 from samlet.slimming.scoring import Scorer
 from samlet.slimming.selection import Kept, check_ratio
 from samlet.slimming.sizing import allocate
-from samlet.slimming.surgery import cut_encoder, with_encoder
+from samlet.slimming.surgery import cut_encoder, widths_like, with_encoder
 from samlet.slimming.timing import CutTimes, encoder_seconds, provisional, steps_within
 from samlet.slimming.validation import Validation
+from samlet.slimming.widths import Widths
 from samlet.training.batches import Photograph, Photographs, hold_out
 from samlet.training.budget import Clock, counted
 from samlet.training.budget import Plan as TimePlan
@@ -42,6 +44,8 @@ from samlet.training.workspace import Workspace
 
 _READING_IMAGES = 8
 _CHECK_IMAGES = 2
+_REFITTING, _REFITTING_SHARE = "refitting", 0.2
+_PASSES = 5  # of the uncut encoder, that refitting on one picture takes about as long as
 _MANY = 1000  # steps of a stage whose first and last are timed
 
 
@@ -62,6 +66,7 @@ class SlimRun:
         skipped: photographs that could not be used, with the reason.
         stages: the aligning stages.
         log: of every step.
+        refitted_on: pictures that layers were refitted on after each cut.
         processes: that shared the work.
         seconds: of the run, in all its sessions.
         minutes: the budget of time that its steps follow from; None where they were given.
@@ -80,6 +85,7 @@ class SlimRun:
     skipped: dict[Path, str]
     stages: dict[str, StageResult]
     log: RunLog
+    refitted_on: int
     processes: int
     seconds: float
     minutes: float | None = None
@@ -93,7 +99,8 @@ class SlimRun:
     @property
     def images_per_second(self) -> float:
         """Of the aligning stages."""
-        return sum(s.images for s in self.stages.values()) / sum(s.seconds for s in self.stages.values())
+        images, seconds = (sum(getattr(s, name) for s in self.stages.values()) for name in ("images", "seconds"))
+        return images / seconds if images else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,8 +161,15 @@ class _Run:
     reading: Tensor | None = None
     kept: Kept = field(default_factory=dict)
     allocation: Allocation | None = None
+    widths: Widths | None = None
+    """Channels that stay, where they are known beforehand."""
     begun: tuple[Kept, ImageEncoder] | None = None
     """The first cut, where it was made before the steps were counted."""
+
+    @property
+    def recovery_views(self) -> int:
+        """How many pictures layers are refitted on."""
+        return self.config.recovery_views(self.photographs.image_size, len(self.photographs.paths))
 
     def stage(self, plan: _Plan, before: ImageEncoder) -> tuple[ImageEncoder, StageResult]:
         """Cut, recover and align one encoder; continue where a checkpoint says so."""
@@ -216,8 +230,7 @@ class _Run:
         if not plan.cut:
             return {}, copy.deepcopy(before), CutTimes(scoring=0, recovery=0)
         start = time.perf_counter()
-        widths = None if self.allocation is None else self.allocation.widths
-        kept = self.engine.from_main(self.scorer().choose(before, plan.cut, widths))
+        kept = self.engine.from_main(self.scorer().choose(before, plan.cut, self.widths))
         scored = time.perf_counter()
         student = cut_encoder(before, kept).requires_grad_(False)
         if self.config.recovery_images != 0 and self.engine.is_main:
@@ -235,8 +248,7 @@ class _Run:
         shape, previous = student, before
         for number, plan in enumerate(plans):
             if number:
-                widths = None if self.allocation is None else self.allocation.widths
-                shape, previous = provisional(self.scorer(), student, plan.cut, widths), student
+                shape, previous = provisional(self.scorer(), student, plan.cut, self.widths), student
             trial = copy.deepcopy(shape).requires_grad_(True)
             objective, loss = self._objective(plan, trial, previous)
             loop = self.config.loop(plan.steps, images)
@@ -259,7 +271,7 @@ class _Run:
 
     def _recovered(self, student: ImageEncoder, before: ImageEncoder, kept: Kept) -> ImageEncoder:
         """The student refitted, or as it was if that is closer to its origin on views not fitted on."""
-        count = self.config.recovery_views(self.photographs.image_size)
+        count = self.recovery_views
         if self.photographs.augment:  # there are views enough to check on others
             fitted, checked = (0, count), (count, count + _CHECK_IMAGES)
         else:
@@ -353,9 +365,14 @@ def run(
     if config.budget is not None:
         kinds = [kind for plan in _plans(replace(config, steps=2, epochs=None, minutes=None), 1) for kind in plan.cut]
         shared.allocation = allocate(teacher, before, kinds, shared.scorer(), workspace)
+        shared.widths = shared.allocation.widths
+    elif config.like is not None:
+        shared.widths = widths_like(before, config.like)
     if minutes is not None:
         shared.cache = _fill_cache(teacher, photographs, range(len(trained_on)), config, engine)
-        config = shared.config = _counted(minutes, shared, before, clock)
+        shared.config = _refitting_within(minutes, shared, before)
+        also = "" if shared.config is config else f" --recovery-images {shared.config.recovery_images}"
+        config = shared.config = _counted(minutes, shared, before, clock, also)
     plans = _plans(config, len(trained_on))
     positions = range(
         config.batch_size * plans[0].first_step, config.batch_size * (plans[-1].first_step + plans[-1].steps)
@@ -380,6 +397,7 @@ def run(
         skipped=skipped,
         stages=stages,
         log=shared.log,
+        refitted_on=0 if config.stage == "align" else shared.recovery_views,
         processes=engine.world,
         seconds=time.perf_counter() - start,
         minutes=minutes,
@@ -387,10 +405,28 @@ def run(
     )
 
 
-def _counted(minutes: float, shared: _Run, before: ImageEncoder, clock: Clock) -> SlimConfig:
+def _refitting_within(minutes: float, shared: _Run, before: ImageEncoder) -> SlimConfig:
+    """The settings with fewer pictures to refit on, where the usual number would take too much of the time."""
+    config, engine, workspace = shared.config, shared.engine, shared.workspace
+    if config.recovery_images is not None or config.stage == "align":
+        return config
+    noted = workspace.noted(_REFITTING) if workspace is not None and engine.is_main else None
+    if noted is None:
+        cuts = 2 if config.procedure == "alternate" and config.stage == "all" else 1
+        once = _PASSES * encoder_seconds(before, shared.photographs, engine.device)
+        fitting = int(_REFITTING_SHARE * 60 * minutes / (cuts * once))
+        noted = min(shared.recovery_views, max(_CHECK_IMAGES, fitting))
+        if workspace is not None and engine.is_main:
+            workspace.note(_REFITTING, noted)
+    found = int(engine.from_main(noted))
+    return config if found == shared.recovery_views else replace(config, recovery_images=found)
+
+
+def _counted(minutes: float, shared: _Run, before: ImageEncoder, clock: Clock, also: str) -> SlimConfig:
     """The settings with the number of steps that the budget of time allows; a continued run keeps its number."""
     config, images = shared.config, len(shared.photographs.paths)
-    noted = counted(shared.workspace, shared.engine, minutes, lambda: shared.count_steps(minutes, clock, before))
+    count = partial(shared.count_steps, minutes, clock, before)
+    noted = counted(shared.workspace, shared.engine, minutes, count, also)
     stages = len(_plans(replace(config, steps=noted.steps, minutes=None), images))
     return config.within(noted.steps, noted.steps // stages, images, noted.validations)
 

@@ -263,9 +263,8 @@ def settings(run: SlimRun) -> dict[str, str]:
         )
         found["recovery"] = (
             "none"
-            if config.recovery_images == 0
-            else f"layers refitted by least squares on {config.recovery_views(run.image_size)} photographs or views of "
-            "them"
+            if not run.refitted_on
+            else f"layers refitted by least squares on {run.refitted_on} photographs or views of them"
         )
     if config.stage != "align" and config.procedure == "alternate":
         found["α"] = (

@@ -71,6 +71,32 @@ def config_with(encoder: ImageEncoder, widths: Mapping[str, int]) -> EncoderConf
     return config
 
 
+def widths_like(encoder: ImageEncoder, config: EncoderConfig) -> dict[str, int]:
+    """Widths, by group, with which an encoder has the shape of another one that was cut from the same kind.
+
+    Raises:
+        InputError: no widths of this encoder give that shape.
+    """
+    widths = {}
+    if type(config) is type(encoder.config):
+        for group in encoder.channel_groups():
+            value: Any = config
+            try:
+                for step in group.config_path:
+                    value = value[step] if isinstance(step, int) else getattr(value, step)
+            except IndexError:
+                break
+            if value < group.size:
+                widths[group.name] = int(value)
+        found = config_with(encoder, widths)
+        if dataclasses.replace(found, image_size=config.image_size) == config:
+            return widths
+    raise InputError(
+        "the model to take widths from has another shape of encoder; expected one that was slimmed from this teacher, "
+        "or from one like it"
+    )
+
+
 def with_encoder(sam: Sam, encoder: ImageEncoder) -> Sam:
     """A model with another encoder and a copy of the same prompt encoder and mask decoder."""
     model = Sam(dataclasses.replace(sam.config, encoder=encoder.config))

@@ -91,7 +91,9 @@ def plan(
     return Plan(steps=steps, validations=validations, expected=expected, fits=expected <= 1.1 * seconds)
 
 
-def counted(workspace: Workspace | None, engine: Engine, minutes: float, count: Callable[[], Plan]) -> Plan:
+def counted(
+    workspace: Workspace | None, engine: Engine, minutes: float, count: Callable[[], Plan], also: str = ""
+) -> Plan:
     """The plan that an earlier session of the run made, or a new one, which is written down and said.
 
     Args:
@@ -99,6 +101,7 @@ def counted(workspace: Workspace | None, engine: Engine, minutes: float, count: 
         engine: process 0 decides for all.
         minutes: the budget.
         count: makes the plan; called in every process.
+        also: options that, with --steps, make the same weights.
     """
     noted = engine.from_main(workspace.noted(_NAME) if workspace is not None and engine.is_main else None)
     if noted is not None:
@@ -107,13 +110,13 @@ def counted(workspace: Workspace | None, engine: Engine, minutes: float, count: 
     if engine.is_main:
         if workspace is not None:
             workspace.note(_NAME, dataclasses.asdict(found))
-        say(_explained(minutes, found))
+        say(_explained(minutes, found, also))
     return found
 
 
-def _explained(minutes: float, found: Plan) -> str:
+def _explained(minutes: float, found: Plan, also: str) -> str:
     if found.fits:
-        return f"{minutes:g} minutes allow {found.steps} steps; --steps {found.steps} makes the same weights"
+        return f"{minutes:g} minutes allow {found.steps} steps; --steps {found.steps}{also} makes the same weights"
     return (
         f"{minutes:g} minutes are too few here; going on with the fewest steps, {found.steps}, in about "
         f"{found.expected / 60:.1f} minutes"

@@ -179,6 +179,12 @@ def train(
             stage.checkpoints.save(step, {**parameters, **_adam_tensors(adam, parameters)}, state)
 
     with bar:
+        if not config.steps and validate is not None:
+            validation = dict(validate())
+            if engine.is_main:
+                log.add(
+                    stage.name, 0, stage.first_step, {f"validation_{k}": number for k, number in validation.items()}
+                )
         if not done:
             save(0)
         for step in range(done, config.steps):

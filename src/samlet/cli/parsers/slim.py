@@ -45,6 +45,11 @@ def add_slim(commands: Any) -> None:
             help=f"{what}, in place of --ratio: a share of the teacher's, such as 0.3, or an amount, such as {example}"
             "; which part is cut by how much is searched (beyond the paper)",
         )
+    size.add_argument(
+        "--like",
+        metavar="M",
+        help="in place of --ratio: the widths of a model that was slimmed before, so that nothing has to be searched",
+    )
     choice(
         parser,
         "--widths",
@@ -140,8 +145,8 @@ def _add_slim_pruning(group: Any) -> None:
         type=int,
         metavar="N",
         help="photographs on which the layers of a cut model are refitted by least squares, before any training "
-        "(beyond the paper); random views of them where there are fewer; 0 for none; as many as make 32 of 512 px if "
-        "not given",
+        "(beyond the paper); random views of them where there are fewer; 0 for none; if not given, photographs that "
+        "make 96 of 512 px where there are so many, and views that make 32 otherwise; fewer where --minutes is short",
     )
 
 
@@ -217,7 +222,12 @@ def _add_slim_procedure(group: Any) -> None:
 
 def _add_slim_training(group: Any) -> None:
     length = group.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=int, metavar="N", help="optimizer steps in all, half for each aligning stage")
+    length.add_argument(
+        "--steps",
+        type=int,
+        metavar="N",
+        help="optimizer steps in all, half for each aligning stage; 0 to cut and refit only",
+    )
     length.add_argument(
         "--epochs",
         type=int,
