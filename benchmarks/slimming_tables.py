@@ -1,6 +1,7 @@
-"""The tables of slimming `mobile_sam`: importance, selection, switches, the curve over ratios, and two longer runs.
+"""The tables of slimming `mobile_sam`: importance, selection, switches, curves over sizes, and two longer runs.
 
-python benchmarks/slimming_tables.py importance|selection|switches|curve|longer [...] [--steps N] [--image-size N]
+python benchmarks/slimming_tables.py importance|selection|switches|curve|longer|budgets [...] [--steps N]
+    [--image-size N]
 
 Every row is one run of `samlet.slimming.run`, evaluated on photographs held out (agreement with the teacher) and on
 photographs with human masks. A row that the result file has already, with the same settings, is not run again, so a
@@ -38,6 +39,7 @@ OURS: dict[str, Any] = {}
 
 RATIOS = (0.5, 0.77)
 CURVE = (0.25, 0.4, 0.5, 0.65, 0.77, 0.85)
+BUDGETS = ("10.9G", "4.1G", "21.9G")  # what the ratios 0.5, 0.77 and 0.25 of the curve cost
 Settings = dict[str, Any]
 
 
@@ -92,13 +94,27 @@ def curve() -> Iterator[tuple[str, Settings]]:
         yield f"{ratio:g}", {**OURS, "ratio": ratio}
 
 
+def budgets() -> Iterator[tuple[str, Settings]]:
+    """Widths that were searched for a budget beside the even cut of the same cost."""
+    for macs in BUDGETS:
+        for widths in ("searched", "even"):
+            yield f"{macs}, {widths}", {**OURS, "procedure": "one-step", "macs": macs, "widths": widths}
+
+
 def longer() -> Iterator[tuple[str, Settings]]:
     """The two ratios of the paper, for budgets that are larger than the curve's."""
     for ratio in RATIOS:
         yield f"{ratio:g}", {**OURS, "ratio": ratio, "learning_rate": 2e-4}
 
 
-TABLES = {"importance": importance, "selection": selection, "switches": switches, "curve": curve, "longer": longer}
+TABLES = {
+    "importance": importance,
+    "selection": selection,
+    "switches": switches,
+    "curve": curve,
+    "longer": longer,
+    "budgets": budgets,
+}
 
 
 def human_data() -> dict[str, Dataset]:
@@ -124,7 +140,19 @@ def agreement(sam: samlet.Sam, teacher: samlet.Sam, held_out: list[Path], size: 
     return result.miou["single"]
 
 
-def one_row(name: str, settings: Settings, teacher: samlet.Sam, options: argparse.Namespace) -> dict[str, Any]:
+def _searched_before(name: str, teacher: samlet.Sam, options: argparse.Namespace) -> Settings:
+    """The widths of the same row with another number of steps, so that they are searched once."""
+    for path in sorted(options.out.glob(f"slimming_{options.table}_*.json")):
+        for row in json.loads(path.read_text())["rows"]:
+            if row["name"] == name and row["settings"].get("macs"):
+                config = SamConfig.from_dict({**teacher.config.to_dict(), "encoder": row["encoder"]})
+                return {"macs": None, "widths": "searched", "like": config.encoder}
+    return {}
+
+
+def one_row(
+    name: str, settings: Settings, teacher: samlet.Sam, options: argparse.Namespace, known: Settings
+) -> dict[str, Any]:
     config = SlimConfig(
         **{
             "steps": options.steps,
@@ -134,6 +162,7 @@ def one_row(name: str, settings: Settings, teacher: samlet.Sam, options: argpars
             "micro_batch": options.micro_batch,
             "augment": True,
             **settings,
+            **known,
         }
     )
     labels = None
@@ -142,7 +171,7 @@ def one_row(name: str, settings: Settings, teacher: samlet.Sam, options: argpars
         labels = open_dataset(masks, options.images) if masks.is_dir() else open_dataset(options.labels)
     made = run(teacher, options.images, config, labels=labels)
     if options.save:
-        folder = options.save / f"{options.table}-{name}-{config.ratio:g}-{config.seed}"
+        folder = options.save / f"{options.table}-{name}-{config.size}-{config.seed}".replace(" ", "_")
         samlet.save(made.sam, folder, overwrite=True)
     macs = count_encoder_macs(made.sam)
     return {
@@ -156,6 +185,8 @@ def one_row(name: str, settings: Settings, teacher: samlet.Sam, options: argpars
             "aligned": agreement(made.sam, made.teacher, made.held_out, made.image_size),
         },
         "miou": miou(made.sam, options),
+        "allocation": None if made.allocation is None else made.allocation.to_dict(),
+        "refitted_on": made.refitted_on,
         "embedding_error": {name: stage.validation["error"] for name, stage in made.stages.items()},
         "seconds": made.seconds,
         "encoder": SamConfig(encoder=made.sam.config.encoder).to_dict()["encoder"],
@@ -182,6 +213,7 @@ def latencies(rows: list[dict[str, Any]], teacher: samlet.Sam, repeats: int) -> 
 
 
 def table(name: str, options: argparse.Namespace, teacher: samlet.Sam) -> None:
+    name = f"{name}_{options.steps}" if name == "budgets" else name
     path = options.out / f"slimming_{name}.json"
     budget = {
         "steps": options.steps,
@@ -208,13 +240,13 @@ def table(name: str, options: argparse.Namespace, teacher: samlet.Sam) -> None:
         "seed 0 where a row names none; MACs at 1024"
     )
     write(f"slimming_{name}", protocol, content, options.out, quiet=True)
-    for row_name, settings in list(TABLES[name]())[: options.rows]:
+    for row_name, settings in list(TABLES[options.table]())[: options.rows]:
         if options.only not in (None, row_name):
             continue
         if any(row["name"] == row_name and row["settings"] == settings for row in content["rows"]):
             continue
         print(name, row_name, settings, flush=True)
-        row = one_row(row_name, settings, teacher, options)
+        row = one_row(row_name, settings, teacher, options, _searched_before(row_name, teacher, options))
         content = json.loads(path.read_text())  # another process may have added some
         content["rows"].append(row)
         write(f"slimming_{name}", protocol, content, options.out, quiet=True)

@@ -149,7 +149,7 @@ def slimming_importance() -> str:
         columns = [
             (f"{procedure}: {title}", _of(procedure, measure))
             for procedure in procedures
-            for title, measure in (("agreement", _agreement), *_miou_columns())
+            for title, measure in (("agreement", _agreement), ("embedding error", _error))
         ]
         lines += [f"Ratio {ratio:g}:", "", *_compare("criterion", [_teacher(result), *chosen], columns), ""]
     return "\n".join([*lines, *_seeds(result["rows"]), *_source(result)])
@@ -167,7 +167,7 @@ def _seeds(rows: Sequence[Row]) -> list[str]:
             cells = [name, f"{ratio:g}", procedure, str(len(members))]
             for values in (
                 [row["agreement"]["aligned"] for row in members],
-                [row["miou"]["bsds500_val_point"] for row in members if "bsds500_val_point" in row["miou"]],
+                [list(row["embedding_error"].values())[-1] for row in members],
             ):
                 cells += (
                     [f"{sum(values) / len(values):.3f}", f"{max(values) - min(values):.3f}"] if values else ["", ""]
@@ -176,7 +176,7 @@ def _seeds(rows: Sequence[Row]) -> list[str]:
     if not lines:
         return []
     head = _head(
-        "criterion", "ratio", "procedure", "seeds", "agreement, mean", "spread", "BSDS500 point mIoU, mean", "spread"
+        "criterion", "ratio", "procedure", "seeds", "agreement, mean", "spread", "embedding error, mean", "spread"
     )
     return ["Over several seeds; spread: largest less smallest:", "", *head, *lines, ""]
 
@@ -198,7 +198,7 @@ def _by_ratio(name: str, kind: str) -> str:
     for ratio in _ratios(result["rows"]):
         chosen = [row for row in result["rows"] if row["settings"]["ratio"] == ratio]
         rows = [_teacher(result), *chosen]
-        lines += [f"Ratio {ratio:g}:", "", *_compare(kind, rows, [*columns, *_miou_columns()]), ""]
+        lines += [f"Ratio {ratio:g}:", "", *_compare(kind, rows, columns), ""]
     return "\n".join([*lines, *_source(result)])
 
 
@@ -239,6 +239,33 @@ def _by_cost(name: str) -> str:
         "teacher in points."
     )
     return "\n".join([*head, *rows, "", note, "", *_source(result)])
+
+
+def slimming_budgets() -> str:
+    """Searched widths beside the even cut of the same cost, for every number of steps that was run."""
+    lines, sources = [], []
+    for path in sorted(
+        RESULTS.glob("slimming_budgets_*.json"), key=lambda path: json.loads(path.read_text())["budget"]["steps"]
+    ):
+        result = _read(path.stem)
+        steps = result["budget"]["steps"]
+        columns: list[Column] = [("encoder MACs", _macs), ("embedding error", _error), ("agreement", _agreement)]
+        rows = [_teacher(result), *result["rows"]]
+        lines += [f"After {steps} steps:", "", *_compare("budget, widths", rows, [*columns, *_miou_columns()]), ""]
+        sources += _source(result)
+    if not lines:
+        raise FileNotFoundError("slimming_budgets")
+    return "\n".join([*lines, *sources])
+
+
+def recovery() -> str:
+    """Views, one cut or two, and refitting again after some steps."""
+    result = _read("recovery")
+    lines = _head("variant", "embedding error", "agreement", "seconds")
+    for row in result["rows"]:
+        seconds = "" if row["seconds"] < 1 else f"{row['seconds']:.0f}"
+        lines.append(_line(row["name"], f"{row['error']:.3f}", f"{row['agreement']:.3f}", seconds))
+    return "\n".join([*lines, "", f"`benchmarks/recovery.py`: {result['protocol']}; {_hardware(result)}."])
 
 
 def aligning_speed() -> str:
@@ -445,6 +472,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "slimming_switches": slimming_switches,
     "slimming_curve": slimming_curve,
     "slimming_longer": slimming_longer,
+    "slimming_budgets": slimming_budgets,
+    "recovery": recovery,
     "aligning_speed": aligning_speed,
     "vit_heads": vit_heads,
     "everything_speed": everything_speed,

@@ -15,6 +15,10 @@ import samlet
 from samlet.cli import main
 from samlet.cli.parsers import build_parser
 from samlet.data.bundled import CLICKS, bundled_photographs
+from samlet.demo import small_encoder
+from samlet.slimming.surgery import config_with, widths_like
+from samlet.slimming.widths import WidthCost
+from samlet.zoo import load_weights
 from tests.conftest import PHOTOS, make_tiny
 
 
@@ -54,12 +58,17 @@ class Page(HTMLParser):
             self.commands.append(data)
 
 
+TINY = make_tiny().image_encoder
+SMALL = config_with(TINY, {g.name: g.size // 2 for g in TINY.channel_groups() if g.kind != "head"})
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """One demo of a tiny model: its folder, and the JSON that the command printed."""
     folder = tmp_path_factory.mktemp("demo") / "demo"
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("samlet.demo.load_weights", lambda _: make_tiny())
+        patched.setattr("samlet.demo.small_encoder", lambda: SMALL)
         arguments = ["demo", "--minutes", "0.05", "--image-size", "64", "--out", str(folder), "--json"]
         folder.mkdir()
         (folder / "index.html").write_text("an earlier demo")
@@ -145,3 +154,9 @@ def test_clicks_lie_on_the_bundled_photographs():
             assert all(0 < x < photograph.width and 0 < y < photograph.height for x, y in CLICKS[path.name])
     origins = (paths[0].parent / "ORIGINS.md").read_text(encoding="utf-8")
     assert all(f"`{path.name}`" in origins for path in paths)
+
+
+def test_the_small_encoder_is_one_of_the_teacher_at_a_third_of_its_cost():
+    teacher = load_weights("mobile_sam").image_encoder
+    cost = WidthCost(teacher, 1024)
+    assert 0.3 < cost.macs(widths_like(teacher, small_encoder())) / cost.macs({}) < 0.32
