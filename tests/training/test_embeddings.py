@@ -11,7 +11,7 @@ import torch
 import samlet
 from samlet.data.images import find_images
 from samlet.slimming import SlimConfig, run
-from samlet.training.batches import Photographs
+from samlet.training.batches import FixedViews, Photographs
 from samlet.training.embeddings import EmbeddingCache
 from samlet.training.engine import Engine
 from tests.conftest import make_tiny, make_vit
@@ -92,3 +92,43 @@ def test_a_run_with_the_cache_gives_the_same_weights(tmp_path, photo_folder, mak
 def test_the_cache_wants_photographs_as_they_are(tmp_path):
     with pytest.raises(samlet.InputError, match="changes them at random; turn that off"):
         SlimConfig(cache=tmp_path)
+
+
+def test_fixed_views_come_in_turns_and_their_embeddings_are_kept(tmp_path, photo_folder):
+    sam = make_tiny()
+    mean, std, _ = sam.preprocessing
+    paths = find_images(photo_folder)
+    photographs = Photographs(paths, 64, mean, std, seed=5, augment=True, views=2)
+    count = len(paths)
+    first, second, third = (photographs.stream(range(count * i, count * (i + 1))) for i in range(3))
+    epochs = [{(p.path, p.view): p.image for p in epoch} for epoch in (first, second, third)]
+    assert [{view for _, view in epoch} for epoch in epochs] == [{0}, {1}, {0}]
+    assert epochs[0].keys() == epochs[2].keys()
+    assert all(torch.equal(image, epochs[2][key]) for key, image in epochs[0].items())
+    assert not any(torch.equal(image, epochs[1][path, 1]) for (path, _), image in epochs[0].items())
+    cache = EmbeddingCache(tmp_path / "cache", sam.fingerprint(), 64, half=True)
+    keys = [(path, view) for path in paths for view in (0, 1)]
+    cache.fill(FixedViews(photographs), keys, sam.encode, Engine())
+    for key, image in {**epochs[0], **epochs[1]}.items():
+        with torch.no_grad():
+            expected = sam.encode(image[None])[0]
+        assert torch.equal(cache.find(key), expected.half().float())
+    other_seed = FixedViews(Photographs(paths, 64, mean, std, seed=6, augment=True, views=2))
+    assert other_seed.digest(keys[0]) != FixedViews(photographs).digest(keys[0])
+
+
+def test_a_run_on_fixed_views_with_the_cache_is_that_without_up_to_half_precision(tmp_path, photo_folder):
+    sam = make_tiny()
+    settings = {**SETTINGS, "augment": True, "views": 2, "procedure": "one-step"}
+    plain = run(sam, photo_folder, SlimConfig(**settings))
+    cached = run(sam, photo_folder, SlimConfig(**settings, cache=tmp_path))
+    losses = [made.stages["aligning"].losses for made in (plain, cached)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+    assert losses[0] != losses[1]
+
+
+def test_fixed_views_need_augmenting():
+    with pytest.raises(samlet.InputError, match="views is 2 and augment is off"):
+        SlimConfig(views=2, augment=False)
+    with pytest.raises(samlet.InputError, match="views is 0; expected at least 1"):
+        SlimConfig(views=0)

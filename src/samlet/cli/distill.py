@@ -53,6 +53,7 @@ def settings(options: argparse.Namespace) -> DistillConfig:
         clip=options.clip,
         augment=options.augment,
         cache=options.cache,
+        average=options.average,
         precision=options.precision,
         checkpoint_every=options.checkpoint_every,
     )

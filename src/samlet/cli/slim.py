@@ -112,6 +112,8 @@ def _slim(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], st
         micro_batch=options.micro_batch,
         clip=options.clip,
         augment=not options.no_augment,
+        views=options.views,
+        average=options.average,
         cache=options.cache,
         precision=options.precision,
         checkpoint_every=options.checkpoint_every,

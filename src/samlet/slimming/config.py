@@ -93,6 +93,8 @@ class SlimConfig(TrainingSettings):
         embedding_alpha: α while embeddings are aligned.
         alpha_epochs: N, the epochs until α is 0; None for half of each stage (the paper's 10 of 20).
         augment: crop and mirror photographs at random.
+        views: fixed random views of each photograph, taken in turns, so that `cache` can keep the teacher's embeddings
+            of them; None for new views each time.
     """
 
     ratio: float | None = None
@@ -117,10 +119,15 @@ class SlimConfig(TrainingSettings):
     embedding_alpha: AlphaName = "dynamic"
     alpha_epochs: int | None = None
     augment: bool = True
+    views: int | None = None
 
     def __post_init__(self) -> None:
         self._check_size()
-        least = {"steps": 0, "recovery_images": 0, **dict.fromkeys(("scoring_images", "noises", "alpha_epochs"), 1)}
+        least = {
+            "steps": 0,
+            "recovery_images": 0,
+            **dict.fromkeys(("scoring_images", "noises", "alpha_epochs", "views"), 1),
+        }
         choices: dict[str, Any] = {
             "procedure": PROCEDURES,
             "stage": STAGES,
@@ -133,6 +140,8 @@ class SlimConfig(TrainingSettings):
             "embedding_alpha": ALPHAS,
         }
         self.check(least, choices)
+        if self.views is not None and not self.augment:
+            raise InputError(f"views is {self.views} and augment is off, which leaves one view; leave one of them out")
         if self.steps == 1:
             raise InputError(
                 "steps is 1; expected 0, to cut and refit only, or at least 2, one for each aligning stage"
@@ -156,6 +165,11 @@ class SlimConfig(TrainingSettings):
             raise InputError(f"latency table {self.latency_table} was given without latency; say what to reach by it")
         if self.ratio is None and self.stage == "align":
             raise InputError(f"stage 'align' cuts nothing and {given[0]} was given; leave one of them out")
+
+    @property
+    def fixed_views(self) -> int | None:
+        """Likewise."""
+        return self.views
 
     @property
     def budget(self) -> Budget | None:

@@ -32,7 +32,7 @@ from samlet.slimming.surgery import cut_encoder, widths_like, with_encoder
 from samlet.slimming.timing import CutTimes, encoder_seconds, provisional, steps_within
 from samlet.slimming.validation import Validation
 from samlet.slimming.widths import Widths
-from samlet.training.batches import Photograph, Photographs, hold_out
+from samlet.training.batches import FixedViews, Photograph, Photographs, hold_out
 from samlet.training.budget import Clock, counted
 from samlet.training.budget import Plan as TimePlan
 from samlet.training.embeddings import EmbeddingCache
@@ -292,7 +292,7 @@ class _Run:
     def _known_targets(self, batch: list[Photograph]) -> Tensor | None:
         if self.cache is None:
             return None
-        found = [self.cache.find(photograph.path) for photograph in batch]
+        found = [self.cache.find(p.path if p.view is None else (p.path, p.view)) for p in batch]
         known = [embedding for embedding in found if embedding is not None]
         return torch.stack(known).to(self.engine.device) if len(known) == len(found) else None
 
@@ -346,7 +346,7 @@ def run(
     teacher = with_encoder(teacher, copy.deepcopy(teacher.image_encoder)).to(engine.device).requires_grad_(False)
     before = copy.deepcopy(begin_with.image_encoder).to(engine.device).requires_grad_(False)
     mean, std, stretch = teacher.pixel_mean.cpu(), teacher.pixel_std.cpu(), teacher.config.resize == "stretch"
-    photographs = Photographs(trained_on, size, mean, std, config.seed, config.augment, stretch)
+    photographs = Photographs(trained_on, size, mean, std, config.seed, config.augment, stretch, config.views)
     held_out_photographs = Photographs(held_out, size, mean, std, stretch=stretch)
     shared = _Run(
         teacher=teacher,
@@ -487,8 +487,13 @@ def _fill_cache(
 ) -> EmbeddingCache | None:
     if config.cache is None:
         return None
-    cache = EmbeddingCache(config.cache, teacher.fingerprint(), photographs.image_size)
-    cache.fill(photographs, (photographs.path_at(p) for p in positions), teacher.encode, engine)
+    views = config.views is not None
+    cache = EmbeddingCache(config.cache, teacher.fingerprint(), photographs.image_size, half=views)
+    if views:
+        keys = ((photographs.path_at(p), photographs.number_at(p)) for p in positions)
+        cache.fill(FixedViews(photographs), keys, teacher.encode, engine)
+    else:
+        cache.fill(photographs, (photographs.path_at(p) for p in positions), teacher.encode, engine)
     return cache
 
 

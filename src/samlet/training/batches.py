@@ -91,10 +91,12 @@ class Photograph:
     Attributes:
         path: its file.
         image: (3, S, S) float32.
+        view: number of the fixed view that it is, if it is one.
     """
 
     path: Path
     image: Tensor
+    view: int | None = None
 
 
 class Photographs:
@@ -110,6 +112,7 @@ class Photographs:
         seed: of order and views.
         augment: crop and mirror at random in `at`.
         stretch: images fill the whole input, whatever their proportions.
+        views: random views of each photograph, taken in turns; None for new ones each time.
     """
 
     def __init__(
@@ -121,16 +124,20 @@ class Photographs:
         seed: int = 0,
         augment: bool = True,
         stretch: bool = False,
+        views: int | None = None,
     ) -> None:
-        self.paths, self.stretch = list(paths), stretch
+        self.paths, self.stretch, self.fixed_views = list(paths), stretch, views
         self.image_size, self.mean, self.std = image_size, mean, std
         self.seed, self.augment = seed, augment
         self.skipped: dict[Path, str] = {}
         self._order = Order(len(self.paths), seed)
+        self._digests: dict[Path, str] = {}
 
     def resized(self, image_size: int) -> Photographs:
         """The same photographs for another side of the encoder's input, pixels."""
-        found = Photographs(self.paths, image_size, self.mean, self.std, self.seed, self.augment, self.stretch)
+        found = Photographs(
+            self.paths, image_size, self.mean, self.std, self.seed, self.augment, self.stretch, self.fixed_views
+        )
         found.skipped.update(self.skipped)
         return found
 
@@ -142,7 +149,9 @@ class Photographs:
         """SHA-256 of a photograph's file; None if it cannot be used."""
         if path in self.skipped or not path.is_file():
             return None
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        if path not in self._digests:
+            self._digests[path] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return self._digests[path]
 
     def read(self, path: Path) -> RGBImage | None:
         """The photograph; None, and an entry in `skipped`, if it cannot be used.
@@ -214,13 +223,54 @@ class Photographs:
             image = self.read(path)
             if image is not None:
                 break
-        if self.augment:
+        number = None
+        if self.augment and self.fixed_views is not None:
+            number = self.number_at(position)
+            image = self.view(path, image, number)
+        elif self.augment:
             image = random_view(image, np.random.default_rng([self.seed, 1, position]))
-        return Photograph(path, self.prepare(image))
+        return Photograph(path, self.prepare(image), number)
+
+    def number_at(self, position: int) -> int:
+        """The number of the fixed view at a position: every epoch has the next of each photograph."""
+        assert self.fixed_views is not None
+        return position // len(self.paths) % self.fixed_views
+
+    def view(self, path: Path, image: RGBImage, number: int) -> RGBImage:
+        """A fixed view of a photograph, which depends on the seed and the contents of its file."""
+        digest = self.digest(path) or ""
+        return random_view(image, np.random.default_rng([self.seed, 3, int(digest[:16], 16), number]))
 
     def stream(self, positions: Iterable[int]) -> Iterator[Photograph]:
         """`at` each position, read ahead in other threads."""
         return read_ahead(self.at, positions)
+
+
+class FixedViews:
+    """Fixed views of photographs, each by its photograph's path and its number, as a cache of embeddings reads them.
+
+    Args:
+        photographs: with their number of views.
+    """
+
+    def __init__(self, photographs: Photographs) -> None:
+        self._photographs = photographs
+
+    def digest(self, view: tuple[Path, int]) -> str | None:
+        """SHA-256 of what the view is made from; None if the photograph cannot be used."""
+        path, number = view
+        digest = self._photographs.digest(path)
+        return digest and hashlib.sha256(f"{digest} {self._photographs.seed} {number}".encode()).hexdigest()
+
+    def read(self, view: tuple[Path, int]) -> RGBImage | None:
+        """The view; None if the photograph cannot be used."""
+        path, number = view
+        image = self._photographs.read(path)
+        return None if image is None else self._photographs.view(path, image, number)
+
+    def prepare(self, image: RGBImage) -> Tensor:
+        """(3, S, S) for the encoder."""
+        return self._photographs.prepare(image)
 
 
 def random_view(image: RGBImage, rng: np.random.Generator) -> RGBImage:

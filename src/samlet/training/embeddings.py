@@ -1,4 +1,4 @@
-"""Embeddings of a frozen teacher on disk, so that it never runs twice on a photograph.
+"""Embeddings of a frozen teacher on disk, so that it never runs twice on a picture.
 
 Shards of a few dozen embeddings, memory-mapped. A row is found by the digest of the photograph's file, in a folder that
 names the teacher's weights and the input size; every row has a checksum. So nothing stale or damaged is ever used.
@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -27,14 +27,14 @@ _SHARD = 64
 
 
 class Readable(Protocol):
-    """Photographs by path; see `samlet.training.batches.Photographs`."""
+    """Pictures by key: photographs by path, see `samlet.training.batches.Photographs`, or views, see `FixedViews`."""
 
-    def digest(self, path: Path) -> str | None:
-        """SHA-256 of a photograph's file; None if it cannot be used."""
+    def digest(self, key: Any, /) -> str | None:
+        """SHA-256 of what the picture is made from; None if it cannot be used."""
         ...
 
-    def read(self, path: Path) -> RGBImage | None:
-        """The photograph; None if it cannot be used."""
+    def read(self, key: Any, /) -> RGBImage | None:
+        """The picture; None if it cannot be used."""
         ...
 
     def prepare(self, image: RGBImage) -> Tensor:
@@ -43,19 +43,21 @@ class Readable(Protocol):
 
 
 class EmbeddingCache:
-    """Embeddings (C, h, w) float32 of photographs as they are, by path.
+    """Embeddings (C, h, w) float32 of pictures, by key.
 
     Args:
         folder: holds the caches of any teachers.
         teacher: fingerprint of the teacher's weights.
         image_size: side of the encoder's input, pixels.
+        half: keep them in half precision, which takes half of the disk.
     """
 
-    def __init__(self, folder: Path, teacher: str, image_size: int) -> None:
-        self.folder = folder.expanduser() / f"{teacher}-{image_size}"
+    def __init__(self, folder: Path, teacher: str, image_size: int, half: bool = False) -> None:
+        self.folder = folder.expanduser() / f"{teacher}-{image_size}{'-half' if half else ''}"
+        self._dtype = np.float16 if half else np.float32
         self._rows: dict[str, tuple[Path, int, int]] = {}
-        self._digests: dict[Path, str] = {}
-        self._maps: dict[Path, NDArray[np.float32]] = {}
+        self._digests: dict[Hashable, str] = {}
+        self._maps: dict[Path, NDArray[Any]] = {}
         self._read_shards()
 
     def _read_shards(self) -> None:
@@ -71,19 +73,19 @@ class EmbeddingCache:
                 self._rows[digest] = (shard, number, checksum)
 
     def fill(
-        self, photographs: Readable, paths: Iterable[Path], encode: Callable[[Tensor], Tensor], engine: Engine
+        self, photographs: Readable, keys: Iterable[Hashable], encode: Callable[[Tensor], Tensor], engine: Engine
     ) -> None:
         """Compute what is missing; a killed fill continues. Unusable photographs are passed over.
 
         Args:
-            photographs: prepares the images.
-            paths: photographs that will be asked for.
+            photographs: prepares the pictures.
+            keys: of the pictures that will be asked for.
             encode: (1, 3, S, S) to (1, C, h, w).
             engine: whose processes share the work.
         """
-        digests = {path: photographs.digest(path) for path in dict.fromkeys(paths)}
-        self._digests = {path: digest for path, digest in digests.items() if digest is not None}
-        missing = [path for path in self._digests if self.find(path) is None]
+        digests = {key: photographs.digest(key) for key in dict.fromkeys(keys)}
+        self._digests = {key: digest for key, digest in digests.items() if digest is not None}
+        missing = [key for key in self._digests if self.find(key) is None]
         self.folder.mkdir(parents=True, exist_ok=True)
         bar = tqdm(total=len(missing), desc="teacher embeddings", unit="image", disable=not engine.is_main)
         shards = [missing[i : i + _SHARD] for i in range(0, len(missing), _SHARD)]
@@ -96,17 +98,17 @@ class EmbeddingCache:
         self._read_shards()
 
     def _write(
-        self, photographs: Readable, paths: list[Path], encode: Callable[[Tensor], Tensor], engine: Engine
+        self, photographs: Readable, keys: list[Hashable], encode: Callable[[Tensor], Tensor], engine: Engine
     ) -> None:
         rows, embeddings = [], []
-        for path in paths:
-            image = photographs.read(path)
+        for key in keys:
+            image = photographs.read(key)
             if image is None:
                 continue
             with torch.no_grad(), engine.compute():
                 embedding = encode(photographs.prepare(image)[None].to(engine.device))
-            embeddings.append(embedding[0].float().cpu().numpy())
-            rows.append((self._digests[path], zlib.crc32(embeddings[-1].tobytes())))
+            embeddings.append(embedding[0].float().cpu().numpy().astype(self._dtype))
+            rows.append((self._digests[key], zlib.crc32(embeddings[-1].tobytes())))
         if not rows:
             return
         name = hashlib.sha256("".join(digest for digest, _ in rows).encode()).hexdigest()[:16]
@@ -114,13 +116,13 @@ class EmbeddingCache:
             np.save(file, np.stack(embeddings))
         write_json(self.folder / f"{name}.json", {"rows": rows})
 
-    def find(self, path: Path) -> Tensor | None:
-        """The embedding of a photograph that `fill` was asked for; None if there is none that is sound."""
-        row = self._rows.get(self._digests.get(path, ""))
+    def find(self, key: Hashable) -> Tensor | None:
+        """The embedding of a picture that `fill` was asked for; None if there is none that is sound."""
+        row = self._rows.get(self._digests.get(key, ""))
         if row is None:
             return None
         shard, number, checksum = row
         if shard not in self._maps:
             self._maps[shard] = np.load(shard, mmap_mode="r")
         values = np.array(self._maps[shard][number])
-        return torch.from_numpy(values) if zlib.crc32(values.tobytes()) == checksum else None
+        return torch.from_numpy(values).float() if zlib.crc32(values.tobytes()) == checksum else None

@@ -6,6 +6,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from samlet.errors import InputError, SamletError
+from samlet.training.averages import WeightAverage
 from samlet.training.checkpoints import CheckpointFolder
 from samlet.training.engine import Engine
 from samlet.training.log import RunLog, progress_bar, say
@@ -66,11 +68,13 @@ class LoopConfig:
         batch_size: photographs of a step, over all processes.
         micro_batch: photographs that are computed at once; their gradients are accumulated.
         schedule: see `SCHEDULES`.
-        warmup: share of the steps in which the learning rate rises from 0; none with `plateau`.
+        warmup: share of the steps, at most 200, in which the learning rate rises from 0; none with `plateau`.
         patience: validations without gain before a plateau halves the learning rate.
         clip: largest norm of the gradient.
         validate_every: steps between validations; there is one at the end in any case.
         checkpoint_every: steps between checkpoints; None for one a minute. There is one at the end in any case.
+        average: decay of a moving average of the weights, which is measured and kept in place of the last ones; None
+            for none.
     """
 
     steps: int
@@ -83,9 +87,11 @@ class LoopConfig:
     clip: float = 1.0
     validate_every: int | None = None
     checkpoint_every: int | None = None
+    average: float | None = None
 
 
 CHECKPOINT_SECONDS = 60.0
+_LONGEST_WARMUP = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +158,8 @@ def train(
     adam = torch.optim.Adam(_groups(parameters, rate_of, config.learning_rate))
     model, optimizer = engine.set_up(objective, adam)
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(adam, factor=0.5, patience=max(0, config.patience - 1))
-    done, earlier_seconds, validation = _resume(engine, stage, parameters, adam, plateau, photographs, log)
+    average = None if config.average is None else WeightAverage(parameters, config.average)
+    done, earlier_seconds, validation = _resume(engine, stage, parameters, adam, average, plateau, photographs, log)
 
     share, micro = shares(config, engine)
     first = config.batch_size * stage.first_step
@@ -176,7 +183,8 @@ def train(
                 "skipped": {str(path): reason for path, reason in photographs.skipped.items()},
                 **(stage.state or {}),
             }
-            stage.checkpoints.save(step, {**parameters, **_adam_tensors(adam, parameters)}, state)
+            averages = {} if average is None else average.tensors()
+            stage.checkpoints.save(step, {**parameters, **_adam_tensors(adam, parameters), **averages}, state)
 
     with bar:
         if not config.steps and validate is not None:
@@ -209,6 +217,8 @@ def train(
             if not (math.isfinite(value) and math.isfinite(norm)):
                 raise SamletError(_diverged(value, norm, step, config, stage))
             optimizer.step()
+            if average is not None:
+                average.update(step)
             elapsed = time.perf_counter() - start - paused
             rate = (step + 1 - done) * config.batch_size / elapsed
             values = {
@@ -220,7 +230,8 @@ def train(
             last = step + 1 == config.steps
             if validate is not None and (last or (config.validate_every and (step + 1) % config.validate_every == 0)):
                 began = time.perf_counter()
-                validation = dict(validate())
+                with nullcontext() if average is None else average.in_place():
+                    validation = dict(validate())
                 values |= {f"validation_{name}": number for name, number in validation.items()}
                 if config.schedule == "plateau":
                     plateau.step(validation["error"])
@@ -235,6 +246,8 @@ def train(
                 save(step + 1)
                 saved_at = time.perf_counter()
                 paused += saved_at - now
+    if average is not None:
+        average.take()
     seconds = earlier_seconds + time.perf_counter() - start - paused
     losses = log.values(stage.name, "loss")[1]
     return StageResult(losses=losses, seconds=seconds, images=config.steps * config.batch_size, validation=validation)
@@ -284,6 +297,7 @@ def _resume(
     stage: Stage,
     parameters: Mapping[str, Tensor],
     adam: torch.optim.Adam,
+    average: WeightAverage | None,
     plateau: torch.optim.lr_scheduler.ReduceLROnPlateau,
     photographs: Feed,
     log: RunLog,
@@ -303,6 +317,8 @@ def _resume(
         for name, parameter in parameters.items():
             parameter.copy_(checkpoint.tensors[name])
     _restore_adam(adam, parameters, checkpoint.tensors)
+    if average is not None:
+        average.restore(checkpoint.tensors)
     plateau.load_state_dict(checkpoint.state["plateau"])
     for group, rate in zip(adam.param_groups, checkpoint.state["plateau"].get("_last_lr", []), strict=False):
         group["lr"] = rate
@@ -357,7 +373,7 @@ def _diverged(value: float, norm: float, step: int, config: LoopConfig, stage: S
 
 
 def _schedule(step: int, config: LoopConfig) -> float:
-    warmup = max(1, round(config.warmup * config.steps))
+    warmup = max(1, min(round(config.warmup * config.steps), _LONGEST_WARMUP))
     if step <= warmup:
         return step / warmup
     if config.schedule == "constant":

@@ -37,6 +37,8 @@ class TrainingSettings:
         cache: folder for the teacher's embeddings; needs `augment` off.
         precision: see `training.engine.PRECISIONS`.
         checkpoint_every: steps between checkpoints; None for one a minute.
+        average: decay of a moving average of the weights that is kept in place of the last ones, such as 0.999; None
+            for none.
         validate_every: steps between measurements on the photographs held out; None for a pass.
     """
 
@@ -55,6 +57,7 @@ class TrainingSettings:
     cache: Path | None = None
     precision: PrecisionName = "fp32"
     checkpoint_every: int | None = None
+    average: float | None = None
     validate_every: int | None = None
 
     def check(self, least: Mapping[str, int], choices: Mapping[str, Any], positive: tuple[str, ...] = ()) -> None:
@@ -88,11 +91,19 @@ class TrainingSettings:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise InputError(f"{name.replace('_', ' ')} is {value:g}; expected a positive number such as 0.001")
-        if self.cache is not None and self.augment:
+        if self.average is not None and not 0 < self.average < 1:
+            raise InputError(f"average is {self.average:g}; expected a number between 0 and 1, such as 0.999")
+        if self.cache is not None and self.augment and self.fixed_views is None:
             raise InputError(
                 f"cache {self.cache} keeps the embeddings of photographs as they are, and augmenting changes them at "
-                "random; turn that off (augment=False; `samlet slim` has --no-augment) or leave the cache out"
+                "random; turn that off (augment=False; `samlet slim` has --no-augment, or --views for fixed views) or "
+                "leave the cache out"
             )
+
+    @property
+    def fixed_views(self) -> int | None:
+        """How many views of each photograph there are in all, where it is not a new one each time."""
+        return None
 
     def epoch_steps(self, images: int) -> int:
         """Optimizer steps of one pass over so many training photographs."""
@@ -125,6 +136,7 @@ class TrainingSettings:
             clip=self.clip,
             validate_every=self.validate_every or self.epoch_steps(images),
             checkpoint_every=self.checkpoint_every,
+            average=self.average,
         )
 
     def to_dict(self) -> dict[str, Any]:

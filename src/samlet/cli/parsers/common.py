@@ -117,5 +117,12 @@ def add_training(group: Any) -> None:
         "arithmetic",
     )
     group.add_argument(
+        "--average",
+        type=float,
+        metavar="X",
+        help="keep a moving average of the weights in place of the last ones; X is the share that a step keeps, such "
+        "as 0.999. Pays in long runs with --schedule constant",
+    )
+    group.add_argument(
         "--checkpoint-every", type=int, metavar="N", help="steps between checkpoints; one a minute if not given"
     )

@@ -244,10 +244,16 @@ def _add_slim_training(group: Any) -> None:
     )
     group.add_argument("--no-augment", action="store_true", help="do not crop and mirror photographs at random")
     group.add_argument(
+        "--views",
+        type=int,
+        metavar="N",
+        help="take N fixed random views of each photograph in turns, not a new one each time, which --cache can keep",
+    )
+    group.add_argument(
         "--cache",
         type=Path,
         metavar="DIR",
-        help="keep the teacher's final embeddings there, computed once for all epochs and runs; needs --no-augment. "
-        "4 MB an image at 1024 px",
+        help="keep the teacher's final embeddings there, computed once for all epochs and runs; needs --no-augment or "
+        "--views. At 1024 px 4 MB a photograph, or 2 MB a view",
     )
     add_training(group)
