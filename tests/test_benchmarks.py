@@ -250,7 +250,7 @@ def test_slimming_tables_run_and_continue(photos, tmp_path, monkeypatch):
     module = script("slimming_tables")
     monkeypatch.setattr(module, "OURS", {"recovery_images": 2})
     small = [*TRAINING, "--images", photos]
-    tables = ("importance", "selection", "switches", "curve")
+    tables = ("importance", "selection", "switches", "curve", "ablations")
     measured(module, tmp_path, *tables, *small, "--rows", 1, "--repeats", 1, name="slimming_curve")
     before = {name: written(tmp_path, f"slimming_{name}") for name in tables}
     for name, content in before.items():
@@ -269,6 +269,16 @@ def test_slimming_tables_run_and_continue(photos, tmp_path, monkeypatch):
     assert after["latency_s"].keys() == {"teacher", "0.25"}
     assert all(seconds > 0 for seconds in after["latency_s"].values())
     assert after["rows"][1]["macs_modules"] < after["rows"][0]["macs_modules"]
+    searched, even = measured(
+        module, tmp_path, "budgets", *small, "--rows", 2, "--repeats", 0, name="slimming_budgets_2"
+    )["rows"]
+    assert searched["allocation"]["chosen"] in {"even", "between", "searched"}
+    assert list(even["allocation"]["joint"]) == ["even"]
+    assert all(10.6e9 < row["macs_modules"] <= 10.9e9 for row in (searched, even))
+    refitted = ["--steps", 0, *small[2:], "--rows", 1, "--repeats", 0]
+    (row,) = measured(module, tmp_path, "budgets", *refitted, name="slimming_budgets_0")["rows"]
+    assert row["encoder"] == searched["encoder"], "the widths are searched once"
+    assert row["allocation"] is None
 
 
 @pytest.mark.usefixtures("shared")
