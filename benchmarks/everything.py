@@ -37,7 +37,7 @@ SPEED: dict[str, dict[str, Any]] = {
     "hierarchical": {"strategy": "hierarchical"},
 }
 
-_PAPER = {"strategy": "hierarchical", "settling": "logits", "refine": 0.0}
+_PAPER = {"strategy": "hierarchical", "settling": "logits"}
 RECALL: dict[str, dict[str, Any]] = {
     "grid 32": {},
     "4/16, 8.5": {**_PAPER, "sparse_points_per_side": 4, "points_per_side": 16},

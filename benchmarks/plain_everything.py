@@ -23,11 +23,25 @@ _BATCH = 64
 
 
 class PlainGenerator:
-    """All masks of an image from a grid, or hierarchically with the paper's rule."""
+    """All masks of an image from a grid, or hierarchically with TinySAM's rule."""
 
-    def __init__(self, sam: samlet.Sam, image_size: int | None = None, points_per_side: int = 32) -> None:
+    def __init__(
+        self,
+        sam: samlet.Sam,
+        image_size: int | None = None,
+        points_per_side: int = 32,
+        *,
+        pred_iou_thresh: float = 0.88,
+        stability_score_thresh: float = 0.95,
+        high_threshold: float = 8.5,
+    ) -> None:
         self.sam, self.image_size = sam.eval(), sam.check_image_size(image_size)
         self.points_per_side = points_per_side
+        self.least_iou, self.least_stability, self.high_threshold = (
+            pred_iou_thresh,
+            stability_score_thresh,
+            high_threshold,
+        )
 
     @torch.inference_mode()
     def __call__(self, image: RGBImage, hierarchical: bool = False) -> tuple[list[dict[str, Any]], int]:
@@ -37,18 +51,31 @@ class PlainGenerator:
         self.embedding = self.sam.encode(inputs[None])
         self.settled = np.zeros((height, width), bool)
         size = [width, height]
-        dense = point_grid(self.points_per_side) * size
         if hierarchical:
             sparse = point_grid(self.points_per_side // 4) * size
             records = self._ask(sparse)
-            x, y = dense.astype(int).T
-            rest = dense[~self.settled[y, x]]
+            rest = np.array(self._unsettled(sparse, height, width)).reshape(-1, 2)
             records += self._ask(rest)
             prompts = len(sparse) + len(rest)
         else:
+            dense = point_grid(self.points_per_side) * size
             records, prompts = self._ask(dense), len(dense)
         kept = suppress([r["box"] for r in records], [r["predicted_iou"] for r in records], 0.7)
         return [records[i] for i in kept], prompts
+
+    def _unsettled(self, sparse: np.ndarray, height: int, width: int) -> list[tuple[float, float]]:
+        """Of the 4x4 block of the full density that each sparse point lies in, those that no mask is sure about."""
+        step_x, step_y = width // self.points_per_side, height // self.points_per_side
+        rest = []
+        for x, y in sparse:
+            for row in (-1, 0, 1, 2):
+                for column in (-1, 0, 1, 2):
+                    there = x + column * step_x, y + row * step_y
+                    own = row == column == 0
+                    if own or there[0] >= width or there[1] >= height or self.settled[int(there[1]), int(there[0])]:
+                        continue
+                    rest.append(there)
+        return rest
 
     def _ask(self, points: np.ndarray) -> list[dict[str, Any]]:
         inputs = self.frame.to_input(torch.from_numpy(points).float())
@@ -64,13 +91,13 @@ class PlainGenerator:
         logits = self.frame.upscale(answer.low_res[:, 1:]).flatten(0, 1)
         iou = answer.iou[:, 1:].flatten()
         owner = np.repeat(np.arange(len(points)), answer.iou.shape[1] - 1)
-        keep = iou > 0.88
+        keep = iou > self.least_iou
         logits, iou, owner = logits[keep], iou[keep], owner[keep.numpy()]
         stability = (logits > 1).flatten(1).sum(1) / (logits > -1).flatten(1).sum(1)
-        keep = stability >= 0.95
+        keep = stability >= self.least_stability
         logits, iou, stability, owner = logits[keep], iou[keep], stability[keep], owner[keep.numpy()]
         if len(logits):
-            self.settled |= (logits > 8.5).any(0).numpy()
+            self.settled |= (logits > self.high_threshold).any(0).numpy()
         records = []
         for i, mask in enumerate((logits > 0).numpy()):
             x, y, width, height = bounding_box(mask)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import os
 import signal
 from collections import Counter
@@ -173,6 +175,27 @@ def make_repvit(seed: int = 0) -> Sam:
     sam = Sam(SamConfig(encoder=config, decoder=SMALL_DECODER))
     randomise(sam, seed)
     return sam.eval()
+
+
+def make_efficient(seed: int = 0) -> Sam:
+    """A small ViT SAM with EfficientSAM's decoder, whose output 0 counts for nothing."""
+    config = ViTConfig.uniform(embed_dim=32, depth=1, num_heads=2, global_blocks=(0,), image_size=64)
+    config = dataclasses.replace(config, out_channels=CHANNELS)
+    decoder = dataclasses.replace(SMALL_DECODER, style="efficient_sam")
+    sam = Sam(SamConfig(encoder=config, decoder=decoder, resize="stretch"))
+    randomise(sam, seed)
+    return sam.eval()
+
+
+def with_another_first_output(sam: Sam) -> Sam:
+    """The same model but for the weights that only mask 0 and its predicted IoU come from."""
+    other = copy.deepcopy(sam)
+    randomise(other.mask_decoder.output_hypernetworks_mlps[0], seed=99)
+    head = other.mask_decoder.iou_prediction_head.layers[-1]
+    with torch.no_grad():
+        head.weight[0] += 1.0
+        head.bias[0] += 9.0
+    return other
 
 
 @pytest.fixture(params=["vit", "tiny_vit"])

@@ -23,7 +23,15 @@ from samlet.distillation.objective import resampled
 from samlet.models.config import DecoderConfig, TinyViTConfig
 from samlet.models.quantized import quantized
 from samlet.training.workspace import Workspace
-from tests.conftest import PHOTOS, ROOT, SMALL_DECODER, make_tiny, make_vit
+from tests.conftest import (
+    PHOTOS,
+    ROOT,
+    SMALL_DECODER,
+    make_efficient,
+    make_tiny,
+    make_vit,
+    with_another_first_output,
+)
 from tests.distillation.resume_run import go
 
 FAST = {"steps": 3, "image_size": 64, "prompts": 4, "rounds": 2, "batch_size": 2, "micro_batch": 2}
@@ -79,6 +87,43 @@ def test_every_term_falls_and_the_teacher_stays(data, learned):
     assert not same(made.sam, student)
     assert {"teacher", "encoder", "prompts", "decoder", "backward and the rest"} == made.parts.keys()
     assert sum(made.parts.values()) == pytest.approx(1)
+
+
+def test_an_output_that_was_not_trained_teaches_and_learns_nothing(data):
+    """EfficientSAM's first: other weights in it change no loss, no measure and no other weight."""
+    config = DistillConfig(**{**FAST, "steps": 2}, train="all")
+    teacher, student = make_efficient(0), make_efficient(1)
+    one = run(teacher, student, open_dataset(data), config)
+    changed = with_another_first_output(student)
+    other = run(with_another_first_output(teacher), changed, open_dataset(data), config)
+    assert one.losses == other.losses
+    assert one.start == other.start
+    assert one.stage.validation == other.stage.validation
+    assert all(one.losses[name]["first"] > 0 for name in ("embedding", "token", "output", "mask", "iou"))
+    assert min(one.start["box"], one.start["point"]) > 0
+    first = "mask_decoder.output_hypernetworks_mlps.0."
+    for name, value in one.sam.state_dict().items():
+        if name.startswith(first):
+            assert torch.equal(value, student.state_dict()[name])
+            assert torch.equal(other.sam.state_dict()[name], changed.state_dict()[name])
+        elif name.startswith("mask_decoder.iou_prediction_head.layers.2."):
+            assert torch.equal(value[1:], other.sam.state_dict()[name][1:])
+        else:
+            assert torch.equal(value, other.sam.state_dict()[name]), name
+    assert not same(one.sam.mask_decoder.transformer, student.mask_decoder.transformer)
+
+
+def test_measures_of_a_student_are_of_its_best_predicted_mask_where_it_has_no_single_one(data):
+    """Of the three, whichever is predicted best; of equal students, that with the better choice is the better."""
+    student, dataset = make_efficient(1), open_dataset(data)
+    config = DistillConfig(**{**FAST, "steps": 1})
+    measures = []
+    for favourite in (1, 2, 3):
+        with torch.no_grad():
+            student.mask_decoder.iou_prediction_head.layers[-1].bias[:] = torch.arange(4) == favourite
+            student.mask_decoder.iou_prediction_head.layers[-1].weight.zero_()
+        measures.append(run(make_efficient(0), student, dataset, config).start["box"])
+    assert len(set(measures)) == 3
 
 
 @pytest.mark.parametrize(

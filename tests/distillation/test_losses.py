@@ -87,6 +87,18 @@ def test_only_the_best_of_the_multimask_outputs_is_held_to_the_truth():
     assert loss.item() == pytest.approx(0.5 * each[0] + 0.5 * min(each[1:]))
 
 
+def test_without_a_single_mask_the_best_alone_is_held_to_the_truth():
+    logits = torch.full((2, 3, 4, 4), -8.0)
+    shares = torch.zeros(2, 4, 4)
+    shares[:, :2] = 1
+    logits[0, 2, :2] = logits[1, 0, :2] = 8.0
+    logits.requires_grad_(True)
+    loss = losses.truth_loss(logits, shares, single=False)
+    loss.backward()
+    assert logits.grad.abs().sum((2, 3)).bool().tolist() == [[False, False, True], [True, False, False]]
+    assert loss.item() == pytest.approx(float(mask_loss(logits[0, 2].detach(), shares[0])))
+
+
 def test_the_iou_loss_against_a_loop():
     student, _, truth = random_masks()
     predicted = torch.from_numpy(RNG.random((3, 4))).float()

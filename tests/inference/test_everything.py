@@ -14,7 +14,11 @@ from pycocotools import mask as coco_mask
 import samlet
 from samlet.data.images import read_image
 from samlet.data.masks import decode_rle
+from samlet.data.transforms import preprocess
 from samlet.errors import InputError
+from samlet.inference.candidates import CropMasks
+from samlet.inference.grids import point_grid, surroundings
+from samlet.inference.options import EverythingOptions
 from tests.conftest import PHOTOS, ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -90,6 +94,56 @@ def test_the_exact_grid_finds_all_published_masks_and_no_more(published):
     assert np.diag(overlap).min() > 0.999
     cells = [np.array(m["point_coords"][0]) * 32 / masks.size[::-1] - 0.5 for m in masks]
     assert {f"{x:.0f},{y:.0f}" for x, y in cells} == set(OWN_POINTS.split())
+
+
+@pytest.mark.slow
+def test_the_exact_hierarchy_finds_the_published_masks_and_no_more(published):
+    sam, truck, vectors = published
+    masks = samlet.MaskGenerator(sam, strategy="hierarchical", settling="logits", exact=True)(truck)
+    overlap = ious(codes(masks), vectors["hierarchical"])
+    assert len(masks) == len(vectors["hierarchical"]) == 32
+    assert (overlap.max(axis=0) >= 0.9).sum() >= 31
+    assert (overlap.max(axis=0) > 0.999).mean() >= 0.9
+    assert 64 < masks.decoder_prompts < 600
+
+
+@pytest.fixture(scope="module")
+def temple():
+    return np.ascontiguousarray(read_image(PHOTOS / "temple.jpg")[::3, ::3])
+
+
+def test_the_exact_hierarchy_is_what_a_plain_generator_answers(sam, temple):
+    options = {"image_size": 256, "points_per_side": 8, "high_threshold": 1.5, **LOOSE}
+    plain, prompts = PlainGenerator(sam, **options)(temple, hierarchical=True)
+    masks = samlet.MaskGenerator(sam, strategy="hierarchical", settling="logits", exact=True, **options)(temple)
+    assert masks.decoder_prompts == prompts
+    assert 20 < prompts < 60  # neither all settled nor nothing
+    assert len(masks) == len(plain) > 10
+    assert [m["point_coords"] for m in masks] == [m["point_coords"] for m in plain]
+    assert np.diag(ious(codes(masks), codes(plain))).min() > 0.995
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_good_and_stable_masks_alone_settle_by_their_logits(sam, temple, exact):
+    options = EverythingOptions(strategy="hierarchical", settling="logits", exact=exact, precision="fp32", **LOOSE)
+    height, width = temple.shape[:2]
+    sparse, places = point_grid(2) * [width, height], surroundings(8, 2, height, width)
+    with torch.inference_mode():
+        inputs, frame = preprocess(temple, 256, *sam.preprocessing)
+        embedding = sam.encode(inputs[None])
+        clicks = frame.to_input(torch.from_numpy(sparse).float())[:, None]
+        answer = sam.decode(embedding, clicks, torch.ones(4, 1, dtype=torch.long))
+        logits = frame.upscale(answer.low_res[:, 1:]).flatten(0, 1)
+        crop = CropMasks(sam, embedding, frame, options)
+        crop.ask(sparse, np.arange(4))
+        settled = crop.exceeded(places, 1.5)
+    good = answer.iou[:, 1:].flatten() > 0.7
+    stable = (logits > 1).sum((1, 2)) / (logits > -1).sum((1, 2)) >= 0.8
+    x, y = places.astype(int).T
+    exceeded = (logits > 1.5).numpy()[:, y, x]
+    expected = exceeded[(good & stable).numpy()].any(axis=0)
+    assert settled.tolist() == expected.tolist()
+    assert 0 < expected.sum() < exceeded[good.numpy()].any(axis=0).sum() < len(places)  # stability matters here
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -192,12 +246,10 @@ def test_small_regions_are_removed(sam):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (2, 3), (17, 9)])
-@pytest.mark.parametrize("strategy", ["grid", "hierarchical"])
-def test_tiny_images(sam, shape, strategy):
+@pytest.mark.parametrize("rule", [{}, {"strategy": "hierarchical"}, {"strategy": "hierarchical", "settling": "logits"}])
+def test_tiny_images(sam, shape, rule):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
-    masks = samlet.MaskGenerator(sam, strategy=strategy, image_size=64, points_per_side=4, crop_n_layers=1, **LOOSE)(
-        image
-    )
+    masks = samlet.MaskGenerator(sam, image_size=64, points_per_side=4, crop_n_layers=1, **rule, **LOOSE)(image)
     for record in masks:
         assert record["segmentation"]["size"] == list(shape)
         assert record["area"] > 0
@@ -245,6 +297,8 @@ def test_a_panorama(sam):
         ({"points_per_side": 4, "crop_n_layers": 3, "crop_n_points_downscale_factor": 2}, "no point"),
         ({"points_per_side": 4, "sparse_points_per_side": 5}, "sparse_points_per_side is 5"),
         ({"high_threshold": float("nan")}, "high_threshold"),
+        ({"refine": 1.1}, "refine is 1.1"),
+        ({"strategy": "hierarchical", "settling": "logits", "refine": 0.2}, "refine is 0.2"),
         ({"image_size": 100}, "image size 100"),
         ({"points_per_side": None, "point_grids": (np.array([[2.0, 0.5]]),)}, "point grid"),
         ({"points_per_side": None, "point_grids": (np.ones((1, 2)),), "strategy": "hierarchical"}, "sparse subset"),

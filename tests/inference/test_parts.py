@@ -11,7 +11,7 @@ from scipy import ndimage
 from samlet.data.masks import decode_rle, encode_rle
 from samlet.data.polygons import to_polygons
 from samlet.data.transforms import Frame
-from samlet.inference.grids import barren, checkerboard, crop_boxes, point_grid, sparse_subset
+from samlet.inference.grids import barren, checkerboard, crop_boxes, point_grid, sparse_subset, surroundings
 from samlet.inference.overlay import draw_masks
 from samlet.inference.regions import remove_small_regions
 from samlet.inference.suppression import box_iou, suppress
@@ -36,6 +36,34 @@ def test_the_sparse_subset_is_even_and_symmetric(dense, sparse):
     assert chosen.sum() == sparse**2 or (sparse % 2 and dense % 2 == 0)
     assert (chosen == chosen[::-1]).all()
     assert (chosen == chosen.T).all()
+
+
+def test_surroundings_make_blocks_of_the_full_density():
+    around = surroundings(32, 8, 1200, 1800)  # steps of 37 and 56 pixels, rounded down
+    assert len(around) == 64 * 15
+    x, y = around[:15].T
+    assert set(x) == {112.5 - 56, 112.5, 112.5 + 56, 112.5 + 112}
+    assert set(y) == {75 - 37, 75, 75 + 37, 75 + 74}
+    assert (112.5, 75) not in set(zip(x, y, strict=True))
+    everywhere = {tuple(point) for point in np.concatenate([around, point_grid(8) * [1800, 1200]])}
+    assert len(everywhere) == 1024
+
+
+@pytest.mark.parametrize(
+    ("dense", "sparse", "size", "count"),
+    [
+        (32, 8, (480, 640), 31 * 31 - 64),  # the last column and row would lie on the image's edge
+        (8, 8, (50, 60), 0),
+        (9, 3, (90, 90), 9 * 8),
+        (10, 4, (100, 100), 12 * 12 - 16),  # blocks of 3x3 for 2.5x2.5 points
+        (32, 10, (500, 500), 39 * 39 - 100),  # and of 4x4 for 3.2x3.2, the last ones cut off
+        (4, 1, (3, 3), 3 * 3 - 1),
+    ],
+)
+def test_surroundings_of_other_grids(dense, sparse, size, count):
+    around = surroundings(dense, sparse, *size)
+    assert len(np.unique(around, axis=0)) == len(around) == count
+    assert ((around >= 0) & (around < size[::-1])).all()
 
 
 def test_crops_cover_the_image():
@@ -81,6 +109,22 @@ def test_a_windows_mask_is_the_whole_upscaled_one(size):
     assert ((whole > 0).numpy() == mask).mean() > 0.9999
     stability = float((whole > 1).sum() / (whole > -1).sum().clamp(min=1))
     assert found.stability == pytest.approx(stability, abs=2e-3)
+
+
+def test_logits_at_pixels_are_the_upscaled_ones():
+    frame = Frame(120, 90, 256)
+    logits = torch.from_numpy(ndimage.gaussian_filter(RNG.standard_normal((64, 64)), 4) * 60).float()
+    logits[20:] = -9
+    upscaler = Upscaler(frame, (64, 64))
+    rows, columns = upscaler.shape
+    window = upscaler.window(logits[:rows, :columns], -1.0, dtype=torch.float32)
+    y, x = np.indices((120, 90)).reshape(2, -1)
+    found = upscaler.logits_at(window, x, y)
+    whole = frame.upscale(logits[None, None])[0, 0].numpy()[y, x]
+    outside = np.isneginf(found)
+    assert 0.1 < outside.mean() < 0.9
+    assert whole[outside].max() <= -1
+    np.testing.assert_allclose(found[~outside], whole[~outside], atol=1e-4)
 
 
 def test_a_mask_of_nothing():

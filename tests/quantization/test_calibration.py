@@ -15,7 +15,7 @@ from samlet.quantization.calibration import Calibrator, disturbance, prompt_call
 from samlet.quantization.matrices import input_rows, output_rows, positions, weight_matrix
 from samlet.quantization.samples import Samples
 from samlet.quantization.sites import find_sites
-from tests.conftest import make_tiny, make_vit
+from tests.conftest import make_efficient, make_tiny, make_vit, with_another_first_output
 
 FRAME = Frame(90, 120, 128)
 
@@ -135,6 +135,19 @@ def test_samples_are_what_the_layer_computes(small_sam, tmp_path):
         assert low <= float(sample.x[sample.x != 0].min())
         assert high >= float(sample.x.max())
         assert sample.seen.share >= 1 or sample.seen.share == pytest.approx(1)
+
+
+@torch.no_grad()
+def test_no_output_that_was_not_trained_is_calibrated_on():
+    sam, prompt = make_efficient(), {"points": torch.full((1, 1, 2), 30.0), "labels": torch.ones(1, 1).long()}
+    models, frame = (sam, with_another_first_output(sam)), Frame(48, 64, 64, stretch=True)
+    embedding = torch.randn(1, 32, 4, 4, generator=torch.Generator().manual_seed(0))
+    one, other = (prompt_calls(model, embedding, frame, 6) for model in models)
+    assert [call.keys() for call in one] == [call.keys() for call in other]
+    for a, b in zip(one, other, strict=True):
+        assert all(torch.equal(a[name], b[name]) for name in a)
+    sums = [disturbance(m, m.decode(embedding, **prompt), frame, 1, torch.Generator().manual_seed(0)) for m in models]
+    assert float(sums[0]) == float(sums[1]) != 0
 
 
 def test_attention_in_chunks_is_sampled_as_a_whole(monkeypatch):

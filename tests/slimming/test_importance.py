@@ -31,7 +31,8 @@ from samlet.slimming.scoring import Scorer
 from samlet.slimming.surgery import cut_encoder, with_encoder
 from samlet.training.batches import Photographs
 from samlet.training.engine import Engine
-from tests.conftest import make_tiny, make_vit
+from samlet.training.mask_losses import mask_loss as losses_of_masks
+from tests.conftest import make_efficient, make_tiny, make_vit, with_another_first_output
 
 TIED = ChannelGroup(
     name="g",
@@ -194,6 +195,22 @@ def test_labels_lower_their_loss_along_the_gradient(small_sam, labelled):
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter -= 1e-3 / norm * gradient
         assert mask_loss(sam, samples[0]) < before
+
+
+def test_labels_teach_no_output_that_was_not_trained(labelled):
+    sam = make_efficient()
+    (sample,) = labelled_sample(open_dataset(labelled), 1, 64, sam, seed=0)
+    loss = mask_loss(sam, sample)
+    assert torch.equal(mask_loss(with_another_first_output(sam), sample), loss)
+    with torch.no_grad():
+        labels = torch.ones(len(sample.points), 1, dtype=torch.long)
+        out = sam.decode(sam.encode(sample.image), sample.points, labels)
+    best = out.low_res[torch.arange(len(out.iou)), 1 + out.iou[:, 1:].argmax(dim=1)]
+    assert best.shape[-2:] == sample.extent  # the photograph is stretched over the whole input
+    assert float(loss.detach()) == pytest.approx(float(losses_of_masks(best, sample.masks[:, 0]).mean()), rel=1e-5)
+    gradients = torch.autograd.grad(loss, list(sam.image_encoder.parameters()))
+    assert all(bool(gradient.isfinite().all()) for gradient in gradients)
+    assert max(float(gradient.abs().max()) for gradient in gradients) > 0
 
 
 def test_labels_without_masks_are_refused(small_sam, photo_folder):

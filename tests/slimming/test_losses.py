@@ -10,7 +10,7 @@ import torch
 from samlet.slimming.alpha import Alpha
 from samlet.slimming.losses import BottleneckAligning, EmbeddingAligning, Objective, run_observed
 from samlet.slimming.reading import decoder_reading
-from tests.conftest import make_tiny, make_vit
+from tests.conftest import make_efficient, make_tiny, make_vit, with_another_first_output
 
 IMAGES = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
@@ -148,3 +148,9 @@ def test_what_the_decoder_reads_weights_the_embedding(small_sam):
     ]
     assert errors[0][0] == pytest.approx(errors[0][1], rel=1e-3)
     assert errors[1][0] > 2 * errors[1][1]
+
+
+def test_what_the_decoder_reads_is_read_by_no_output_that_was_not_trained():
+    sam = make_efficient().requires_grad_(False)
+    reading, other = (decoder_reading(model, [IMAGES]) for model in (sam, with_another_first_output(sam)))
+    assert torch.equal(reading, other)

@@ -23,7 +23,7 @@ from samlet.slimming.report import provenance
 from samlet.slimming.validation import Validation
 from samlet.training.batches import Photographs, hold_out
 from samlet.training.engine import Engine
-from tests.conftest import make_tiny
+from tests.conftest import make_efficient, make_tiny, with_another_first_output
 
 FAST = {
     "steps": 4,
@@ -229,6 +229,17 @@ def test_validation_encodes_each_photograph_once(small_sam, photo_folder):
     assert worse["error"] > 0
     assert worse["agreement"] < 1
     assert calls == {"teacher": 6, "student": 12}
+
+
+def test_validation_reads_no_output_that_was_not_trained(photo_folder):
+    sam, paths = make_efficient().requires_grad_(False), find_images(photo_folder)
+    photographs = Photographs(paths, 64, sam.pixel_mean, sam.pixel_std, stretch=True)
+    student = make_efficient(1).image_encoder
+    one, other = (
+        Validation(teacher, paths, photographs, Engine())(student) for teacher in (sam, with_another_first_output(sam))
+    )
+    assert one == other
+    assert 0 < one["agreement"] < 1
 
 
 def test_evaluation_encodes_each_photograph_once(small_sam, photo_folder):

@@ -1,6 +1,7 @@
 """The terms of full-stage distillation (TinySAM, AAAI 2025, eqs. 1 to 7), each a pure function.
 
-Shape legend: P prompts, M masks of a prompt (single first, then multimask), h, w low-res pixels, C channels.
+Shape legend: P prompts, M masks of a prompt (single first, if there is one, then multimask), h, w low-res pixels, C
+channels.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def output_distance(
     return (weight * apart).mean()
 
 
-def truth_loss(logits: Tensor, shares: Tensor) -> Tensor:
+def truth_loss(logits: Tensor, shares: Tensor, single: bool = True) -> Tensor:
     """Focal and dice loss against the true masks: of the single mask, and of the best of the others, in equal parts.
 
     Of several masks for an ambiguous prompt only the best is held to the truth (Segment Anything, appendix A).
@@ -64,13 +65,14 @@ def truth_loss(logits: Tensor, shares: Tensor) -> Tensor:
     Args:
         logits: (P, M, h, w).
         shares: (P, h, w) the share of each low-res pixel that is mask.
+        single: whether the first mask is a single mask; all M are multimask outputs if not.
 
     Returns:
         A scalar.
     """
     each = mask_loss(logits.float(), shares[:, None].expand_as(logits))
-    if each.shape[1] == 1:
-        return each.mean()
+    if each.shape[1] == 1 or not single:
+        return each.amin(dim=1).mean()
     return (0.5 * each[:, 0] + 0.5 * each[:, 1:].amin(dim=1)).mean()
 
 

@@ -17,7 +17,7 @@ from samlet.distillation import losses
 from samlet.distillation.config import WEIGHTS, DistillConfig
 from samlet.distillation.examples import Example
 from samlet.distillation.prompts import Prompts, hard_prompts
-from samlet.models import Sam
+from samlet.models import Sam, trained_outputs
 from samlet.models.shared_decoder import SharedDecoder
 from samlet.models.whole_decoder import WholeDecoder, prompt_decoder
 
@@ -122,16 +122,16 @@ class FullStage(nn.Module):
             truth = torch.from_numpy(example.masks[prompts.numbers]).to(device)
             shares = torch.from_numpy(example.shares[prompts.numbers]).to(device)
             with self.clock.part("teacher"), torch.no_grad():
-                expected = teacher.decode(target, **prompts.tensors(device, self._scale))
+                expected = trained_outputs(teacher, teacher.decode(target, **prompts.tensors(device, self._scale)))
                 size = (4 * embedding.shape[2], 4 * embedding.shape[3])
                 wanted = resampled(expected.low_res, size)[..., :height, :width]
             with self.clock.part("decoder"):
-                out = self.student.decode(embedding, **prompts.tensors(device))
+                out = trained_outputs(self.student, self.student.decode(embedding, **prompts.tensors(device)))
                 logits = out.low_res[..., :height, :width]
                 terms = {
                     "token": losses.distance(out.tokens, expected.tokens),
                     "output": losses.output_distance(logits, wanted, truth, threshold, config.hard_masks),
-                    "mask": losses.truth_loss(logits, shares),
+                    "mask": losses.truth_loss(logits, shares, self.student.has_single_mask),
                     "iou": losses.iou_loss(out.iou, logits, truth, threshold),
                 }
             for name, term in terms.items():

@@ -11,7 +11,7 @@ from torch import Tensor
 from samlet.distillation.config import WEIGHTS, DistillConfig
 from samlet.distillation.examples import Example, Examples
 from samlet.distillation.objective import Batch, FullStage
-from samlet.models import Sam
+from samlet.models import DecoderOutput, Sam, single_masks
 from samlet.training.engine import Engine
 from samlet.training.mask_losses import mask_iou
 
@@ -78,10 +78,10 @@ class Validation:
         points = torch.from_numpy(example.points)[:, None].to(device)
         clicked = self._student.decode(embedding, points, torch.ones_like(points[..., 0], dtype=torch.long))
         boxed = self._student.decode(embedding, boxes=torch.from_numpy(example.boxes).to(device))
-        overlap = {"point": self._iou(clicked.low_res, truth), "box": self._iou(boxed.low_res, truth)}
+        overlap = {"point": self._iou(clicked, truth), "box": self._iou(boxed, truth)}
         return {name: float(value) for name, value in {"error": loss, **terms, **overlap}.items()}
 
-    def _iou(self, low_res: Tensor, truth: Tensor) -> Tensor:
-        output = 0 if self._student.has_single_mask else 1
-        masks = low_res[:, output, : truth.shape[1], : truth.shape[2]] > self._student.config.mask_threshold
+    def _iou(self, out: DecoderOutput, truth: Tensor) -> Tensor:
+        logits, _ = single_masks(self._student, out.low_res, out.iou)
+        masks = logits[:, : truth.shape[1], : truth.shape[2]] > self._student.config.mask_threshold
         return mask_iou(masks, truth).mean()

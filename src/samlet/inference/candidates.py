@@ -86,8 +86,8 @@ class CropMasks:
             -(-self.upscaler.shape[1] // 4),
         )  # rows and columns that the image reaches
         self._settling: Settling | None = None
-        if options.strategy == "hierarchical":
-            self._settling = Settling(embedding, *self._patches, consensus=options.settling == "consensus")
+        if options.strategy == "hierarchical" and options.settling == "consensus":
+            self._settling = Settling(embedding, *self._patches)
         self._candidates: list[Candidate] = []
         self._stored = 0
         self.prompts = 0
@@ -134,6 +134,21 @@ class CropMasks:
         columns, rows = cells.astype(int).T
         score = self._settling.score().cpu().numpy()
         return score[rows.clip(max=self._patches[0] - 1), columns.clip(max=self._patches[1] - 1)]
+
+    def exceeded(self, points: Points, logit: float) -> NDArray[np.bool_]:
+        """Where a good and stable mask of the prompts so far has a logit above a value: points (N, 2), pixels; (N,)."""
+        x, y = points.astype(int).T
+        found = np.zeros(len(points), bool)
+        for candidate in self._candidates:
+            new = np.flatnonzero(~found)
+            new = new[self.upscaler.logits_at(candidate.window, x[new], y[new]) > logit]
+            if len(new) and self._full(candidate).stability >= self.options.stability_score_thresh:
+                found[new] = True
+        return found
+
+    def _full(self, candidate: Candidate) -> MaskWindow:
+        """A candidate's mask at full resolution."""
+        return self.upscaler.mask(candidate.window, self.threshold, self.options.stability_score_offset)
 
     def _good(self, decoded: Decoded) -> Tensor:
         """Which multimask outputs have the predicted IoU that is asked for, (P, M)."""
@@ -225,7 +240,7 @@ class CropMasks:
         for candidate in sorted(self._candidates, key=lambda c: (-c.iou, c.order)):
             if not self.options.exact and self._surely_overlaps(candidate.window, boxes):
                 continue
-            mask = self.upscaler.mask(candidate.window, self.threshold, self.options.stability_score_offset)
+            mask = self._full(candidate)
             if mask.stability < self.options.stability_score_thresh or not mask.mask.any() or touches_edge(mask.box):
                 continue
             if (box_iou(mask.box, boxes) <= limit).all():

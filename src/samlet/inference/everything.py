@@ -3,7 +3,6 @@ or hierarchically (Shu et al., "TinySAM", AAAI 2025, section 3.4)."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -18,10 +17,11 @@ from samlet.data.masks import RLE, bounding_box, decode_rle, encode_rle, rle_are
 from samlet.data.polygons import to_polygons
 from samlet.data.transforms import Frame, preprocess
 from samlet.inference.candidates import CropMasks, EdgeTest
-from samlet.inference.grids import Box, Points, barren, checkerboard, crop_boxes, point_grid, sparse_subset
+from samlet.inference.grids import Box, crop_boxes
 from samlet.inference.options import EverythingOptions
 from samlet.inference.predictor import AnyImage, as_rgb
 from samlet.inference.regions import remove_small_regions
+from samlet.inference.rounds import ask
 from samlet.inference.suppression import suppress
 from samlet.models import PromptableModel
 
@@ -116,8 +116,7 @@ class MaskGenerator:
             inputs, frame = preprocess(part, self.image_size, *self.sam.preprocessing)
             encoded = self.sam.encode(inputs[None].to(self.sam.dtype)), frame
         crop = CropMasks(self.sam, *encoded, self.options)
-        points = self.options.grid(layer) * [x1 - x0, y1 - y0]
-        self._ask(crop, points, layer)
+        ask(crop, self.options, layer, y1 - y0, x1 - x0)
         masks = [
             _Mask(
                 rle=found.mask.encode(height, width, x0, y0),
@@ -130,28 +129,6 @@ class MaskGenerator:
             for found in crop.settle(_edge_test(box, height, width))
         ]
         return masks, crop.prompts
-
-    def _ask(self, crop: CropMasks, points: Points, layer: int) -> None:
-        numbers = np.arange(len(points))
-        if self.options.strategy == "grid":
-            crop.ask(points, numbers)
-            return
-        sparse = sparse_subset(self.options.points_on_side(layer), self.options.sparse_on_side(layer))
-        crop.ask(points[sparse], numbers[sparse])
-        rest = ~sparse & (crop.settledness(points) <= self.options.high_threshold)
-        if self.options.settling == "consensus" and math.isfinite(self.options.high_threshold):
-            half = rest & checkerboard(self.options.points_on_side(layer))
-            crop.ask(points[half], numbers[half])
-            fruitful = np.isin(numbers, list(crop.fruitful))
-            rest &= ~half & ~barren(sparse | half, fruitful)
-            rest &= crop.settledness(points) <= self.options.high_threshold
-        crop.ask(points[rest], numbers[rest])
-        budget = round(self.options.refine * (len(points) - crop.prompts))
-        if budget:
-            size = points[-1] + points[0]  # the grid is symmetric in its crop
-            finer = point_grid(2 * self.options.points_on_side(layer)) * size
-            chosen = np.sort(np.argsort(crop.settledness(finer), kind="stable")[:budget])
-            crop.ask(finer[chosen], len(points) + chosen)
 
     def _without_small_regions(self, masks: list[_Mask]) -> list[_Mask]:
         """Small holes and islands removed; of masks that have become alike, one that did not change stays."""

@@ -33,6 +33,32 @@ def sparse_subset(points_per_side: int, sparse_per_side: int) -> NDArray[np.bool
     return np.logical_and.outer(axis, axis).ravel()
 
 
+def surroundings(points_per_side: int, sparse_per_side: int, height: int, width: int) -> Points:
+    """What lies around the points of a sparse grid at the density of the full one: TinySAM's second round.
+
+    With a quarter of the points a side, each sparse point has fifteen others, which make a 4x4 block with it: one step
+    before it and two after it on both axes. A step is the full grid's, in whole pixels where it has one or more. Where
+    the sparse grid does not divide the full one, blocks are rounded up, and overlap.
+
+    Args:
+        points_per_side: of the full grid.
+        sparse_per_side: of the sparse one, `point_grid(sparse_per_side)`.
+        height: of the image, pixels.
+        width: of the image, pixels.
+
+    Returns:
+        Pixels inside the image, block by block, (N, 2).
+    """
+    size = np.array([width, height])
+    step = np.where(size < points_per_side, size / points_per_side, size // points_per_side)
+    side = math.ceil(points_per_side / sparse_per_side)
+    axis = np.arange(side) - (side - 1) // 2
+    block = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    around = block[block.any(axis=1)] * step
+    points = (point_grid(sparse_per_side) * size)[:, None] + around
+    return points[(points < size).all(axis=-1)]
+
+
 def checkerboard(points_per_side: int) -> NDArray[np.bool_]:
     """Every second point of a grid, as the white squares of a chessboard lie, (points_per_side²,)."""
     axis = np.arange(points_per_side)

@@ -18,6 +18,8 @@ OutputMode = Literal["coco_rle", "binary_mask", "polygon"]
 Settled = Literal["consensus", "logits"]
 Precision = Literal["auto", "fp32", "bf16"]
 
+_REFINE = 0.23
+
 
 @dataclass(frozen=True)
 class EverythingOptions:
@@ -41,9 +43,11 @@ class EverythingOptions:
         output_mode: `coco_rle`, `binary_mask` (H, W) bool, or `polygon` (COCO's lists x0, y0, x1, y1, …).
         sparse_points_per_side: of the first hierarchical round; a quarter of `points_per_side` if None.
         settling: what counts as settled: `consensus` (see `samlet.inference.settling`), which also passes over points
-            whose neighbours gave nothing, or `logits`, TinySAM's rule.
-        high_threshold: a place is settled above it (TinySAM: a logit of 8.5); infinity gives the grid's answer.
-        refine: share of the prompts that were saved, spent where least is settled on a grid of twice the density.
+            whose neighbours gave nothing, or `logits`, TinySAM's rule: the logits of masks that are good and stable.
+        high_threshold: a place is settled above it (TinySAM: a logit of 8.5); infinity asks everywhere, which with
+            `consensus` gives the grid's answer.
+        refine: share of the prompts that were saved, spent where least is settled on a grid of twice the density; 0.23
+            if None. TinySAM's rule has no such round.
         exact: compute every mask in full, in float32, as segment-anything does; slower. Without it, masks are
             judged on samples and computed where they matter.
         precision: of the decoder's image features: `bf16`, `fp32`, or `auto` for bf16 where the processor multiplies
@@ -68,7 +72,7 @@ class EverythingOptions:
     sparse_points_per_side: int | None = None
     settling: Settled = "consensus"
     high_threshold: float = 8.5
-    refine: float = 0.23
+    refine: float | None = None
     exact: bool = False
     precision: Precision = "auto"
     image_size: int | None = None
@@ -86,8 +90,10 @@ class EverythingOptions:
         for name in ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh", "crop_nms_thresh"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}; expected a number from 0 to 1")
-        if not 0 <= self.refine <= 1:
+        if self.refine is not None and not 0 <= self.refine <= 1:
             raise InputError(f"refine is {self.refine}; expected a share from 0 to 1")
+        if self.refine and self.settling == "logits":
+            raise InputError(f"refine is {self.refine}, and settling logits has no finer round; use settling consensus")
         if not 0 <= self.crop_overlap_ratio < 1:
             raise InputError(f"crop_overlap_ratio is {self.crop_overlap_ratio}; expected a number from 0 up to 1")
         if math.isnan(self.high_threshold):
@@ -138,6 +144,11 @@ class EverythingOptions:
         side = self.points_on_side(layer)
         wanted = self.sparse_points_per_side
         return max(1, side // 4 if wanted is None else round(wanted * side / self.points_on_side(0)))
+
+    @property
+    def refined_share(self) -> float:
+        """Share of the saved prompts for the finer round, where there is one."""
+        return _REFINE if self.refine is None else self.refine
 
     def grid(self, layer: int) -> Points:
         """Points of a crop layer in [0, 1]², (N, 2)."""

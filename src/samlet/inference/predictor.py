@@ -17,7 +17,7 @@ from samlet.data.images import RGBImage, read_image, to_rgb
 from samlet.data.transforms import Frame, preprocess
 from samlet.errors import InputError
 from samlet.inference.prompts import Prompts, make_prompts
-from samlet.models import PromptableModel
+from samlet.models import PromptableModel, single_masks
 
 _PROMPT_BATCH = 8  # prompts decoded together: larger batches fall out of a CPU's cache
 _STABILITY_OFFSET = 1.0
@@ -157,13 +157,10 @@ class Predictor:
         low_res_size = (4 * embedding.shape[2], 4 * embedding.shape[3])
         prompts = make_prompts(frame, low_res_size, points, labels, boxes, masks)
         low_res, iou = decode(self.sam, embedding, prompts)
-        if multimask or not self.sam.has_single_mask:
+        if multimask:
             low_res, iou = low_res[:, 1:], iou[:, 1:]
         else:
-            low_res, iou = low_res[:, :1], iou[:, :1]
-        if not multimask and iou.shape[1] > 1:
-            best = iou.argmax(dim=1, keepdim=True)
-            low_res, iou = low_res.take_along_dim(best[..., None, None], 1), iou.take_along_dim(best, 1)
+            low_res, iou = (part[:, None] for part in single_masks(self.sam, low_res, iou))
         threshold = self.sam.config.mask_threshold
         answers, stability = [], []
         for part in low_res.split(1):

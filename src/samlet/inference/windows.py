@@ -131,6 +131,19 @@ class Upscaler:
             mask[start : start + strip] = (logits > threshold).numpy()
         return MaskWindow(top, left, mask, inner / max(outer, 1))
 
+    def logits_at(self, window: LogitWindow, x: NDArray[np.integer], y: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Logits at pixels x, y (N,) of the original image, (N,); -inf outside the window."""
+        height, width = window.logits.shape
+        found = np.full(len(x), -np.inf, np.float32)
+        inside = np.flatnonzero(
+            self._rows.reads_within(window.top, height)[y] & self._columns.reads_within(window.left, width)[x]
+        )
+        if len(inside):
+            rows = self._rows.matrix[y[inside], window.top : window.top + height]
+            columns = self._columns.matrix[x[inside], window.left : window.left + width]
+            found[inside] = ((rows @ window.logits.float()) * columns).sum(dim=1).numpy()
+        return found
+
     def draw(self, low_res: Tensor, threshold: float, size: tuple[int, int]) -> NDArray[np.bool_]:
         """Masks (K, height, width) of the whole image of that size from low-res logits (K, h, w)."""
         drawn = np.zeros((len(low_res), *size), bool)
@@ -158,12 +171,16 @@ class _Axis:
         self.first = used.argmax(axis=1)  # the first low-res cell that an output reads
         self.last = low_res - 1 - used[:, ::-1].argmax(axis=1)
 
+    def reads_within(self, start: int, length: int) -> NDArray[np.bool_]:
+        """Which outputs read nothing outside start … start + length."""
+        return (self.first >= start) & (self.last < start + length)
+
     def within(self, start: int, length: int) -> tuple[Tensor, int]:
         """Outputs that read nothing outside start … start + length: their part of the matrix, and the first's number.
 
         The others lie below the floor of a window, which reaches two cells beyond all that exceeds it.
         """
-        inside = np.flatnonzero((self.first >= start) & (self.last < start + length))
+        inside = np.flatnonzero(self.reads_within(start, length))
         if not len(inside):
             return self.matrix[:0, :0], 0
         first, last = int(inside[0]), int(inside[-1])

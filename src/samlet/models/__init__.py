@@ -4,6 +4,7 @@ from samlet.models.config import DecoderConfig, EncoderConfig, SamConfig, TinyVi
 from samlet.models.groups import ChannelGroup, Member
 from samlet.models.interface import PromptableModel, trainable
 from samlet.models.mask_decoder import DecoderOutput
+from samlet.models.outputs import single_masks, trained_outputs
 from samlet.models.repvit_config import RepViTConfig
 from samlet.models.sam import ImageEncoder, Sam, build_encoder
 
@@ -21,5 +22,7 @@ __all__ = [
     "TinyViTConfig",
     "ViTConfig",
     "build_encoder",
+    "single_masks",
     "trainable",
+    "trained_outputs",
 ]

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from samlet.data.transforms import Frame
-from samlet.models import Sam
+from samlet.models import Sam, single_masks, trained_outputs
 from samlet.models.mask_decoder import DecoderOutput
 from samlet.quantization.config import QuantConfig
 from samlet.quantization.recorder import Recorder
@@ -123,14 +123,14 @@ def disturbance(sam: Sam, out: DecoderOutput, frame: Frame, prompts: int, genera
         prompts: of all calls for this photograph.
         generator: of the signs.
     """
-    first = 0 if sam.has_single_mask else 1
+    out = trained_outputs(sam, out)
     height, width = (math.ceil(side / frame.image_size * out.low_res.shape[-1]) for side in frame.resized)
-    logits = out.low_res[:, first:, :height, :width]
+    logits = out.low_res[..., :height, :width]
     chance = logits.detach().sigmoid()
     weight = (chance * (1 - chance) / (chance[0].numel() * prompts)).sqrt()
     total = (_signs(logits, generator) * weight * logits).sum()
     if sam.config.score == "iou":
-        iou = out.iou[:, first:]
+        iou = out.iou
         sure = iou.detach().clamp(_LEAST_IOU, 1 - _LEAST_IOU)
         weight = (1 / (sure * (1 - sure) * iou.shape[1] * prompts)).sqrt()
         total = total + (_signs(iou, generator) * weight * iou).sum()
@@ -187,9 +187,8 @@ def _parts(*tensors: Tensor) -> list[tuple[Tensor, ...]]:
 def _single_and_smallest(sam: Sam, out: DecoderOutput) -> tuple[Tensor, Tensor]:
     """Logits (B, h, w) of the single mask, or the best of the three where a model has none, and of the smallest."""
     three, each = out.low_res[:, 1:], torch.arange(len(out.iou), device=out.iou.device)
-    single = out.low_res[:, 0] if sam.has_single_mask else three[each, out.iou[:, 1:].argmax(dim=1)]
     areas = (three > sam.config.mask_threshold).sum((2, 3))
-    return single, three[each, areas.argmin(dim=1)]
+    return single_masks(sam, out.low_res, out.iou)[0], three[each, areas.argmin(dim=1)]
 
 
 def _boxes(masks: Tensor, points: Tensor, frame: Frame) -> Tensor:

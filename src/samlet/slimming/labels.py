@@ -14,7 +14,7 @@ from samlet.data.datasets import Dataset
 from samlet.data.masks import decode_rle
 from samlet.data.transforms import preprocess
 from samlet.errors import InputError
-from samlet.models import Sam
+from samlet.models import Sam, single_masks
 from samlet.training import mask_losses
 
 _MOST_MASKS = 16
@@ -72,6 +72,8 @@ def labelled_sample(dataset: Dataset, count: int, image_size: int, sam: Sam, see
 def mask_loss(sam: Sam, sample: Labelled) -> Tensor:
     """Focal and dice loss, 20 to 1, of the single-mask output for the point in each mask (Segment Anything, app. A).
 
+    Where the model has no such output, of the best predicted of the others.
+
     Args:
         sam: the model.
         sample: one photograph.
@@ -80,6 +82,7 @@ def mask_loss(sam: Sam, sample: Labelled) -> Tensor:
         A scalar, the mean over the masks.
     """
     labels = torch.ones(sample.points.shape[:2], dtype=torch.long, device=sample.points.device)
-    logits = sam.decode(sam.encode(sample.image), sample.points, labels).low_res[:, 0]
+    out = sam.decode(sam.encode(sample.image), sample.points, labels)
+    logits, _ = single_masks(sam, out.low_res, out.iou)
     height, width = sample.extent
     return mask_losses.mask_loss(logits[:, :height, :width], sample.masks[:, 0, :height, :width]).mean()

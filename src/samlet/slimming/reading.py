@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from samlet.models import Sam
+from samlet.models import Sam, trained_outputs
 
 _SIDE = 4
 _SHARE = 0.5
@@ -43,7 +43,7 @@ def decoder_reading(sam: Sam, images: Iterable[Tensor], seed: int = 0) -> Tensor
         points = torch.stack([x, y], dim=-1).view(-1, 1, 2)
         labels = torch.ones(points.shape[:2], dtype=torch.long, device=points.device)
         with torch.enable_grad():
-            logits = sam.decode(embedding, points, labels).low_res
+            logits = trained_outputs(sam, sam.decode(embedding, points, labels)).low_res
             signs = torch.randint(0, 2, logits.shape, generator=generator).to(logits) * 2 - 1
             (gradient,) = torch.autograd.grad((logits * signs).sum(), embedding)
         rows = gradient[0].flatten(1).double().cpu()

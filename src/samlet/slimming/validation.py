@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from samlet.models import ImageEncoder, Sam
+from samlet.models import ImageEncoder, Sam, single_masks
 from samlet.slimming.losses import relative_error
 from samlet.training.batches import Photographs
 from samlet.training.engine import Engine
@@ -75,4 +75,5 @@ class Validation:
 
     def _masks(self, embedding: Tensor, points: Tensor) -> Tensor:
         labels = torch.ones(points.shape[:2], dtype=torch.long, device=points.device)
-        return self._teacher.decode(embedding, points, labels).low_res[:, 0] > self._teacher.config.mask_threshold
+        out = self._teacher.decode(embedding, points, labels)
+        return single_masks(self._teacher, out.low_res, out.iou)[0] > self._teacher.config.mask_threshold

@@ -76,12 +76,6 @@ def _add_everything(group: Any) -> None:
         ("--crop-n-points-downscale-factor", int, 1, "points a side are divided by this in each layer"),
         ("--min-mask-region-area", int, 0, "smaller holes and islands are removed, pixels"),
         ("--high-threshold", float, 8.5, "hierarchical: places above it are settled, a logit; inf asks the whole grid"),
-        (
-            "--refine",
-            float,
-            0.23,
-            "hierarchical: share of the saved prompts to spend on a finer grid where least is settled",
-        ),
     ]
     for name, kind, default, what in numbers:
         shown = f"{default:.4g}" if isinstance(default, float) else str(default)
@@ -97,9 +91,19 @@ def _add_everything(group: Any) -> None:
     choice(
         group,
         "--settling",
-        {"consensus": "several masks and the image's own features", "logits": "the highest logit alone, as in TinySAM"},
+        {
+            "consensus": "several masks and the image's own features",
+            "logits": "the logits of good and stable masks, as in TinySAM",
+        },
         "consensus",
         "hierarchical: what settles a place",
+    )
+    group.add_argument(
+        "--refine",
+        type=float,
+        metavar="X",
+        help="hierarchical: share of the saved prompts to spend on a finer grid where least is settled; 0.23 if not "
+        "given, and none with --settling logits",
     )
     choice(
         group,
