@@ -32,6 +32,23 @@ def test_the_distance_is_the_mean_absolute_difference():
     assert float(losses.distance(a, b)) == pytest.approx(expected, abs=2e-4)
 
 
+def test_what_is_compared_at_once_changes_no_distance():
+    """Differences at the edge of rounding beside an entry that is much larger."""
+    sizes = torch.tensor([1, 10, 100, 1e4]).view(4, 1, 1, 1)
+    teacher = sizes * torch.randn(4, 8, 5, 5, generator=torch.Generator().manual_seed(0))
+    student = (teacher + 1e-2).requires_grad_(True)
+    found = []
+    for size in (1, 2, 4):
+        student.grad = None
+        parts = zip(student.split(size), teacher.split(size), strict=True)
+        loss = sum(losses.distance(a, b) * (size / 4) for a, b in parts)
+        loss.backward()
+        found.append((loss.item(), student.grad))
+    for loss, gradient in found[1:]:
+        assert loss == pytest.approx(found[0][0])
+        assert torch.allclose(gradient, found[0][1])
+
+
 @pytest.mark.parametrize(("teacher", "student"), [(0.9, 0.3), (0.3, 0.9), (0.5, 0.5), (0.7, 0.0), (0.0, 0.0), (1, 1)])
 def test_hardness_is_equation_6(teacher, student):
     ratio = teacher / (student + 1e-6) - 1
