@@ -172,6 +172,22 @@ def test_photographs_compared_together_have_the_mean_of_their_losses(tmp_path):
         assert torch.allclose(gradient, found[0][1], rtol=1e-3, atol=1e-6)
 
 
+def test_hard_masks_leave_the_weight_of_the_output_term(tmp_path):
+    """Points and boxes of a photograph are weighted together; before they were, the term was halved."""
+    teacher, student = make_tiny(0).requires_grad_(False), make_tiny(1).requires_grad_(False)
+    source = examples_of(tmp_path / "data", student, 2)
+    examples = [source.at(position) for position in range(2)]
+    embeddings = student.encode(torch.stack([example.image for example in examples]))
+
+    def output(hard_masks):
+        objective = FullStage(student, teacher, DistillConfig(rounds=0, hard_masks=hard_masks), (64, 64))
+        return float(objective.compare(embeddings, Batch(examples))[1]["output"])
+
+    weighted, alike = output(True), output(False)
+    assert weighted != alike
+    assert weighted == pytest.approx(alike, rel=0.2)
+
+
 @pytest.mark.parametrize("teacher_size", [64, 128])
 def test_a_teacher_of_another_size(data, teacher_size):
     config = DistillConfig(**FAST, teacher_size=teacher_size)
@@ -438,7 +454,7 @@ def test_models_and_data_that_do_not_fit_are_refused_before_anything_is_written(
 
 def losses(data, **settings):
     """Of every step, by term."""
-    made = run(make_tiny(0), make_tiny(1), open_dataset(data), DistillConfig(**FAST, **settings))
+    made = run(make_tiny(0), make_tiny(1), open_dataset(data), DistillConfig(**{**FAST, **settings}))
     return {name: made.log.values("distillation", name)[1] for name in made.losses}
 
 
@@ -450,7 +466,8 @@ def test_augmented_runs_train_and_repeat_themselves(data):
 
 
 def test_bfloat16_trains(data):
-    exact, rounded = losses(data), losses(data, precision="bf16")
+    """With easy prompts: a rounded answer may draw another click."""
+    exact, rounded = losses(data, rounds=0), losses(data, rounds=0, precision="bf16")
     for name, values in exact.items():
         assert rounded[name] != values
-        assert rounded[name] == pytest.approx(values, rel=0.05), name
+        assert rounded[name] == pytest.approx(values, rel=0.01), name

@@ -118,6 +118,8 @@ class FullStage(nn.Module):
         height, width = example.masks.shape[1:]
         device, threshold = embedding.device, self.student.config.mask_threshold
         found: dict[str, list[Tensor]] = defaultdict(list)
+        errors: list[Tensor] = []
+        hard: list[Tensor] = []
         for prompts in groups:
             truth = torch.from_numpy(example.masks[prompts.numbers]).to(device)
             shares = torch.from_numpy(example.shares[prompts.numbers]).to(device)
@@ -130,13 +132,16 @@ class FullStage(nn.Module):
                 logits = out.low_res[..., :height, :width]
                 terms = {
                     "token": losses.distance(out.tokens, expected.tokens),
-                    "output": losses.output_distance(logits, wanted, truth, threshold, config.hard_masks),
                     "mask": losses.truth_loss(logits, shares),
                     "iou": losses.iou_loss(out.iou, logits, truth, threshold),
                 }
+                errors.append(losses.output_errors(logits, wanted))
+                if config.hard_masks:
+                    hard.append(losses.mask_hardness(logits, wanted, truth, threshold))
             for name, term in terms.items():
                 found[name].append(term * (len(prompts.numbers) / len(example.masks)))
-        return {name: torch.stack(parts).sum() for name, parts in found.items()}
+        output = losses.output_distance(torch.cat(errors), torch.cat(hard) if hard else None)
+        return {name: torch.stack(parts).sum() for name, parts in found.items()} | {"output": output}
 
 
 def _draws(config: DistillConfig, position: int) -> np.random.Generator:

@@ -94,7 +94,8 @@ def _add_losses(group: Any) -> None:
     group.add_argument(
         "--no-hard-masks",
         action="store_true",
-        help="all masks alike, not weighted by how much worse than the teacher the student is there (eq. 6)",
+        help="all masks alike, not weighted by how much worse than the teacher the student is there (eq. 6); the "
+        "weights of a photograph's masks have the mean 1",
     )
     choice(
         group,
