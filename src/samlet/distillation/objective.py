@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from samlet.distillation import losses
 from samlet.distillation.config import WEIGHTS, DistillConfig
 from samlet.distillation.examples import Example
-from samlet.distillation.prompts import Prompts, hard_prompts
+from samlet.distillation.prompts import Prompts, draw_rounds, hard_prompts
 from samlet.models import Sam
 from samlet.models.shared_decoder import SharedDecoder
 from samlet.models.whole_decoder import WholeDecoder, prompt_decoder
@@ -111,7 +111,7 @@ class FullStage(nn.Module):
         """Terms of one photograph, means over its prompts."""
         (teacher,), config = self._teacher, self.config
         rng = _draws(config, example.position)
-        rounds = _most_rounds(config, rng)
+        rounds = draw_rounds(config.rounds, len(example.masks), rng)
         with self.clock.part("prompts"), torch.no_grad():
             answer = student_answers(self.student, embedding, example.masks.shape[1:])
             groups = hard_prompts(example, answer, rounds, config.boxes, config.box_noise, config.clicks, rng)
@@ -148,13 +148,9 @@ def _draws(config: DistillConfig, position: int) -> np.random.Generator:
     return np.random.default_rng([config.seed, 3, position])
 
 
-def _most_rounds(config: DistillConfig, rng: np.random.Generator) -> int:
-    return int(rng.integers(0, config.rounds + 1))
-
-
-def rounds_of(config: DistillConfig, position: int) -> int:
-    """Most rounds of hard prompts that the photograph at a position draws."""
-    return _most_rounds(config, _draws(config, position))
+def rounds_of(config: DistillConfig, position: int) -> NDArray[np.intp]:
+    """(P,) rounds of hard prompts that each prompt of the photograph at a position goes through."""
+    return draw_rounds(config.rounds, config.prompts_per_image, _draws(config, position))
 
 
 def resampled(values: Tensor, size: Sequence[int]) -> Tensor:

@@ -112,8 +112,8 @@ def _add_prompts(group: Any) -> None:
         type=int,
         default=9,
         metavar="N",
-        help="most rounds of hard prompt sampling; each photograph draws its own number from 0 to N, each of its "
-        "prompts its own from 0 to that; 0 for easy prompts; default %(default)s (TinySAM's)",
+        help="most rounds of hard prompt sampling; each prompt draws its own number from 0 to N, each as likely as the "
+        "others; 0 for easy prompts; default %(default)s (TinySAM's)",
     )
     choice(
         group,
