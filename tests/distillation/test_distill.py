@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 import os
 import signal
@@ -18,10 +20,15 @@ from samlet.cli import main
 from samlet.data.datasets import open_dataset
 from samlet.data.masks import encode_rle
 from samlet.distillation import DistillConfig, fresh_student, run
+from samlet.distillation.config import WEIGHTS
+from samlet.distillation.examples import Examples, Preparation
 from samlet.distillation.layers import block_depths, layer_rates
-from samlet.distillation.objective import resampled
+from samlet.distillation.objective import Batch, FullStage, resampled
 from samlet.models.config import DecoderConfig, TinyViTConfig
 from samlet.models.quantized import quantized
+from samlet.training.engine import Engine
+from samlet.training.log import RunLog
+from samlet.training.loop import LoopConfig, Stage, train
 from samlet.training.workspace import Workspace
 from tests.conftest import (
     PHOTOS,
@@ -156,6 +163,74 @@ def test_the_teacher_sees_each_photograph_once(data, monkeypatch):
     monkeypatch.setattr(samlet.Sam, "encode", count)
     run(teacher, make_tiny(1), open_dataset(data), DistillConfig(**{**FAST, "steps": 5}))
     assert len(encoded) == 4
+
+
+def examples_of(folder, student, count):
+    """Photographs with three prompts each at 64 px."""
+    prepare = Preparation.of(student, 64)
+    return Examples(open_dataset(write_data(folder, count)), range(count), prepare, prepare, 3)
+
+
+def test_the_micro_batch_changes_no_weight(tmp_path):
+    """Two steps of Adam; all but rounding. With hard prompts a rounded answer may draw another click."""
+    teacher, start = make_tiny(0).requires_grad_(False), make_tiny(1)
+    examples = examples_of(tmp_path / "data", start, 6)
+
+    def trained(micro_batch):
+        student = copy.deepcopy(start)
+        student.prompt_encoder.requires_grad_(False)
+        objective = FullStage(student, teacher, DistillConfig(rounds=0), (64, 64))
+        config = LoopConfig(steps=2, learning_rate=1e-3, micro_batch=micro_batch)
+        log = RunLog(None)
+        train(Engine(), objective, lambda m, e, x, _: m(x, Batch(e)), examples, config, Stage(name="test"), log)
+        losses = {name: log.values("test", name)[1] for name in ("loss", *WEIGHTS)}
+        return losses, torch.cat([p.detach().flatten() for p in student.parameters()])
+
+    before = torch.cat([p.detach().flatten() for p in start.parameters()])
+    (losses, weights), *others = (trained(micro_batch) for micro_batch in (1, 2, 4))
+    for other_losses, other_weights in others:
+        for name, values in other_losses.items():
+            assert values == pytest.approx(losses[name], rel=1e-4), name
+        assert (other_weights - weights).norm() < 0.02 * (weights - before).norm()
+
+
+def test_photographs_compared_together_have_the_mean_of_their_losses(tmp_path):
+    """With hard prompts, and one photograph whose embedding is much larger than the others'."""
+    teacher, student = make_tiny(0).requires_grad_(False), make_tiny(1).requires_grad_(False)
+    source = examples_of(tmp_path / "data", student, 4)
+    examples = [source.at(position) for position in range(4)]
+    with torch.no_grad():
+        targets = [scale * teacher.encode(e.image[None])[0] for e, scale in zip(examples, (1, 1, 1, 1e4), strict=True)]
+        start = student.encode(torch.stack([example.image for example in examples]))
+    examples = [dataclasses.replace(e, target=target) for e, target in zip(examples, targets, strict=True)]
+    objective = FullStage(student, teacher, DistillConfig(rounds=3), (64, 64))
+    found = []
+    for size in (1, 2, 4):
+        embeddings, loss = start.clone().requires_grad_(True), torch.zeros(())
+        for at in range(0, 4, size):
+            part, _ = objective.compare(embeddings[at : at + size], Batch(examples[at : at + size]))
+            loss = loss + part * (size / 4)
+        loss.backward()
+        found.append((loss.item(), embeddings.grad))
+    for loss, gradient in found[1:]:
+        assert loss == pytest.approx(found[0][0], rel=1e-5)
+        assert torch.allclose(gradient, found[0][1], rtol=1e-3, atol=1e-6)
+
+
+def test_hard_masks_leave_the_weight_of_the_output_term(tmp_path):
+    """Points and boxes of a photograph are weighted together; before they were, the term was halved."""
+    teacher, student = make_tiny(0).requires_grad_(False), make_tiny(1).requires_grad_(False)
+    source = examples_of(tmp_path / "data", student, 2)
+    examples = [source.at(position) for position in range(2)]
+    embeddings = student.encode(torch.stack([example.image for example in examples]))
+
+    def output(hard_masks):
+        objective = FullStage(student, teacher, DistillConfig(rounds=0, hard_masks=hard_masks), (64, 64))
+        return float(objective.compare(embeddings, Batch(examples))[1]["output"])
+
+    weighted, alike = output(True), output(False)
+    assert weighted != alike
+    assert weighted == pytest.approx(alike, rel=0.2)
 
 
 @pytest.mark.parametrize("teacher_size", [64, 128])
@@ -424,7 +499,7 @@ def test_models_and_data_that_do_not_fit_are_refused_before_anything_is_written(
 
 def losses(data, **settings):
     """Of every step, by term."""
-    made = run(make_tiny(0), make_tiny(1), open_dataset(data), DistillConfig(**FAST, **settings))
+    made = run(make_tiny(0), make_tiny(1), open_dataset(data), DistillConfig(**{**FAST, **settings}))
     return {name: made.log.values("distillation", name)[1] for name in made.losses}
 
 
@@ -436,7 +511,8 @@ def test_augmented_runs_train_and_repeat_themselves(data):
 
 
 def test_bfloat16_trains(data):
-    exact, rounded = losses(data), losses(data, precision="bf16")
+    """With easy prompts: a rounded answer may draw another click."""
+    exact, rounded = losses(data, rounds=0), losses(data, rounds=0, precision="bf16")
     for name, values in exact.items():
         assert rounded[name] != values
-        assert rounded[name] == pytest.approx(values, rel=0.05), name
+        assert rounded[name] == pytest.approx(values, rel=0.01), name

@@ -32,6 +32,23 @@ def test_the_distance_is_the_mean_absolute_difference():
     assert float(losses.distance(a, b)) == pytest.approx(expected, abs=2e-4)
 
 
+def test_what_is_compared_at_once_changes_no_distance():
+    """Differences at the edge of rounding beside an entry that is much larger."""
+    sizes = torch.tensor([1, 10, 100, 1e4]).view(4, 1, 1, 1)
+    teacher = sizes * torch.randn(4, 8, 5, 5, generator=torch.Generator().manual_seed(0))
+    student = (teacher + 1e-2).requires_grad_(True)
+    found = []
+    for size in (1, 2, 4):
+        student.grad = None
+        parts = zip(student.split(size), teacher.split(size), strict=True)
+        loss = sum(losses.distance(a, b) * (size / 4) for a, b in parts)
+        loss.backward()
+        found.append((loss.item(), student.grad))
+    for loss, gradient in found[1:]:
+        assert loss == pytest.approx(found[0][0])
+        assert torch.allclose(gradient, found[0][1])
+
+
 @pytest.mark.parametrize(("teacher", "student"), [(0.9, 0.3), (0.3, 0.9), (0.5, 0.5), (0.7, 0.0), (0.0, 0.0), (1, 1)])
 def test_hardness_is_equation_6(teacher, student):
     ratio = teacher / (student + 1e-6) - 1
@@ -47,16 +64,30 @@ def test_harder_masks_weigh_more():
 
 @pytest.mark.parametrize("hard_masks", [True, False])
 def test_the_output_distance_against_a_loop(hard_masks):
+    """With hard masks the mean is weighted by eq. 6."""
     student, teacher, truth = random_masks()
-    total = 0.0
+    total = weights = 0.0
     for p in range(3):
         for m in range(4):
             apart = float((student[p, m] - teacher[p, m]).abs().sum()) / 30
             ious = [iou((x[p, m] > 0.5).numpy(), truth[p].numpy()) for x in (teacher, student)]
             weight = 1 / (1 + math.exp(-min(ious[0] / (ious[1] + 1e-6) - 1, 700))) if hard_masks else 1
             total += weight * apart
-    found = losses.output_distance(student, teacher, truth, 0.5, hard_masks)
-    assert float(found) == pytest.approx(total / 12, abs=3e-4)
+            weights += weight
+    hard = losses.mask_hardness(student, teacher, truth, 0.5) if hard_masks else None
+    found = losses.output_distance(losses.output_errors(student, teacher), hard)
+    assert float(found) == pytest.approx(total / weights, abs=3e-4)
+
+
+def test_hard_masks_leave_the_weight_of_the_term():
+    """Weights have the mean 1: equal errors give what they give without weights, however good the student is."""
+    hard = losses.hardness(torch.full((3, 4), 0.8), torch.from_numpy(RNG.random((3, 4))).float())
+    errors = torch.full((3, 4), 2.5)
+    assert float(losses.output_distance(errors, hard)) == pytest.approx(2.5)
+    errors = torch.from_numpy(RNG.random((3, 4))).float().requires_grad_(True)
+    losses.output_distance(errors, hard).backward()
+    assert errors.grad.sum() == pytest.approx(1)
+    assert torch.allclose(errors.grad, hard / hard.sum())
 
 
 def test_focal_and_dice_against_loops():
@@ -120,7 +151,10 @@ def test_empty_full_and_one_pixel_masks_give_numbers():
     student[0] = -3.0
     assert float(mask_iou(student[0, 0] > 0, truth[0])) == 1
     student.requires_grad_(True)
-    total = losses.output_distance(student, teacher, truth, 0.0) + losses.truth_loss(student, truth.float())
+    hard = losses.mask_hardness(student, teacher, truth, 0.0)
+    assert not hard.requires_grad
+    total = losses.output_distance(losses.output_errors(student, teacher), hard)
+    total += losses.truth_loss(student, truth.float())
     total += losses.iou_loss(torch.rand(3, 4), student, truth, 0.0)
     total.backward()
     assert bool(torch.isfinite(total))
@@ -130,7 +164,8 @@ def test_empty_full_and_one_pixel_masks_give_numbers():
 def test_an_equal_student_has_no_loss_and_no_gradient():
     _, teacher, truth = random_masks()
     student = (teacher + 1e-6).requires_grad_(True)  # rounding
-    loss = losses.output_distance(student, teacher, truth, 0.0) + losses.distance(student, teacher)
+    hard = losses.mask_hardness(student, teacher, truth, 0.0)
+    loss = losses.output_distance(losses.output_errors(student, teacher), hard) + losses.distance(student, teacher)
     loss.backward()
     assert float(loss) == 0
     assert float(student.grad.abs().max()) == 0

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from samlet.data.datasets import open_dataset
 from samlet.data.masks import bounding_box, decode_rle, encode_rle
+from samlet.distillation import DistillConfig
 from samlet.distillation.examples import Examples, Preparation
-from samlet.distillation.prompts import BACKGROUND, FOREGROUND, first_boxes, first_points, hard_prompts
+from samlet.distillation.objective import Batch, FullStage, rounds_of
+from samlet.distillation.prompts import BACKGROUND, FOREGROUND, draw_rounds, first_boxes, first_points, hard_prompts
 from samlet.distillation.views import random_view
 from samlet.models.prompt_encoder import PADDING
+from tests.conftest import CHANNELS, make_tiny
 
 PREPARE = Preparation(64, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), False)
 
@@ -71,7 +76,7 @@ def test_no_click_lies_about_its_mask(tmp_path, seed, clicks):
         return next(answers)[: len(prompts.numbers)]
 
     seen = 0
-    for group in hard_prompts(example, answer, 6, 0.5, 0.1, clicks, rng):
+    for group in hard_prompts(example, answer, draw_rounds(6, 8, rng), 0.5, 0.1, clicks, rng):
         if group.points is None:
             continue
         for number, points, labels in zip(group.numbers, group.points, group.labels, strict=True):
@@ -139,7 +144,12 @@ def test_hard_prompts_ask_where_the_student_is_wrong(tmp_path):
     example = one_example(tmp_path, [mask], (64, 64), prompts=1)
     wrong = example.masks.copy()
     wrong[0, 2, 2] = False  # the one error: missed
-    asked = Asked(example)
+
+    def asked(answer, rounds, boxes, clicks):
+        given = np.array([rounds]), boxes, 0.0, clicks, np.random.default_rng(0)
+        (group,) = hard_prompts(example, lambda prompts: answer[prompts.numbers], *given)
+        return group
+
     missed = asked(wrong, 1, 0.0, "accumulate")
     assert missed.points[0, 1].tolist() == [10, 10]
     assert missed.labels[0].tolist() == [FOREGROUND, FOREGROUND]
@@ -156,40 +166,62 @@ def test_hard_prompts_ask_where_the_student_is_wrong(tmp_path):
     assert first.points is None
 
 
-class Asked:
-    """Prompts for the one mask of an example, from whichever seed lets them go through all rounds."""
-
-    def __init__(self, example):
-        self.example = example
-
-    def __call__(self, answer, rounds, boxes, clicks):
-        for seed in range(200):
-            asked = []
-            rng = np.random.default_rng(seed)
-            (group,) = hard_prompts(
-                self.example, lambda p, seen=asked: seen.append(1) or answer[p.numbers], rounds, boxes, 0.0, clicks, rng
-            )
-            if len(asked) == rounds:
-                return group
-        raise AssertionError("no seed goes through all rounds")
-
-
-def test_each_prompt_stops_at_a_round_of_its_own(tmp_path):
+@pytest.mark.parametrize("boxes", [0.0, 0.5, 1.0])
+def test_each_prompt_goes_through_its_own_rounds(tmp_path, boxes):
+    """An answer that is always wrong brings a click a round."""
     mask = np.zeros((64, 64), bool)
     mask[8:40, 8:40] = True
-    example = one_example(tmp_path, [mask], (64, 64), prompts=400)
+    example = one_example(tmp_path, [mask], (64, 64), prompts=40)
+    rounds = np.arange(40) % 5
     asked = []
 
     def answer(prompts):
-        asked.append(len(prompts.numbers))
+        asked.extend(prompts.numbers)
         return np.zeros((len(prompts.numbers), *example.masks.shape[1:]), bool)
 
-    (group,) = hard_prompts(example, answer, 4, 0.0, 0.0, "accumulate", np.random.default_rng(0))
-    clicks = (group.labels != PADDING).sum(axis=1)
-    assert sorted(set(clicks)) == [1, 2, 3, 4, 5]
-    counts = [int((clicks == k).sum()) for k in range(1, 6)]
-    assert min(counts) > 50
-    assert asked == [int((clicks > k).sum()) for k in range(1, 5)]
+    groups = hard_prompts(example, answer, rounds, boxes, 0.0, "accumulate", np.random.default_rng(0))
+    assert len(groups) == (2 if boxes == 0.5 else 1)
+    for group in groups:
+        clicks = 0 if group.labels is None else (group.labels != PADDING).sum(axis=1)
+        assert np.array_equal(clicks, rounds[group.numbers] + (group.boxes is None))
+    assert np.array_equal(np.bincount(asked, minlength=40), rounds)
+
+
+def test_every_number_of_rounds_is_as_likely():
+    """TinySAM's 0 to 9: a tenth each, 4.5 in the mean, and the prompts of a photograph are not alike."""
+    config = DistillConfig()
+    drawn = np.stack([rounds_of(config, position) for position in range(2000)])
+    assert drawn.shape == (2000, 16)
+    shares = np.bincount(drawn.ravel()) / drawn.size
+    assert shares == pytest.approx([0.1] * 10, abs=0.008)  # five standard deviations
+    assert drawn.mean() == pytest.approx(4.5, abs=0.08)
+    assert drawn.var(axis=1).mean() == pytest.approx(99 / 12 * 15 / 16, rel=0.05)
+    assert not rounds_of(DistillConfig(rounds=0), 3).any()
+
+
+def test_the_prompts_that_are_decoded_have_those_rounds(tmp_path):
+    """Clicks of the prompts that an untrained student, never quite right, is trained with."""
+    mask = np.zeros((64, 64), bool)
+    mask[8:40, 8:40] = True
+    write(tmp_path, "photo", [mask], (64, 64))
+    student = make_tiny()
+    examples = Examples(open_dataset(tmp_path), [0], PREPARE, PREPARE, 16)
+    config = DistillConfig(rounds=9, boxes=0)
+    seen, decode = [], student.decode
+
+    def counting(embedding, **prompts):
+        seen.extend((prompts["labels"] != PADDING).sum(dim=1).tolist())
+        return decode(embedding, **prompts)
+
+    student.decode = counting
+    objective = FullStage(student, make_tiny(1), config, (64, 64))
+    drawn = []
+    with torch.no_grad():
+        for position in range(3):
+            example = dataclasses.replace(examples.at(position), target=torch.zeros(CHANNELS, 4, 4))
+            objective.compare(torch.zeros(1, CHANNELS, 4, 4), Batch([example]))
+            drawn.extend(1 + rounds_of(config, position))
+    assert seen == drawn
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from PIL import Image
 
+from samlet.data.images import find_images
 from samlet.slimming.alpha import Alpha
-from samlet.slimming.losses import BottleneckAligning, EmbeddingAligning, Objective, run_observed
+from samlet.slimming.losses import BottleneckAligning, EmbeddingAligning, Objective, relative_error, run_observed
 from samlet.slimming.reading import decoder_reading
+from samlet.training.batches import Photographs
+from samlet.training.engine import Engine
+from samlet.training.loop import LoopConfig, Stage, train
 from tests.conftest import make_efficient, make_tiny, make_vit, with_another_first_output
 
 IMAGES = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -84,6 +91,65 @@ def test_the_papers_losses_by_hand(teacher):
     (t0, _), (t1, e1), (t2, e2) = (outputs(model, names) for model in (teacher, middle, student))
     expected = 0.3 * (sum(map(mse, e1, e2)) / len(names) + mse(t1, t2)) + 0.7 * mse(t0, t2)
     assert float(embedding_aligning(student, middle, teacher, IMAGES, 0.3, "mse")) == pytest.approx(expected, rel=1e-4)
+
+
+def pale_to_bright(count):
+    """Images of other contrast each, so that the variance of what they are encoded to differs."""
+    scale = torch.linspace(0.1, 2, count).view(-1, 1, 1, 1)
+    return scale * torch.randn(count, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+
+
+def test_the_relative_error_of_one_image_is_its_share_of_the_variance():
+    generator = torch.Generator().manual_seed(0)
+    output, target = (torch.randn(1, 8, 5, 6, generator=generator).to(memory_format=torch.channels_last) for _ in "ab")
+    assert torch.equal(relative_error(output, target), F.mse_loss(output, target) / target.var(correction=0))
+    mean = target.mean().expand_as(target)
+    assert float(relative_error(mean, target)) == pytest.approx(1)
+    assert float(relative_error(torch.zeros(1, 2, 2, 2), torch.zeros(1, 2, 2, 2))) == 0
+
+
+@pytest.mark.parametrize("error", ["relative", "mse"])
+def test_a_batch_has_the_mean_loss_and_gradient_of_its_images(teacher, error):
+    """Inside blocks the first axis holds windows or tokens, image after image."""
+    student = copy.deepcopy(teacher).requires_grad_(True)
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.mul_(1.05)
+    images = pale_to_bright(4)
+    for objective in (
+        BottleneckAligning(student, teacher, error=error),
+        EmbeddingAligning(student, teacher, copy.deepcopy(teacher), error),
+    ):
+        found = []
+        for size in (1, 2, 4):
+            student.zero_grad(set_to_none=True)
+            loss = sum(objective(part, 0.5) * (size / 4) for part in images.split(size))
+            loss.backward()
+            found.append((loss.item(), torch.cat([p.grad.flatten() for p in student.parameters()])))
+        for loss, gradient in found[1:]:
+            assert loss == pytest.approx(found[0][0], rel=1e-4)
+            assert (gradient - found[0][1]).norm() < 1e-3 * found[0][1].norm()
+
+
+def test_the_micro_batch_changes_no_weight(photo_folder):
+    """Two steps of Adam on photographs that differ in contrast; all but rounding."""
+    for i, path in enumerate(sorted(photo_folder.glob("*.png"))):
+        Image.fromarray((np.asarray(Image.open(path)) * (0.2 + 0.15 * i)).astype(np.uint8)).save(path)
+    teacher, start = (make_tiny(seed).image_encoder for seed in (0, 1))
+    photographs = Photographs(find_images(photo_folder), 64, torch.zeros(3, 1, 1), 50 * torch.ones(3, 1, 1))
+
+    def trained(micro_batch):
+        student = copy.deepcopy(start)
+        objective = BottleneckAligning(student, teacher.requires_grad_(False))
+        config = LoopConfig(steps=2, learning_rate=1e-3, micro_batch=micro_batch)
+        run = train(Engine(), objective, lambda m, _, x, __: m(x, 0.5), photographs, config, Stage(name="test"))
+        return run.losses, torch.cat([p.detach().flatten() for p in student.parameters()])
+
+    before = torch.cat([p.flatten() for p in start.parameters()])
+    (losses, weights), *others = (trained(micro_batch) for micro_batch in (1, 2, 4))
+    for other_losses, other_weights in others:
+        assert other_losses == pytest.approx(losses, rel=1e-4)
+        assert (other_weights - weights).norm() < 0.02 * (weights - before).norm()
 
 
 def test_every_bottleneck_and_every_block_gets_a_gradient(teacher):

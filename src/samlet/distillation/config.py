@@ -42,9 +42,9 @@ class DistillConfig(TrainingSettings):
         output: γ, of the distance of the mask logits.
         mask: of focal and dice loss against the true masks.
         iou: of the distance of predicted and actual IoU.
-        hard_masks: weight the distance of each mask's logits by how much worse than the teacher the student is there.
-        rounds: most rounds of hard prompt sampling; each photograph draws its own number R from 0 to this, each of its
-            prompts its own from 0 to R.
+        hard_masks: weight the distance of each mask's logits by how much worse than the teacher the student is there;
+            the weights of a photograph's masks have the mean 1.
+        rounds: most rounds of hard prompt sampling; each prompt draws its own number from 0 to this, uniformly.
         clicks: see `CLICKS`.
         prompts: prompts of a step, over all its photographs (TinySAM: 64).
         boxes: share of the prompts that are boxes.

@@ -17,13 +17,17 @@ _ROUNDING = 1e-5  # of the largest number: differences as small come from the or
 
 
 def _apart(student: Tensor, teacher: Tensor) -> Tensor:
-    """|student - teacher|, 0 where that is rounding: a student that equals its teacher has no loss and no gradient."""
+    """|student - teacher|, 0 where that is rounding: a student that equals its teacher has no loss and no gradient.
+
+    The largest number is sought in each entry of the first axis apart, so what is compared at once changes nothing.
+    """
     student, teacher = student.float(), teacher.detach().float()
-    return F.relu((student - teacher).abs() - _ROUNDING * teacher.abs().amax())
+    largest = teacher.abs().amax(dim=tuple(range(1, teacher.ndim)), keepdim=True)
+    return F.relu((student - teacher).abs() - _ROUNDING * largest)
 
 
 def distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """ℓ1 distance, a scalar: of image embeddings (eq. 2), of output tokens (eq. 3)."""
+    """ℓ1 distance, a scalar, the mean over the first axis: of image embeddings (eq. 2), of output tokens (eq. 3)."""
     return _apart(student, teacher).mean()
 
 
@@ -37,24 +41,35 @@ def hardness(teacher_iou: Tensor, student_iou: Tensor) -> Tensor:
     return torch.sigmoid(teacher_iou / (student_iou + _EPS) - 1)
 
 
-def output_distance(
-    student: Tensor, teacher: Tensor, truth: Tensor, threshold: float, hard_masks: bool = True
-) -> Tensor:
-    """Σ H_i · ℓ1 of the mask logits over prompts and masks, divided by their number (eqs. 4 to 6); a scalar.
+def output_errors(student: Tensor, teacher: Tensor) -> Tensor:
+    """ℓ1 distance of the logits of each mask (eq. 4): (P, M, h, w) twice, to (P, M)."""
+    return _apart(student, teacher).mean(dim=(-2, -1))
+
+
+@torch.no_grad()
+def mask_hardness(student: Tensor, teacher: Tensor, truth: Tensor, threshold: float) -> Tensor:
+    """`hardness` of each mask, (P, M), without gradient.
 
     Args:
         student: logits (P, M, h, w).
         teacher: logits (P, M, h, w).
         truth: (P, h, w) bool.
         threshold: of logits, over which a pixel is mask.
-        hard_masks: weight each mask by `hardness`; all by 1 if not.
     """
-    apart = _apart(student, teacher).mean(dim=(-2, -1))
-    if not hard_masks:
-        return apart.mean()
-    with torch.no_grad():
-        weight = hardness(*(mask_iou(logits > threshold, truth[:, None]) for logits in (teacher, student)))
-    return (weight * apart).mean()
+    return hardness(*(mask_iou(logits > threshold, truth[:, None]) for logits in (teacher, student)))
+
+
+def output_distance(errors: Tensor, hard: Tensor | None = None) -> Tensor:
+    """Σ H_i · error_i / Σ H_i over prompts and masks (eqs. 4 to 6), a scalar.
+
+    The paper's H_i average about ½. Divided by their mean, as here, they say which masks of a photograph count more,
+    and the term as a whole weighs what it weighs without them; what γ means does not depend on hard masks.
+
+    Args:
+        errors: (P, M) of all prompts of a photograph.
+        hard: (P, M) H_i; all masks alike if None.
+    """
+    return errors.mean() if hard is None else (hard * errors).sum() / hard.sum()
 
 
 def truth_loss(logits: Tensor, shares: Tensor, single: bool = True) -> Tensor:

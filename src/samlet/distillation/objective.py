@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from samlet.distillation import losses
 from samlet.distillation.config import WEIGHTS, DistillConfig
 from samlet.distillation.examples import Example
-from samlet.distillation.prompts import Prompts, hard_prompts
+from samlet.distillation.prompts import Prompts, draw_rounds, hard_prompts
 from samlet.models import Sam, trained_outputs
 from samlet.models.shared_decoder import SharedDecoder
 from samlet.models.whole_decoder import WholeDecoder, prompt_decoder
@@ -111,13 +111,15 @@ class FullStage(nn.Module):
         """Terms of one photograph, means over its prompts."""
         (teacher,), config = self._teacher, self.config
         rng = _draws(config, example.position)
-        rounds = _most_rounds(config, rng)
+        rounds = draw_rounds(config.rounds, len(example.masks), rng)
         with self.clock.part("prompts"), torch.no_grad():
             answer = student_answers(self.student, embedding, example.masks.shape[1:])
             groups = hard_prompts(example, answer, rounds, config.boxes, config.box_noise, config.clicks, rng)
         height, width = example.masks.shape[1:]
         device, threshold = embedding.device, self.student.config.mask_threshold
         found: dict[str, list[Tensor]] = defaultdict(list)
+        errors: list[Tensor] = []
+        hard: list[Tensor] = []
         for prompts in groups:
             truth = torch.from_numpy(example.masks[prompts.numbers]).to(device)
             shares = torch.from_numpy(example.shares[prompts.numbers]).to(device)
@@ -130,26 +132,25 @@ class FullStage(nn.Module):
                 logits = out.low_res[..., :height, :width]
                 terms = {
                     "token": losses.distance(out.tokens, expected.tokens),
-                    "output": losses.output_distance(logits, wanted, truth, threshold, config.hard_masks),
                     "mask": losses.truth_loss(logits, shares, self.student.has_single_mask),
                     "iou": losses.iou_loss(out.iou, logits, truth, threshold),
                 }
+                errors.append(losses.output_errors(logits, wanted))
+                if config.hard_masks:
+                    hard.append(losses.mask_hardness(logits, wanted, truth, threshold))
             for name, term in terms.items():
                 found[name].append(term * (len(prompts.numbers) / len(example.masks)))
-        return {name: torch.stack(parts).sum() for name, parts in found.items()}
+        output = losses.output_distance(torch.cat(errors), torch.cat(hard) if hard else None)
+        return {name: torch.stack(parts).sum() for name, parts in found.items()} | {"output": output}
 
 
 def _draws(config: DistillConfig, position: int) -> np.random.Generator:
     return np.random.default_rng([config.seed, 3, position])
 
 
-def _most_rounds(config: DistillConfig, rng: np.random.Generator) -> int:
-    return int(rng.integers(0, config.rounds + 1))
-
-
-def rounds_of(config: DistillConfig, position: int) -> int:
-    """Most rounds of hard prompts that the photograph at a position draws."""
-    return _most_rounds(config, _draws(config, position))
+def rounds_of(config: DistillConfig, position: int) -> NDArray[np.intp]:
+    """(P,) rounds of hard prompts that each prompt of the photograph at a position goes through."""
+    return draw_rounds(config.rounds, config.prompts_per_image, _draws(config, position))
 
 
 def resampled(values: Tensor, size: Sequence[int]) -> Tensor:

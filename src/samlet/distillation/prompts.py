@@ -1,7 +1,9 @@
 """Hard prompt sampling (TinySAM, AAAI 2025, eqs. 8 and 9): prompts where the student is wrong.
 
 A first prompt is a point in the mask or its box. Then, round after round, the student answers, and a click is drawn
-from where the answer differs from the truth.
+from where the answer differs from the truth. How many rounds a prompt goes through is drawn for each prompt, uniformly
+from 0 to a largest number, 9 in the paper. So every number counts alike, as in SAM, which takes the loss of all rounds
+(Segment Anything, appendix A).
 
 Shape legend: P prompts, K clicks of a prompt, h, w low-res cells.
 """
@@ -93,7 +95,7 @@ Answer = Callable[[Prompts], NDArray[np.bool_]]
 def hard_prompts(
     example: Example,
     answer: Answer,
-    rounds: int,
+    rounds: NDArray[np.intp],
     boxes: float,
     box_noise: float,
     clicks: ClicksName,
@@ -104,7 +106,7 @@ def hard_prompts(
     Args:
         example: P masks.
         answer: what the student answers.
-        rounds: most rounds of clicks after the first prompt; 0 for easy prompts.
+        rounds: (P,) rounds of clicks after the first prompt, see `draw_rounds`; 0 for easy prompts.
         boxes: share of the prompts that begin with a box.
         box_noise: deviation of a box's corners, as a share of its sides.
         clicks: see `config.CLICKS`.
@@ -113,7 +115,14 @@ def hard_prompts(
     by_box = rng.random(len(example.masks)) < boxes
     groups = [first_points(example, np.flatnonzero(~by_box), rng)]
     groups.append(first_boxes(example, np.flatnonzero(by_box), box_noise, rng))
-    return [harder(example, group, answer, rounds, clicks, rng) for group in groups if len(group.numbers)]
+    return [
+        harder(example, group, answer, rounds[group.numbers], clicks, rng) for group in groups if len(group.numbers)
+    ]
+
+
+def draw_rounds(most: int, prompts: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """(prompts,) rounds of each prompt, drawn once: 0 to `most`, each number as likely as the others."""
+    return rng.integers(0, most + 1, prompts)
 
 
 def first_points(example: Example, numbers: NDArray[np.intp], rng: np.random.Generator) -> Prompts:
@@ -138,16 +147,16 @@ def first_boxes(example: Example, numbers: NDArray[np.intp], noise: float, rng: 
 
 
 def harder(
-    example: Example, prompts: Prompts, answer: Answer, rounds: int, clicks: ClicksName, rng: np.random.Generator
+    example: Example,
+    prompts: Prompts,
+    answer: Answer,
+    rounds: NDArray[np.intp],
+    clicks: ClicksName,
+    rng: np.random.Generator,
 ) -> Prompts:
-    """Clicks in the student's errors, round after round; each prompt stops after rounds of its own, 0 to `rounds`.
-
-    So every round counts alike, as in SAM, which takes the loss of all rounds (Segment Anything, appendix A), and a
-    good share of the prompts stays a single click or a box.
-    """
-    lasts = rng.integers(0, rounds + 1, len(prompts.numbers))
-    for number in range(int(lasts.max(initial=0))):
-        active = np.flatnonzero(lasts > number)
+    """Clicks in the student's errors, round after round; each prompt stops after its own `rounds`, (P,)."""
+    for number in range(int(rounds.max(initial=0))):
+        active = np.flatnonzero(rounds > number)
         points, labels = _clicks(example, prompts.some(active), answer, clicks, rng)
         prompts = prompts.with_clicks(active, points, labels, clicks)
     return prompts

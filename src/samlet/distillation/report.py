@@ -129,9 +129,9 @@ def settings(run: DistillRun) -> dict[str, str]:
     return {
         "trained": TRAINED[config.train if config.decodes else "encoder"],
         "weights": ", ".join(f"{name} {getattr(config, name):g}" for name in WEIGHTS),
-        "hard masks": "weighted by eq. 6" if config.hard_masks else "off",
-        "prompts": f"{config.prompts} a step, {config.boxes:.0%} boxes; 0 to {config.rounds} rounds of hard prompts: "
-        f"{CLICKS[config.clicks]}",
+        "hard masks": "weighted by eq. 6, mean 1" if config.hard_masks else "off",
+        "prompts": f"{config.prompts} a step, {config.boxes:.0%} boxes; 0 to {config.rounds} rounds of hard prompts, "
+        f"each as likely: {CLICKS[config.clicks]}",
         "learning rate": f"{config.learning_rate:g} at its peak, {config.schedule}: {SCHEDULES[config.schedule]}; "
         f"{config.layer_decay:g} from block to block",
         "batch": f"{config.batch_size} photographs, {config.micro_batch} at once at most; gradients clipped at "

@@ -16,6 +16,8 @@ from samlet.training.loop import StepLoss, seconds_of_step, shares
 
 _TIMED = 3
 """Photographs that are timed, after one to warm up; batches where several are computed at once."""
+_NEAR = 0.5
+"""How far the mean number of rounds of a photograph that is timed may be from that of all."""
 _REPORT_VALIDATIONS, _REPORT_SECONDS = 0.6, 2.0
 """What the report takes after the training: in first measurements on the photographs held out, and beside that."""
 
@@ -46,14 +48,13 @@ class Trial:
 def steps_within(minutes: float, clock: Clock, trial: Trial) -> Plan:
     """Steps for a distillation.
 
-    A step takes the longer the more rounds of prompts its photographs draw, so photographs with the mean number are
-    timed. The teacher's embedding of a photograph is computed once, if photographs stay as they are.
+    A step takes the longer the more rounds its prompts draw, so photographs with about the mean number are timed. The
+    teacher's embedding of a photograph is computed once, if photographs stay as they are.
     """
     config, engine, examples = trial.config, trial.engine, trial.examples
     loop = config.loop(1, len(examples.indices))
     share, together = shares(loop, engine)
-    mean = config.rounds // 2
-    typical = (at for at in range(10**6) if rounds_of(config, at) in (mean, config.rounds - mean))
+    typical = (at for at in range(10**6) if abs(rounds_of(config, at).mean() - config.rounds / 2) <= _NEAR)
     batches = [(0, [next(typical) for _ in range(together)]) for _ in range(_TIMED)]
     step = seconds_of_step(engine, trial.objective, trial.step_loss, examples, loop, batches)
     began = time.perf_counter()

@@ -4,8 +4,8 @@ v0 is the teacher, v1 the model after embedding pruning, v2 after bottleneck pru
 the outputs of the blocks, H the features inside them.
 
 The paper compares by mean squared error (`mse`). The default, `relative`, divides each error by the variance of its
-target: the features of one model differ in scale by orders of magnitude, and with plain errors a few layers are aligned
-at the cost of the embedding.
+target in the same image: the features of one model differ in scale by orders of magnitude, and with plain errors a few
+layers are aligned at the cost of the embedding. Both are means over images, so a batch may be computed in parts.
 
 A teacher's feature is compared as soon as the student has computed its own, and no two features are ever concatenated,
 so at most one copy of the teacher's features exists beside the student's graph.
@@ -58,14 +58,28 @@ def run_observed(encoder: ImageEncoder, images: Tensor, names: Iterable[str] = (
     return embedding, features
 
 
-def relative_error(output: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error as a share of the target's variance: 1 for a constant guess at its mean."""
-    return F.mse_loss(output, target) / target.var(correction=0).clamp(min=_EPS)
+def relative_error(output: Tensor, target: Tensor, images: int = 1) -> Tensor:
+    """Mean squared error as a share of the target's variance, a scalar: 1 for a constant guess at its mean.
+
+    The variance is that of each image's own target, and the result is the mean over the images: it is the same however
+    many are computed at once.
+
+    Args:
+        output: (images · N, ...), image after image; inside blocks N is the number of windows, or of tokens.
+        target: like `output`.
+        images: that the first axis holds.
+    """
+    pairs = zip(output.unflatten(0, (images, -1)), target.unflatten(0, (images, -1)), strict=True)
+    return torch.stack([F.mse_loss(a, b) / b.var(correction=0).clamp(min=_EPS) for a, b in pairs]).mean()
+
+
+def _squared_error(output: Tensor, target: Tensor, _: int) -> Tensor:
+    return F.mse_loss(output, target)
 
 
 ErrorName = Literal["relative", "mse"]
-ERRORS: dict[ErrorName, Callable[[Tensor, Tensor], Tensor]] = {"relative": relative_error, "mse": F.mse_loss}
-"""How an output is compared with its target; the paper's is `mse`."""
+ERRORS: dict[ErrorName, Callable[[Tensor, Tensor, int], Tensor]] = {"relative": relative_error, "mse": _squared_error}
+"""How an output is compared with its target, given the number of images that both hold; the paper's is `mse`."""
 
 
 class Objective(nn.Module):
@@ -94,18 +108,18 @@ class Objective(nn.Module):
         self._reading = reading
 
     def embedding_error(self, embedding: Tensor, target: Tensor) -> Tensor:
-        """Distance of two final embeddings."""
+        """Distance of two final embeddings (B, C, h, w), a scalar."""
         embedding, target = embedding.float(), target.detach().float()
         if self._reading is not None:
             embedding, target = (torch.einsum("dc,bchw->bdhw", self._reading, t) for t in (embedding, target))
-        return self._error(embedding, target)
+        return self._error(embedding, target, len(embedding))
 
     def towards(self, images: Tensor, targets: Features) -> tuple[Tensor, Tensor | None]:
         """The student's embedding, and the mean error of its features; `targets` is emptied on the way."""
         errors: list[Tensor] = []
 
         def compare(name: str, output: Tensor) -> None:
-            errors.append(self._error(output.float(), targets.pop(name).detach().float()))
+            errors.append(self._error(output.float(), targets.pop(name).detach().float(), len(images)))
 
         with observed(self.student, list(targets), compare) if targets else nullcontext():
             embedding = self.student(images)

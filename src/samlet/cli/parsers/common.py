@@ -103,8 +103,8 @@ def add_training(group: Any) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="images computed at once, the rest is accumulated; more is faster for small images and on GPUs and takes "
-        "more memory; default %(default)s",
+        help="images computed at once, the rest is accumulated, with the same result but for rounding; more is faster "
+        "for small images and on GPUs and takes more memory; default %(default)s",
     )
     group.add_argument(
         "--clip", type=float, default=1.0, metavar="X", help="largest gradient norm; default %(default)s"

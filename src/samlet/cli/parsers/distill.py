@@ -94,7 +94,8 @@ def _add_losses(group: Any) -> None:
     group.add_argument(
         "--no-hard-masks",
         action="store_true",
-        help="all masks alike, not weighted by how much worse than the teacher the student is there (eq. 6)",
+        help="all masks alike, not weighted by how much worse than the teacher the student is there (eq. 6); the "
+        "weights of a photograph's masks have the mean 1",
     )
     choice(
         group,
@@ -111,8 +112,8 @@ def _add_prompts(group: Any) -> None:
         type=int,
         default=9,
         metavar="N",
-        help="most rounds of hard prompt sampling; each photograph draws its own number from 0 to N, each of its "
-        "prompts its own from 0 to that; 0 for easy prompts; default %(default)s (TinySAM's)",
+        help="most rounds of hard prompt sampling; each prompt draws its own number from 0 to N, each as likely as the "
+        "others; 0 for easy prompts; default %(default)s (TinySAM's)",
     )
     choice(
         group,
