@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -162,6 +163,7 @@ def test_what_was_searched_is_kept_for_a_run_that_continues(photo_folder, tmp_pa
         ({"macs": 2}, None),
         ({"latency": 2}, r"latency is 2; expected a share of the teacher's encoder between 0 and 1"),
         ({"latency_table": "t.json", "macs": 0.3}, r"latency table t.json was given without latency"),
+        ({"latency_table": Path("t.json"), "latency": 0.3}, r"latency table t.json is no file; expected what"),
         ({"stage": "align", "macs": 0.3}, r"stage 'align' cuts nothing and macs 0.3 was given"),
         ({"widths": "odd", "macs": 0.3}, r"widths 'odd' is unknown; expected one of searched, even"),
     ],

@@ -163,6 +163,10 @@ class SlimConfig(TrainingSettings):
             raise InputError(f"ratio is {self.ratio:g}; expected a number between 0 and 1, both excluded, such as 0.5")
         if self.latency_table is not None and self.latency is None:
             raise InputError(f"latency table {self.latency_table} was given without latency; say what to reach by it")
+        if self.latency_table is not None and not Path(self.latency_table).is_file():
+            raise InputError(
+                f"latency table {self.latency_table} is no file; expected what `samlet cost M --table FILE` has written"
+            )
         if self.ratio is None and self.stage == "align":
             raise InputError(f"stage 'align' cuts nothing and {given[0]} was given; leave one of them out")
 
@@ -206,7 +210,7 @@ class SlimConfig(TrainingSettings):
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, without what does not change the result."""
         table = self.latency_table
-        digest = None if table is None else hashlib.sha256(table.read_bytes()).hexdigest()
+        digest = hashlib.sha256(table.read_bytes()).hexdigest() if table is not None and table.is_file() else None
         return {**super().to_dict(), "latency_table": digest}
 
     def total_steps(self, images: int) -> int:
