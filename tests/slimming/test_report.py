@@ -72,12 +72,13 @@ def test_report_and_pictures(small_sam, photo_folder, tmp_path):
     ],
 )
 def test_method_is_that_of_the_settings(settings, words):
-    made: Any = SimpleNamespace(config=SlimConfig(**settings), processes=2, image_size=512)
+    made: Any = SimpleNamespace(config=SlimConfig(**settings), processes=2, image_size=512, refitted_on=32)
     assert words in report.method(made)
     found = report.settings(made)
     assert found["stage"].startswith(settings.get("stage", "all"))
     assert found["processes"] == "2"
     assert ("importance" in found) == (settings.get("stage") != "align")
+    assert found.get("recovery", "on 32 photographs").count("on 32 photographs") == 1
 
 
 def test_panels_hold_every_width():
