@@ -25,6 +25,7 @@ import samlet
 from samlet.cli import main
 from samlet.data.datasets import open_dataset
 from samlet.data.images import find_images
+from samlet.slimming import SlimConfig
 from tests.conftest import PHOTOS, ROOT
 from tests.runtimes import exporting
 
@@ -250,7 +251,7 @@ def test_slimming_tables_run_and_continue(photos, tmp_path, monkeypatch):
     module = script("slimming_tables")
     monkeypatch.setattr(module, "OURS", {"recovery_images": 2})
     small = [*TRAINING, "--images", photos]
-    tables = ("importance", "selection", "switches", "curve", "ablations")
+    tables = ("importance", "selection", "switches", "curve")
     measured(module, tmp_path, *tables, *small, "--rows", 1, "--repeats", 1, name="slimming_curve")
     before = {name: written(tmp_path, f"slimming_{name}") for name in tables}
     for name, content in before.items():
@@ -279,6 +280,19 @@ def test_slimming_tables_run_and_continue(photos, tmp_path, monkeypatch):
     (row,) = measured(module, tmp_path, "budgets", *refitted, name="slimming_budgets_0")["rows"]
     assert row["encoder"] == searched["encoder"], "the widths are searched once"
     assert row["allocation"] is None
+
+
+def test_every_ablation_is_a_setting_of_its_own():
+    rows = list(script("slimming_tables").ablations())
+    configs = []
+    for name, settings in rows:
+        known = {key: value for key, value in settings.items() if key != "photographs"}
+        configs.append((SlimConfig(**known), settings.get("photographs")))
+        assert ("not recovered" in name) == (known.get("recovery_images") == 0)
+    described = {json.dumps([config.to_dict(), photographs]) for config, photographs in configs}
+    twice = sum(name.startswith(("disturbed-taylor, alternate", "alpha constant and dynamic")) for name, _ in rows) // 2
+    assert len(described) == len(rows) - twice, "the defaults are in two tables"
+    assert {config.seed for config, _ in configs} == {0, 1, 2}
 
 
 @pytest.mark.usefixtures("shared")

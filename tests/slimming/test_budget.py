@@ -121,7 +121,7 @@ def test_a_budget_is_met(name, quantity, share, photo_folder):
 
 
 def test_the_alternate_procedure_ends_at_the_same_widths_and_twice_the_same(photo_folder):
-    teacher = make_tiny()
+    teacher = make_vit()
     config = SlimConfig(**QUICK, macs=0.4)
     first, second = (run(teacher, photo_folder, config) for _ in range(2))
     assert same_weights(first.sam, second.sam)
