@@ -233,6 +233,22 @@ def test_distillation_tables_run_and_continue(tmp_path):
         assert sum(row["shares_of_time"].values()) == pytest.approx(1, abs=0.01)
 
 
+@pytest.mark.usefixtures("shared")
+def test_students_from_scratch_are_compared(tmp_path):
+    small = ["--steps", 2, *SIZE, "--photographs-used", 8]
+    found = measured(script("from_scratch"), tmp_path, *small)
+    kept, plain = found["rows"]
+    assert (kept["name"], plain["name"]) == ("variance kept", "PyTorch's own")
+    assert kept["held_out"]["start"]["image_dependent_share"] > 0.1
+    assert plain["held_out"]["start"]["image_dependent_share"] < 1e-3
+    assert 0 < found["without_looking"]["relative_error"] < 1
+    for row in (kept, plain):
+        assert [point["step"] for point in row["curve"]] == [0, 1, 2]
+        for when, at in (("start", 0), ("end", -1)):
+            assert row["curve"][at]["embedding"] == pytest.approx(row["held_out"][when]["embedding"], rel=1e-2)
+            assert all(0 <= row["curve"][at][prompt] <= 1 for prompt in ("point", "box"))
+
+
 def test_recovery_is_measured(photos, tmp_path, monkeypatch):
     module = script("recovery")
     monkeypatch.setattr(module, "bundled_photographs", lambda: find_images(photos))

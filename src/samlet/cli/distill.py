@@ -88,7 +88,7 @@ def execute(options: argparse.Namespace) -> tuple[dict[str, Any], str] | None:
     teacher = load_on(options.teacher, engine.device)
     own = options.student == OWN_INITIALISATION
     student = fresh_student(teacher, options.seed) if own else load_on(options.student, engine.device)
-    names = Path(options.teacher).name, "TinyViT-5M, own initialisation" if own else Path(options.student).name
+    names = Path(options.teacher).name, "TinyViT-5M from scratch" if own else Path(options.student).name
     workspace = Workspace(out)
     with workspace.locked(engine.is_main):
         if not dataset.annotated:

@@ -25,7 +25,7 @@ from samlet.distillation.objective import SECONDS, Batch, FullStage
 from samlet.distillation.timing import Trial, steps_within
 from samlet.distillation.validation import PROMPTS, Validation
 from samlet.errors import InputError
-from samlet.models import PromptableModel, Sam, SamConfig, TinyViTConfig, trainable
+from samlet.models import PromptableModel, Sam, trainable
 from samlet.models.quantized import is_quantized
 from samlet.training.batches import hold_out
 from samlet.training.budget import Clock, counted
@@ -95,21 +95,6 @@ class DistillRun:
                 count = max(1, round(_ENDS * len(values)))
                 found[name] = {"first": sum(values[:count]) / count, "last": sum(values[-count:]) / count}
         return found
-
-
-def fresh_student(teacher: Sam, seed: int = 0) -> Sam:
-    """A TinyViT-5M student from its own initialisation, with the teacher's prompt encoder and mask decoder."""
-    config = SamConfig(
-        encoder=TinyViTConfig(image_size=teacher.image_size),
-        decoder=teacher.config.decoder,
-        mask_threshold=teacher.config.mask_threshold,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        student = Sam(config)
-    student.prompt_encoder.load_state_dict(teacher.prompt_encoder.state_dict())
-    student.mask_decoder.load_state_dict(teacher.mask_decoder.state_dict())
-    return student.to(teacher.device)
 
 
 @reproducible()

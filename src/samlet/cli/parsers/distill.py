@@ -32,8 +32,8 @@ def add_distill(commands: Any) -> None:
         "--student",
         required=True,
         metavar="M",
-        help="the model to begin from, a slimmed one too; or tiny_vit: TinyViT-5M from its own initialisation, with "
-        "the teacher's prompt encoder and mask decoder",
+        help="the model to begin from, a slimmed one too; or tiny_vit: TinyViT-5M from scratch, with the teacher's "
+        "prompt encoder and mask decoder (wants --layer-decay 1)",
     )
     parser.add_argument("--data", type=Path, required=True, metavar="PATH", help="see above")
     parser.add_argument("--images", type=Path, metavar="DIR", help="where the images are, if not beside their masks")
@@ -163,7 +163,7 @@ def _add_training(group: Any) -> None:
         default=0.8,
         metavar="X",
         help="factor of the learning rate from each block of the encoder to the one before; 1 for none, which a "
-        "student from its own initialisation wants; default %(default)s",
+        "student from scratch wants; default %(default)s",
     )
     group.add_argument("--augment", action="store_true", help="mirror, scale and colour the photographs at random")
     group.add_argument(
