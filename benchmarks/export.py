@@ -28,7 +28,7 @@ from samlet.data.images import read_image
 from samlet.data.transforms import preprocess
 from samlet.evaluation import evaluate_all
 from samlet.export import export_model
-from samlet.models import PromptableModel, Sam
+from samlet.models import PromptableModel, Sam, maps_of
 from samlet.quantization import QuantConfig
 from samlet.zoo import load_weights
 
@@ -98,7 +98,7 @@ def speed(options: argparse.Namespace) -> None:
     labels = torch.ones(options.prompts, 1, dtype=torch.long)
     with torch.inference_mode():
         embedding = sam.encode(batch)
-        errors = {name: sqnr(model.encode(batch), embedding) for name, model in models.items()}
+        errors = {name: sqnr(maps_of(model.encode(batch))[0], maps_of(embedding)[0]) for name, model in models.items()}
         encode = by_turns(encoders, options.repeats)
         every: dict[str, PromptableModel] = {"samlet": sam, **models}
         one = by_turns(

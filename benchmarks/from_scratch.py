@@ -22,7 +22,7 @@ from common import RESULTS, shared_data, write
 from samlet.data.datasets import Dataset, open_dataset
 from samlet.distillation import DistillConfig, fresh_student, run
 from samlet.distillation.examples import Preparation
-from samlet.models import Sam, build_encoder
+from samlet.models import Sam, build_encoder, maps_of
 from samlet.training.batches import hold_out
 from samlet.zoo import load_weights
 
@@ -45,7 +45,7 @@ def embeddings(sam: Sam, dataset: Dataset, numbers: list[int], size: int) -> Ten
     """(N, C, h, w) of some photographs."""
     prepare = Preparation.of(sam, size)
     images = (prepare(dataset.source.sample(number).image())[0] for number in numbers)
-    return torch.cat([sam.encode(image[None]) for image in images])
+    return torch.cat([maps_of(sam.encode(image[None]))[0] for image in images])
 
 
 def share(values: Tensor) -> float:

@@ -21,8 +21,8 @@ from samlet.models.quantized import (
     QuantizedLinear,
     is_quantized,
 )
-from samlet.models.shared_decoder import SharedDecoder
-from samlet.models.whole_decoder import WholeDecoder, prompt_decoder
+from samlet.models.decoders.sam.shared import SharedDecoder
+from samlet.models.decoders.whole import WholeDecoder, prompt_decoder
 from tests.checkpoints.test_modules import decoder_like, decoder_names, published, refused, without_hooks
 from tests.conftest import randomise
 

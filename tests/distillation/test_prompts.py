@@ -17,7 +17,7 @@ from samlet.distillation.examples import Examples, Preparation
 from samlet.distillation.objective import Batch, FullStage, rounds_of
 from samlet.distillation.prompts import BACKGROUND, FOREGROUND, draw_rounds, first_boxes, first_points, hard_prompts
 from samlet.distillation.views import random_view
-from samlet.models.prompt_encoder import PADDING
+from samlet.models.decoders.sam.prompt_encoder import PADDING
 from tests.conftest import CHANNELS, make_tiny
 
 PREPARE = Preparation(64, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), False)

@@ -18,7 +18,7 @@ from samlet.export.gate import sqnr
 from samlet.export.graphs import EncoderGraph
 from samlet.models import Sam, SamConfig, TinyViTConfig, ViTConfig
 from samlet.models.config import DecoderConfig, EncoderConfig
-from samlet.models.repvit_config import RepViTConfig
+from samlet.models.encoders.repvit.config import RepViTConfig
 from tests.conftest import PHOTOS, randomise
 
 CHANNELS = 64

@@ -14,7 +14,8 @@ from samlet.data.bundled import bundled_photographs
 from samlet.data.images import read_image
 from samlet.data.transforms import preprocess
 from samlet.models import RepViTConfig, TinyViTConfig, ViTConfig, build_encoder
-from samlet.models.initialisation import Moments, _Draw, after_gelu, initialise
+from samlet.models.encoders import initialise
+from samlet.models.initialisation import Draw, Moments, after_gelu
 
 VIT = ViTConfig.uniform(embed_dim=96, depth=8, num_heads=3, global_blocks=(1, 3, 5, 7), image_size=128)
 CONFIGS = {"tiny_vit": TinyViTConfig(), "repvit": RepViTConfig(), "vit": VIT}
@@ -110,7 +111,7 @@ def test_a_layer_takes_off_the_mean_and_gives_the_variance(layer, given):
     shape = (2000, 64) if isinstance(layer, nn.Linear) else (20, layer.in_channels, 12, 12)
     values = given.mean + math.sqrt(given.variance) * torch.randn(shape, generator=generator)
     with torch.no_grad():
-        _Draw(0).layer(layer, given, variance=2.0)
+        Draw(0).layer(layer, given, variance=2.0)
         output = layer(values)
     assert float(output.mean()) == pytest.approx(0, abs=0.05)
     assert float(output.var()) == pytest.approx(2, rel=0.15)
@@ -119,7 +120,7 @@ def test_a_layer_takes_off_the_mean_and_gives_the_variance(layer, given):
 def test_a_depthwise_filter_passes_what_is_smooth():
     layer = nn.Conv2d(32, 32, 3, groups=32)
     with torch.no_grad():
-        _Draw(0).layer(layer, Moments(0.7, 0.25))
+        Draw(0).layer(layer, Moments(0.7, 0.25))
         output = layer(torch.full((1, 32, 5, 5), 0.7 + 0.5))  # one deviation above the mean
     assert torch.allclose(output, torch.ones_like(output), atol=1e-5)
     assert 0.1 < float(layer.weight.std()) < 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from samlet.models.shared_decoder import SharedDecoder
+from samlet.models.decoders.sam.shared import SharedDecoder
 from tests.conftest import make_tiny, make_vit
 
 PROMPTS = {

@@ -89,7 +89,7 @@ def test_masks_and_iou(models, embeddings, name):
     for key in tensors.keys() - {"labels"}:
         tensors[key] *= ours.image_size / 1024
     with torch.no_grad():
-        answer = ours.decode(embeddings[0], **tensors, masks=mask)
+        answer = ours.decode(embeddings[1], **tensors, masks=mask)  # the same for both: encoders are compared above
         given = {f"input_{key}": value[None] for key, value in tensors.items()}
         if mask is not None:
             given["input_masks"] = mask

@@ -9,7 +9,7 @@ from torch import nn
 
 from samlet.data.transforms import Frame
 from samlet.models import Sam
-from samlet.models.mask_decoder import DecoderOutput
+from samlet.models.decoders.sam.mask_decoder import DecoderOutput
 from samlet.quantization import QuantConfig
 from samlet.quantization.calibration import Calibrator, disturbance, prompt_calls
 from samlet.quantization.matrices import input_rows, output_rows, positions, weight_matrix
@@ -140,7 +140,7 @@ def test_samples_are_what_the_layer_computes(small_sam, tmp_path):
 @torch.no_grad()
 def test_no_output_that_was_not_trained_is_calibrated_on():
     sam, prompt = make_efficient(), {"points": torch.full((1, 1, 2), 30.0), "labels": torch.ones(1, 1).long()}
-    models, frame = (sam, with_another_first_output(sam)), Frame(48, 64, 64, stretch=True)
+    models, frame = (sam, with_another_first_output(sam)), Frame(48, 64, 64, resize="stretch")
     embedding = torch.randn(1, 32, 4, 4, generator=torch.Generator().manual_seed(0))
     one, other = (prompt_calls(model, embedding, frame, 6) for model in models)
     assert [call.keys() for call in one] == [call.keys() for call in other]
@@ -152,7 +152,7 @@ def test_no_output_that_was_not_trained_is_calibrated_on():
 
 def test_attention_in_chunks_is_sampled_as_a_whole(monkeypatch):
     whole = recorded(make_vit())[1]
-    monkeypatch.setattr("samlet.models.vit._QUERY_CHUNK", 5)
+    monkeypatch.setattr("samlet.models.encoders.vit.encoder._QUERY_CHUNK", 5)
     chunked = recorded(make_vit())[1]
     assert whole.keys() == chunked.keys()
     for name, value in whole.items():

@@ -15,7 +15,7 @@ import torch
 import samlet
 from samlet.data.masks import decode_rle
 from samlet.models import DecoderOutput, PromptableModel, Sam
-from samlet.models.whole_decoder import WholeDecoder, prompt_decoder
+from samlet.models.decoders.whole import WholeDecoder, prompt_decoder
 from samlet.runtimes import ExportedSam
 from samlet.runtimes.prompts import Clicks
 from tests.conftest import PHOTOS

@@ -233,7 +233,7 @@ def test_validation_encodes_each_photograph_once(small_sam, photo_folder):
 
 def test_validation_reads_no_output_that_was_not_trained(photo_folder):
     sam, paths = make_efficient().requires_grad_(False), find_images(photo_folder)
-    photographs = Photographs(paths, 64, sam.pixel_mean, sam.pixel_std, stretch=True)
+    photographs = Photographs(paths, 64, sam.pixel_mean, sam.pixel_std, resize="stretch")
     student = make_efficient(1).image_encoder
     one, other = (
         Validation(teacher, paths, photographs, Engine())(student) for teacher in (sam, with_another_first_output(sam))

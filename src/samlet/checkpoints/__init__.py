@@ -8,7 +8,17 @@ from typing import Any, Literal
 
 import torch
 
-from samlet.checkpoints import edge_sam, efficient_sam, hugging_face, native, q_tinysam, segment_anything, tiny
+from samlet.checkpoints import (
+    edge_sam,
+    efficient_sam,
+    hugging_face,
+    hugging_face_sam2,
+    native,
+    q_tinysam,
+    sam2,
+    segment_anything,
+    tiny,
+)
 from samlet.checkpoints.reading import EXPORT, read_json, read_module, shorten
 from samlet.checkpoints.writing import new_file, write_tensors
 from samlet.errors import CheckpointError, InputError
@@ -16,17 +26,17 @@ from samlet.models import PromptableModel, Sam
 
 __all__ = ["FORMATS", "Format", "load_checkpoint", "save"]
 
-Format = Literal["native", "segment-anything", "mobile-sam", "hugging-face"]
-FORMATS: tuple[Format, ...] = ("native", "segment-anything", "mobile-sam", "hugging-face")
+Format = Literal["native", "segment-anything", "mobile-sam", "sam2", "hugging-face"]
+FORMATS: tuple[Format, ...] = ("native", "segment-anything", "mobile-sam", "sam2", "hugging-face")
 
 
 def load_checkpoint(path: str | Path) -> Sam:
     """Load a model from a folder or a file in any format that samlet knows, told apart by content.
 
     Args:
-        path: native folder, `SamModel` folder, or a published file (`.pth`, `.pt` or `.safetensors`): a state dict of
-            segment-anything, SlimSAM, MobileSAM, TinySAM, EdgeSAM or EfficientSAM, or a pickled module of these or of
-            Q-TinySAM.
+        path: native folder, `SamModel` or `Sam2Model` folder, or a published file (`.pth`, `.pt` or `.safetensors`): a
+            state dict of segment-anything, SAM 2, SlimSAM, MobileSAM, TinySAM, EdgeSAM or EfficientSAM, or a pickled
+            module of these or of Q-TinySAM.
 
     Raises:
         InputError: there is nothing at `path`, or an exported model, which has graphs and no weights.
@@ -41,20 +51,23 @@ def load_checkpoint(path: str | Path) -> Sam:
             )
         if not (path / "config.json").is_file():
             raise CheckpointError(f"{path} has no config.json; expected a samlet model folder or a SamModel folder")
-        is_native = "model_type" not in read_json(path / "config.json")
-        return native.read(path) if is_native else hugging_face.read(path)
+        about = read_json(path / "config.json")
+        if "model_type" not in about:
+            return native.read(path)
+        is_sam2 = about["model_type"] in hugging_face_sam2.MODEL_TYPES
+        return hugging_face_sam2.read(path) if is_sam2 else hugging_face.read(path)
     found = read_module(path)
     tensors = found.tensors
     if q_tinysam.matches(found):
         return q_tinysam.read(found, path)
-    for module in (efficient_sam, edge_sam, tiny):
+    for module in (sam2, efficient_sam, edge_sam, tiny):
         if module.matches(tensors):
             return module.read(tensors, path)
     if segment_anything.matches(tensors):
         return segment_anything.read(tensors, path, found.attributes)
     raise CheckpointError(
         f"{path} holds {len(tensors)} tensors ({shorten(tensors)}) of no architecture that samlet knows; "
-        "expected a segment-anything, SlimSAM, MobileSAM, TinySAM, EdgeSAM or EfficientSAM state dict"
+        "expected a segment-anything, SAM 2, SlimSAM, MobileSAM, TinySAM, EdgeSAM or EfficientSAM state dict"
     )
 
 
@@ -70,7 +83,7 @@ def save(
 
     Args:
         sam: the model.
-        path: a new folder (`native`, `hugging-face`) or file (`segment-anything`, `mobile-sam`; `.pth`, `.pt` or
+        path: a new folder (`native`, `hugging-face`) or file (`segment-anything`, `mobile-sam`, `sam2`; `.pth`, `.pt` or
             `.safetensors`).
         format: one of `FORMATS`.
         provenance: for the native format: what the model comes from.
@@ -91,9 +104,10 @@ def save(
     if format in FORMATS:
         native.check_float(sam, f"format {format}")
     if format == "hugging-face":
-        hugging_face.write(sam, path, overwrite)
+        writer = hugging_face_sam2 if sam.config.decoder.style == "sam2" else hugging_face
+        writer.write(sam, path, overwrite)
     elif format in FORMATS:
-        tensors = segment_anything.write(sam) if format == "segment-anything" else tiny.write(sam)
+        tensors = {"segment-anything": segment_anything, "mobile-sam": tiny, "sam2": sam2}[format].write(sam)
         if path.is_dir() or (path.exists() and not overwrite):
             raise InputError(f"{path} exists; nothing was written. Name a new file, or pass overwrite=True")
         with new_file(path) as temporary:

@@ -18,8 +18,8 @@ from samlet.checkpoints.reading import StateDict, build, shorten
 from samlet.checkpoints.tiny import fold
 from samlet.errors import CheckpointError, InputError
 from samlet.models import DecoderConfig, Sam, SamConfig
-from samlet.models.repvit import RepViTEncoder
-from samlet.models.repvit_config import RepViTConfig
+from samlet.models.encoders.repvit.config import RepViTConfig
+from samlet.models.encoders.repvit.encoder import RepViTEncoder
 
 _PREFIX = "image_encoder."
 _BATCH_NORM = ("weight", "bias", "running_mean", "running_var")

@@ -18,7 +18,7 @@ from samlet.checkpoints.modules import Attributes, described
 from samlet.checkpoints.reading import StateDict, build
 from samlet.errors import CheckpointError, InputError
 from samlet.models import DecoderConfig, Sam, SamConfig, ViTConfig
-from samlet.models.vit import ViTBlock, ViTEncoder
+from samlet.models.encoders.vit.encoder import ViTBlock, ViTEncoder
 
 _SPLIT = re.compile(r"(image_encoder\.blocks\.\d+\.attn)\.q\.(weight|bias)")
 _NEVER_READ = ("pixel_mean", "pixel_std")  # the same in every published file

@@ -20,10 +20,10 @@ from samlet.data.datasets import Dataset
 from samlet.data.images import RGBImage
 from samlet.data.masks import Mask, bounding_box, decode_rle
 from samlet.data.samples import Sample
-from samlet.data.transforms import Frame, preprocess
+from samlet.data.transforms import Frame, Resize, preprocess
 from samlet.distillation.views import random_view
 from samlet.errors import InputError
-from samlet.models import Sam
+from samlet.models import Embedding, Sam
 from samlet.training.batches import Order, read_ahead
 
 _CELL = 4  # pixels of the input to one of the low-res masks
@@ -38,25 +38,25 @@ class Preparation:
         image_size: side of the encoder's input, pixels.
         mean: of R, G, B in 0…255.
         std: of R, G, B.
-        stretch: images fill the whole input, whatever their proportions.
+        resize: how images come to the input; see `samlet.data.transforms.Resize`.
     """
 
     image_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    stretch: bool
+    resize: Resize
 
     @classmethod
     def of(cls, sam: Sam, image_size: int | None = None) -> Preparation:
         """That of a model at an image size; its own if None."""
-        mean, std, stretch = sam.preprocessing
+        mean, std, resize = sam.preprocessing
         size = sam.check_image_size(image_size)
-        return cls(size, tuple(mean.flatten().tolist()), tuple(std.flatten().tolist()), stretch)
+        return cls(size, tuple(mean.flatten().tolist()), tuple(std.flatten().tolist()), resize)
 
     def __call__(self, image: RGBImage) -> tuple[Tensor, Frame]:
         """(3, S, S) and the frame of an (H, W, 3) image."""
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
-        return preprocess(image, self.image_size, mean, std, self.stretch)
+        return preprocess(image, self.image_size, mean, std, self.resize)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Example:
     path: Path
     position: int
     image: Tensor
-    target: Tensor | None
+    target: Embedding | None
     teacher_image: Tensor | None
     masks: NDArray[np.bool_]
     shares: NDArray[np.float32]
@@ -126,7 +126,7 @@ class Examples:
         self.student, self.teacher, self.prompts = student, teacher, prompts
         self.seed, self.augment = seed, augment
         self.skipped: dict[Path, str] = {}
-        self.target: Callable[[Path], Tensor | None] = lambda _: None
+        self.target: Callable[[Path], Embedding | None] = lambda _: None
         self._order = Order(len(self.indices), seed)
 
     def restore_skipped(self, skipped: dict[str, str]) -> None:

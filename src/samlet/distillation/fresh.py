@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from samlet.data.bundled import bundled_photographs
 from samlet.data.images import read_image
 from samlet.distillation.examples import Preparation
-from samlet.models import EncoderConfig, Sam, TinyViTConfig
-from samlet.models.initialisation import initialise
+from samlet.models import EncoderConfig, Sam, TinyViTConfig, maps_of
+from samlet.models.encoders import initialise
 
 _LOOKED_AT = 2  # photographs
 _SIZE = 256  # pixels
@@ -33,8 +32,7 @@ def fresh_student(teacher: Sam, seed: int = 0, encoder: EncoderConfig | None = N
     config = encoder or TinyViTConfig(image_size=teacher.image_size, out_channels=teacher.config.encoder.out_channels)
     with torch.random.fork_rng(devices=[]):
         student = Sam(dataclasses.replace(teacher.config, encoder=config)).eval()
-    initialise(student.image_encoder, seed)
-    nn.init.constant_(cast(Tensor, student.image_encoder.neck[3].weight), _deviation(teacher))
+    initialise(student.image_encoder, seed, _deviation(teacher))
     student.prompt_encoder.load_state_dict(teacher.prompt_encoder.state_dict())
     student.mask_decoder.load_state_dict(teacher.mask_decoder.state_dict())
     return student.to(teacher.device)
@@ -49,4 +47,4 @@ def _deviation(teacher: Sam) -> float:
     """
     prepare = Preparation.of(teacher, min(_SIZE, teacher.image_size))
     images: list[Tensor] = [prepare(read_image(path))[0] for path in bundled_photographs()[:_LOOKED_AT]]
-    return float(f"{float(teacher.encode(torch.stack(images).to(teacher.device)).std()):.1e}")
+    return float(f"{float(maps_of(teacher.encode(torch.stack(images).to(teacher.device)))[0].std()):.1e}")

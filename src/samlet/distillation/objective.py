@@ -17,9 +17,9 @@ from samlet.distillation import losses
 from samlet.distillation.config import WEIGHTS, DistillConfig
 from samlet.distillation.examples import Example
 from samlet.distillation.prompts import Prompts, draw_rounds, hard_prompts
-from samlet.models import Sam, trained_outputs
-from samlet.models.shared_decoder import SharedDecoder
-from samlet.models.whole_decoder import WholeDecoder, prompt_decoder
+from samlet.models import Embedding, Sam, joined, maps_of, stacked, trained_outputs
+from samlet.models.decoders.sam.shared import SharedDecoder
+from samlet.models.decoders.whole import WholeDecoder, prompt_decoder
 
 SECONDS = "seconds_"
 """Before the name of a part of the work."""
@@ -85,12 +85,16 @@ class FullStage(nn.Module):
             embeddings = self.student.encode(images)
         return self.compare(embeddings, batch)
 
-    def compare(self, embeddings: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """As `forward`, of the student's embeddings (B, C, h, w) of the photographs."""
+    def compare(self, embeddings: Embedding, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """As `forward`, of the student's embeddings of the photographs."""
         config, examples = self.config, batch.examples
         with self.clock.part("teacher"), torch.no_grad():
-            targets = torch.cat([self.teacher_embedding(example, embeddings.device) for example in examples])
-        terms = {"embedding": losses.distance(embeddings, resampled(targets, embeddings.shape[-2:]))}
+            targets = joined([self.teacher_embedding(example, embeddings.device) for example in examples])
+        distances = [
+            losses.distance(own, resampled(wanted, own.shape[-2:]))
+            for own, wanted in zip(maps_of(embeddings), maps_of(targets), strict=True)
+        ]
+        terms = {"embedding": torch.stack(distances).mean()}
         if config.decodes:
             found = [
                 self._decoded(example, embeddings[i : i + 1], targets[i : i + 1]) for i, example in enumerate(examples)
@@ -100,14 +104,14 @@ class FullStage(nn.Module):
         times = {f"{SECONDS}{part}": torch.tensor(s / len(examples)) for part, s in self.clock.seconds.items()}
         return loss, {**terms, **times}
 
-    def teacher_embedding(self, example: Example, device: torch.device) -> Tensor:
-        """(1, C, h, w), that which the example brings or computed here."""
+    def teacher_embedding(self, example: Example, device: torch.device) -> Embedding:
+        """Of one photograph, that which the example brings or computed here."""
         if example.target is not None:
-            return example.target[None].to(device)
+            return stacked([example.target]).to(device)
         image = example.image if example.teacher_image is None else example.teacher_image
         return self._teacher[0].encode(image[None].to(device))
 
-    def _decoded(self, example: Example, embedding: Tensor, target: Tensor) -> dict[str, Tensor]:
+    def _decoded(self, example: Example, embedding: Embedding, target: Embedding) -> dict[str, Tensor]:
         """Terms of one photograph, means over its prompts."""
         (teacher,), config = self._teacher, self.config
         rng = _draws(config, example.position)
@@ -164,12 +168,14 @@ def resampled(values: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(values.float(), tuple(size), mode="bilinear", align_corners=False, antialias=True)
 
 
-def student_answers(student: Sam, embedding: Tensor, size: tuple[int, int]) -> Callable[[Prompts], NDArray[np.bool_]]:
+def student_answers(
+    student: Sam, embedding: Embedding, size: tuple[int, int]
+) -> Callable[[Prompts], NDArray[np.bool_]]:
     """What a student answers with its best predicted mask, as (P, h, w) of `size`, without gradients.
 
     Args:
         student: the model.
-        embedding: (1, C, h, w).
+        embedding: of one photograph.
         size: cells of the photograph, without the padding.
     """
     device = embedding.device

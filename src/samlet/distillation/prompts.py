@@ -20,7 +20,7 @@ from torch import Tensor
 
 from samlet.distillation.config import ClicksName
 from samlet.distillation.examples import Example
-from samlet.models.prompt_encoder import PADDING
+from samlet.models.decoders.sam.prompt_encoder import PADDING
 
 FOREGROUND, BACKGROUND = 1, 0
 

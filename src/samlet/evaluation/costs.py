@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from samlet.errors import SamletError
-from samlet.models import PromptableModel, Sam
+from samlet.models import PromptableModel, Sam, embedding_of
 
 _REPEATS = 5
 _BUDGET_S = 6.0
@@ -126,8 +126,7 @@ def cost(sam: PromptableModel, image_size: int | None = None, measure: bool = Tr
     size = sam.check_image_size(image_size)
     shadow = _shadow(sam)
     encoder = count_macs(shadow, lambda: shadow.encode(torch.empty(1, 3, size, size, device="meta")))
-    grid = size // sam.config.encoder.stride
-    embedding = torch.zeros(1, sam.config.encoder.out_channels, grid, grid)
+    embedding = embedding_of([torch.zeros(1, *shape) for shape in sam.config.encoder.map_shapes(size, size)])
     point, label = torch.full((1, 1, 2), size / 2), torch.ones(1, 1, dtype=torch.long)
     decoder = count_macs(shadow, lambda: shadow.decode(embedding, point, label))
     encoder_s = decoder_s = None

@@ -172,7 +172,7 @@ def _answers(
             answers = segmenter.answer(boxes=boxes[start : start + _PROMPTS])
             for p, entry in enumerate(detections[start : start + _PROMPTS]):
                 best = answers.best(p)
-                masks = answers.draw(p, [best if answers.single is None else answers.single, best])
+                masks = answers.draw(p, [int(answers.singles[p]), best])
                 for rule, mask in zip(_RULES, masks, strict=True):
                     kept = {key: entry[key] for key in ("image_id", "category_id", "score")}
                     results[rule].append({**kept, "segmentation": encode_rle(mask)})

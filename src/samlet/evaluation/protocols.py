@@ -140,7 +140,7 @@ def _compare(answers: Answers, regions: dict[str, list[Region]]) -> Values:
     for p in range(len(answers.scores)):
         best = answers.best(p)
         outputs = {
-            "single": [best if answers.single is None else answers.single],
+            "single": [int(answers.singles[p])],
             "best": [best],
             "oracle": list(answers.multi),
         }

@@ -238,7 +238,7 @@ def _answer(segmenter: Segmenter, protocol: str, point: Sequence[float], box: Se
     if kind == "everything":
         return None
     answers = segmenter.answer(boxes=[box]) if kind == "box" else segmenter.answer(points=[[point]])
-    return answers.draw(0, [answers.best(0) if answers.single is None else answers.single])[0]
+    return answers.draw(0, [int(answers.singles[0])])[0]
 
 
 def _cell(image: RGBImage, truth: Mask, guess: Mask | None, caption: str) -> Image.Image:

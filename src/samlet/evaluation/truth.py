@@ -93,7 +93,7 @@ def _answered(reference: Segmenter, **prompts: NDArray[np.float32]) -> dict[Rule
     single, best = [], []
     for p in range(len(answers.scores)):
         chosen = answers.best(p)
-        masks = answers.draw(p, [chosen if answers.single is None else answers.single, chosen])
+        masks = answers.draw(p, [int(answers.singles[p]), chosen])
         single.append(Region.of(masks[0]))
         best.append(Region.of(masks[1]))
     return {"single": single, "best": best, "oracle": best}

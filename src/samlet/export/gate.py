@@ -16,7 +16,7 @@ from samlet.data.transforms import preprocess
 from samlet.export.config import ExportConfig
 from samlet.export.questions import Answer, agreement
 from samlet.export.timing import by_turns
-from samlet.models import PromptableModel
+from samlet.models import Embedding, PromptableModel, maps_of
 
 _PARTS = ("encoder", "decoder")
 
@@ -76,13 +76,17 @@ def compare_answers(source: Sequence[Answer], made: Sequence[Answer]) -> tuple[f
     return float(rows.mean()), float(rows.min()), len(rows)
 
 
-def sqnr(found: Tensor, expected: Tensor) -> float:
-    """Signal to quantization noise ratio, dB."""
+def sqnr(found: Embedding, expected: Embedding) -> float:
+    """Signal to quantization noise ratio, dB; the least of the maps."""
+    return min(_sqnr(a, b) for a, b in zip(maps_of(found), maps_of(expected), strict=True))
+
+
+def _sqnr(found: Tensor, expected: Tensor) -> float:
     noise = float((found - expected).double().square().sum())
     return float(10 * np.log10(float(expected.double().square().sum()) / max(noise, 1e-300)))
 
 
-def embedding(model: PromptableModel, image: RGBImage, size: int | None) -> Tensor:
+def embedding(model: PromptableModel, image: RGBImage, size: int | None) -> Embedding:
     """Of one photograph."""
     pixels, _ = preprocess(image, model.check_image_size(size), *model.preprocessing)
     with torch.inference_mode():

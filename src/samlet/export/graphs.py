@@ -5,52 +5,55 @@ Shape legend: N images, P prompts, K points a prompt, M masks (single first, the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samlet.errors import InputError
-from samlet.models import Sam
-from samlet.models.prompt_encoder import NOT_A_POINT, PADDING, PromptEncoder
+from samlet.models import Sam, maps_of
+from samlet.models.decoders import DECODERS
+from samlet.models.decoders.sam.prompt_encoder import NOT_A_POINT, PADDING
 
 BOX_CORNER = 2
 """Label of a box's first corner; the second one's is one more."""
 
-ENCODER_INPUTS, ENCODER_OUTPUTS = ("image",), ("embedding",)
-DECODER_INPUTS, DECODER_OUTPUTS = ("embedding", "points", "labels", "mask", "has_mask"), ("low_res", "iou")
+ENCODER_INPUTS = ("image",)
+PROMPT_INPUTS, DECODER_OUTPUTS = ("points", "labels", "mask", "has_mask"), ("low_res", "iou")
 
 
 class EncoderGraph(nn.Module):
-    """(N, 3, H, W) normalised RGB to (N, C, H / 16, W / 16)."""
+    """(N, 3, H, W) normalised RGB to the maps of the embedding, the coarsest (N, C, H / 16, W / 16) first."""
 
     def __init__(self, sam: Sam) -> None:
         super().__init__()
         self.image_encoder = sam.image_encoder
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Encode."""
-        return self.image_encoder(image)
+        return maps_of(self.image_encoder(image))
 
 
 class DecoderGraph(nn.Module):
     """Prompts on one image to masks and predicted IoU; the graph of SAM with boxes as labelled points.
 
     Args:
-        sam: a model with SAM's own prompt encoder.
+        sam: a model with the decoder of SAM or SAM 2; see `decoder_graph` for the latter.
         full_masks: also answer masks at the size of the original photograph.
 
     Raises:
-        InputError: the model has another prompt encoder.
+        InputError: the model has another decoder.
     """
 
     def __init__(self, sam: Sam, full_masks: bool = False) -> None:
         super().__init__()
-        if type(sam.prompt_encoder) is not PromptEncoder:
+        if not DECODERS[sam.config.decoder.style].exports:
             raise InputError(
-                f"the decoder is {sam.config.decoder.style}'s, which samlet cannot export; expected SAM's own. "
+                f"the decoder is {sam.config.decoder.style}'s, which samlet cannot export; expected SAM's or SAM 2's. "
                 "Run it in Python, or distil it into a student such as mobile_sam"
             )
-        self.stride = sam.config.encoder.stride
+        self.stride, self.resize = sam.config.encoder.stride, sam.config.resize
         self.prompt_encoder, self.mask_decoder = sam.prompt_encoder, sam.mask_decoder
         self.full_masks = full_masks
 
@@ -77,12 +80,25 @@ class DecoderGraph(nn.Module):
         Returns:
             Logits (P, M, 4h, 4w), predicted IoU (P, M), and with `full_masks` logits (P, M, height, width).
         """
+        return self.decode([embedding], points, labels, mask, has_mask, original_size)
+
+    def decode(
+        self,
+        maps: Sequence[Tensor],
+        points: Tensor,
+        labels: Tensor,
+        mask: Tensor,
+        has_mask: Tensor,
+        original_size: Tensor | None,
+    ) -> tuple[Tensor, ...]:
+        """As `forward`, of all maps of an embedding."""
+        embedding, *fine = maps
         height, width = embedding.shape[2:]
         tokens, valid = self._tokens(points, labels, (height * self.stride, width * self.stride))
         none = self.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1)
-        dense = torch.where(has_mask.view(1, 1, 1, 1) > 0, self.prompt_encoder.mask_downscaling(mask), none)
+        dense = torch.where(has_mask.view(1, 1, 1, 1) > 0, self.prompt_encoder.dense(mask), none)
         positions = self.prompt_encoder.pe_layer.grid(height, width).to(embedding.dtype)
-        out = self.mask_decoder(embedding, positions, tokens, dense, valid)
+        out = self.mask_decoder(embedding, positions, tokens, dense, valid, fine)
         if original_size is None:
             return out.low_res, out.iou
         return out.low_res, out.iou, self._full_size(out.low_res, original_size)
@@ -91,7 +107,8 @@ class DecoderGraph(nn.Module):
         """Sparse embeddings (P, K + 1, C) and which of them count."""
         encoder = self.prompt_encoder
         boxes, given = (labels == BOX_CORNER).sum(1, keepdim=True), (labels != PADDING).sum(1, keepdim=True)
-        filler = torch.where((boxes == 0) & (given > 0), NOT_A_POINT, PADDING)
+        wanted = given > 0 if encoder.always_fills else (boxes == 0) & (given > 0)
+        filler = torch.where(wanted, NOT_A_POINT, PADDING)
         labels, points = torch.cat([labels, filler], dim=1), F.pad(points, (0, 0, 0, 1))
         scale = torch.tensor([size[1], size[0]], dtype=points.dtype)
         encoded = encoder.pe_layer((points + 0.5) / scale)
@@ -103,10 +120,15 @@ class DecoderGraph(nn.Module):
         return encoded + table[labels.clamp(PADDING, BOX_CORNER + 1) - PADDING], labels != PADDING
 
     def _full_size(self, low_res: Tensor, original_size: Tensor) -> Tensor:
-        """Logits at the photograph's size: up to the input's, without its padding, then to the photograph's."""
+        """Logits at the photograph's size: up to the input's, without its padding, then to the photograph's.
+
+        Of a photograph that was stretched, in one step.
+        """
         height, width = int(original_size[0].item()), int(original_size[1].item())
         torch._check(height > 0)
         torch._check(width > 0)
+        if self.resize != "longest_side":
+            return F.interpolate(low_res, size=(height, width), mode="bilinear", align_corners=False)
         side = low_res.shape[-1] * self.stride // 4
         whole = F.interpolate(low_res, size=(side, side), mode="bilinear", align_corners=False)
         longest = torch.maximum(original_size[0], original_size[1])
@@ -116,3 +138,27 @@ class DecoderGraph(nn.Module):
             torch._check(size <= side)
         inside = whole.narrow(2, 0, kept[0]).narrow(3, 0, kept[1])
         return F.interpolate(inside, size=(height, width), mode="bilinear", align_corners=False)
+
+
+class FineDecoderGraph(DecoderGraph):
+    """`DecoderGraph` of a model whose decoder takes two finer maps beside the embedding, as SAM 2's."""
+
+    def forward(  # type: ignore[override]
+        self,
+        embedding: Tensor,
+        fine_0: Tensor,
+        fine_1: Tensor,
+        points: Tensor,
+        labels: Tensor,
+        mask: Tensor,
+        has_mask: Tensor,
+        original_size: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
+        """As `DecoderGraph.forward`, with maps (1, c, 2h, 2w) and (1, c, 4h, 4w)."""
+        return self.decode([embedding, fine_0, fine_1], points, labels, mask, has_mask, original_size)
+
+
+def decoder_graph(sam: Sam, full_masks: bool = False) -> DecoderGraph:
+    """The decoder's graph of a model; raises InputError for decoders that have none."""
+    kind = FineDecoderGraph if sam.config.encoder.fine_channels else DecoderGraph
+    return kind(sam, full_masks)

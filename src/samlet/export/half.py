@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from samlet.export.graphs import DecoderGraph, EncoderGraph
-from samlet.models.prompt_encoder import RandomPositions
+from samlet.export.graphs import DecoderGraph, EncoderGraph, FineDecoderGraph
+from samlet.models.decoders.sam.prompt_encoder import RandomPositions
 
 
 class HalfEncoder(nn.Module):
@@ -21,9 +22,9 @@ class HalfEncoder(nn.Module):
         super().__init__()
         self.whole = copy.deepcopy(graph).half()
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """As the graph."""
-        return self.whole(image.half()).float()
+        return tuple(value.float() for value in self.whole(image.half()))
 
 
 class HalfDecoder(nn.Module):
@@ -50,5 +51,41 @@ class HalfDecoder(nn.Module):
         original_size: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         """As the graph."""
-        found = self.whole(embedding.half(), points, labels, mask.half(), has_mask, original_size)
+        return self.decode([embedding], points, labels, mask, has_mask, original_size)
+
+    def decode(
+        self,
+        maps: Sequence[Tensor],
+        points: Tensor,
+        labels: Tensor,
+        mask: Tensor,
+        has_mask: Tensor,
+        original_size: Tensor | None,
+    ) -> tuple[Tensor, ...]:
+        """As the graph's `decode`."""
+        half = [m.half() for m in maps]
+        found = self.whole.decode(half, points, labels, mask.half(), has_mask, original_size)
         return tuple(value.float() for value in found)
+
+
+class HalfFineDecoder(HalfDecoder):
+    """`FineDecoderGraph` in float16; see `HalfDecoder`."""
+
+    def forward(  # type: ignore[override]
+        self,
+        embedding: Tensor,
+        fine_0: Tensor,
+        fine_1: Tensor,
+        points: Tensor,
+        labels: Tensor,
+        mask: Tensor,
+        has_mask: Tensor,
+        original_size: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
+        """As the graph."""
+        return self.decode([embedding, fine_0, fine_1], points, labels, mask, has_mask, original_size)
+
+
+def half_decoder(graph: DecoderGraph) -> HalfDecoder:
+    """A decoder's graph in float16."""
+    return HalfFineDecoder(graph) if isinstance(graph, FineDecoderGraph) else HalfDecoder(graph)

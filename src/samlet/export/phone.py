@@ -12,9 +12,9 @@ from samlet.data.images import RGBImage
 from samlet.data.transforms import preprocess
 from samlet.export.config import ExportConfig
 from samlet.export.executorch import to_executorch
-from samlet.export.graphs import DecoderGraph, EncoderGraph
-from samlet.models import Sam
-from samlet.models.prompt_encoder import PADDING
+from samlet.export.graphs import EncoderGraph, decoder_graph
+from samlet.models import Embedding, Sam, maps_of
+from samlet.models.decoders.sam.prompt_encoder import PADDING
 
 
 def write_pte(sam: Sam, folder: Path, config: ExportConfig, images: Sequence[RGBImage]) -> dict[str, str]:
@@ -31,14 +31,14 @@ def write_pte(sam: Sam, folder: Path, config: ExportConfig, images: Sequence[RGB
     with torch.inference_mode():
         asked = _prompts(sam.encode(pixels[0]), side, config)
     int8 = config.precision == "int8"
-    encoder, decoder = EncoderGraph(sam), DecoderGraph(sam)
+    encoder, decoder = EncoderGraph(sam), decoder_graph(sam)
     to_executorch(encoder, (pixels[0],), folder / "encoder.pte", [(image,) for image in pixels] if int8 else None)
     # XNNPACK 1.5's linear layers with inputs rounded on the way answer wrongly there, or bring the process down.
     to_executorch(decoder, asked, folder / "decoder.pte")
     return {"encoder": "encoder.pte", "decoder": "decoder.pte"}
 
 
-def _prompts(embedding: Tensor, side: int, config: ExportConfig) -> tuple[Tensor, ...]:
+def _prompts(embedding: Embedding, side: int, config: ExportConfig) -> tuple[Tensor, ...]:
     """Inputs of the decoder's program: one click a prompt along the diagonal, the other points are padding."""
     places = (torch.arange(config.prompts) + 0.5) / config.prompts * side
     points = torch.zeros(config.prompts, config.points, 2)
@@ -46,4 +46,4 @@ def _prompts(embedding: Tensor, side: int, config: ExportConfig) -> tuple[Tensor
     labels = torch.full((config.prompts, config.points), PADDING)
     labels[:, 0] = 1
     mask = torch.zeros(1, 1, 4 * embedding.shape[2], 4 * embedding.shape[3])
-    return embedding.clone(), points, labels, mask, torch.zeros(1)
+    return *(m.clone() for m in maps_of(embedding)), points, labels, mask, torch.zeros(1)

@@ -8,12 +8,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from samlet import __version__
-from samlet.checkpoints import save
+from samlet.checkpoints import Format, save
 from samlet.checkpoints.writing import check_output, new_folder, write_json
 from samlet.data.images import find_images
 from samlet.data.transforms import preprocess
@@ -260,8 +260,7 @@ def _checkpoint(
         check_in_transformers(sam, folder, [question.image for question in asked])
         made = load_checkpoint(folder)
     else:
-        tiny = sam.config.encoder.kind == "tiny_vit"
-        save(sam, folder / "model.pth", format="mobile-sam" if tiny else "segment-anything")
+        save(sam, folder / "model.pth", format=cast(Format, sam.config.encoder.published_format))
         made = load_checkpoint(folder / "model.pth")
     given = answers(made, asked, None)
     mean, worst, prompts = compare_answers(expected, given)

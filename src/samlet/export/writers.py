@@ -14,17 +14,17 @@ from samlet.data.images import RGBImage
 from samlet.errors import InputError
 from samlet.export.config import ExportConfig
 from samlet.export.graphs import (
-    DECODER_INPUTS,
     DECODER_OUTPUTS,
     ENCODER_INPUTS,
-    ENCODER_OUTPUTS,
-    DecoderGraph,
+    PROMPT_INPUTS,
     EncoderGraph,
+    decoder_graph,
 )
-from samlet.export.half import HalfDecoder, HalfEncoder
+from samlet.export.half import HalfEncoder, half_decoder
 from samlet.export.integers import Style, with_integers
 from samlet.export.onnx_files import write_onnx
-from samlet.models import Sam, ViTConfig
+from samlet.models import Sam
+from samlet.runtimes.graphs import embedding_names
 from samlet.runtimes.manifest import SHARED_WEIGHTS
 from samlet.runtimes.shared_weights import write_shared_weights
 
@@ -36,9 +36,10 @@ _STORED = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 def fixed_size(sam: Sam, config: ExportConfig) -> int | None:
     """The one side of the input that the graphs will take; None for any.
 
-    A ViT resamples its position tables to the size of the image, in operations that a graph cannot hold open.
+    A ViT and a Hiera resample their position tables to the size of the image, in operations that a graph cannot hold
+    open.
     """
-    own = config.to == "executorch" or isinstance(sam.config.encoder, ViTConfig)
+    own = config.to == "executorch" or sam.config.encoder.fixed_size_graph
     return sam.config.check_image_size(config.image_size) if own or config.image_size else None
 
 
@@ -63,14 +64,14 @@ def write_graphs(
         return write_pte(sam, folder, config, images)
     style: Style = "openvino" if config.to == "openvino" else "onnxruntime"
     encoder_graph = EncoderGraph(sam if integer is None else integer)
-    decoder_graph = DecoderGraph(sam if integer is None else integer, config.full_masks)
+    prompt_graph = decoder_graph(sam if integer is None else integer, config.full_masks)
     encoder: nn.Module = encoder_graph
-    decoder: nn.Module = decoder_graph
+    decoder: nn.Module = prompt_graph
     if integer is not None:
         # The decoder's products gain little from integers and lose much: it stores them and computes in float.
         encoder, decoder = with_integers(encoder, style), with_integers(decoder, style, products=False)
     if config.precision == "float16" and config.to == "onnx":
-        encoder, decoder = HalfEncoder(encoder_graph), HalfDecoder(decoder_graph)
+        encoder, decoder = HalfEncoder(encoder_graph), half_decoder(prompt_graph)
     size = fixed_size(sam, config)
     names = {}
     for part, module, write in (("encoder", encoder, _encoder), ("decoder", decoder, _decoder)):
@@ -94,7 +95,9 @@ def _encoder(module: nn.Module, path: Path, sam: Sam, size: int | None, _: bool)
             3: stride * dim("columns", min=2, max=_MOST_PATCHES),
         }
     height, width = (28 * stride, 20 * stride) if size is None else (size, size)
-    write_onnx(module, [torch.zeros(2, 3, height, width)], path, ENCODER_INPUTS, ENCODER_OUTPUTS, {"image": axes})
+    write_onnx(
+        module, [torch.zeros(2, 3, height, width)], path, ENCODER_INPUTS, embedding_names(sam.config), {"image": axes}
+    )
 
 
 def _decoder(module: nn.Module, path: Path, sam: Sam, size: int | None, full_masks: bool) -> None:
@@ -106,8 +109,11 @@ def _decoder(module: nn.Module, path: Path, sam: Sam, size: int | None, full_mas
     dynamic: dict[str, dict[int, Any]] = {"points": {0: prompts, 1: points}, "labels": {0: prompts, 1: points}}
     if size is None:
         h, w = dim("rows", min=2, max=_MOST_PATCHES), dim("columns", min=2, max=_MOST_PATCHES)
-        dynamic |= {"embedding": {2: h, 3: w}, "mask": {2: 4 * h, 3: 4 * w}}
-    inputs, outputs = [*DECODER_INPUTS], [*DECODER_OUTPUTS]
+        dynamic["mask"] = {2: 4 * h, 3: 4 * w}
+        dynamic |= {
+            name: {2: (1 << level) * h, 3: (1 << level) * w} for level, name in enumerate(embedding_names(sam.config))
+        }
+    inputs, outputs = [*embedding_names(sam.config), *PROMPT_INPUTS], [*DECODER_OUTPUTS]
     if full_masks:
         example.append(torch.tensor([300, 400]))
         inputs.append("original_size")
@@ -118,8 +124,9 @@ def _decoder(module: nn.Module, path: Path, sam: Sam, size: int | None, full_mas
 def decoder_example(sam: Sam, grid: tuple[int, int], prompts: int, points: int) -> list[Tensor]:
     """Inputs of the decoder's graph, all zeros but the labels."""
     rows, columns = grid
+    stride = sam.config.encoder.stride
     return [
-        torch.zeros(1, sam.config.encoder.out_channels, rows, columns),
+        *(torch.zeros(1, *shape) for shape in sam.config.encoder.map_shapes(stride * rows, stride * columns)),
         torch.zeros(prompts, points, 2),
         torch.ones(prompts, points, dtype=torch.long),
         torch.zeros(1, 1, 4 * rows, 4 * columns),

@@ -16,9 +16,10 @@ from samlet.inference.options import EverythingOptions
 from samlet.inference.settling import Settling
 from samlet.inference.suppression import box_iou
 from samlet.inference.windows import LogitWindow, MaskWindow, Upscaler
-from samlet.models import PromptableModel
-from samlet.models.shared_decoder import Decoded, Window
-from samlet.models.whole_decoder import prompt_decoder
+from samlet.models import Embedding, PromptableModel, maps_of
+from samlet.models.decoders import DECODERS
+from samlet.models.decoders.sam.shared import Decoded, Window
+from samlet.models.decoders.whole import prompt_decoder
 
 _REACH = 2  # patches around the samples of a mask that are computed
 _FEW = 64  # samples of a mask below which they say nothing about its stability
@@ -73,8 +74,10 @@ class CropMasks:
         options: thresholds.
     """
 
-    def __init__(self, sam: PromptableModel, embedding: Tensor, frame: Frame, options: EverythingOptions) -> None:
+    def __init__(self, sam: PromptableModel, embedding: Embedding, frame: Frame, options: EverythingOptions) -> None:
         self.options, self.frame = options, frame
+        own = DECODERS[sam.config.decoder.style].pred_iou_thresh
+        self._least_iou = own if options.pred_iou_thresh is None else options.pred_iou_thresh
         self.decoder = prompt_decoder(sam, embedding, options.feature_type(sam.device, sam.dtype), many=True)
         self.upscaler = Upscaler(frame, self.decoder.low_res_size)
         self.threshold = sam.config.mask_threshold
@@ -87,7 +90,7 @@ class CropMasks:
         )  # rows and columns that the image reaches
         self._settling: Settling | None = None
         if options.strategy == "hierarchical" and options.settling == "consensus":
-            self._settling = Settling(embedding, *self._patches)
+            self._settling = Settling(maps_of(embedding)[0], *self._patches)
         self._candidates: list[Candidate] = []
         self._stored = 0
         self.prompts = 0
@@ -152,7 +155,7 @@ class CropMasks:
 
     def _good(self, decoded: Decoded) -> Tensor:
         """Which multimask outputs have the predicted IoU that is asked for, (P, M)."""
-        return decoded.iou[:, 1:] > self.options.pred_iou_thresh
+        return decoded.iou[:, 1:] > self._least_iou
 
     def _whole(self, decoded: Decoded) -> Iterator[tuple[int, int, LogitWindow]]:
         """Candidates from masks that are computed in whole."""

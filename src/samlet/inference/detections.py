@@ -20,7 +20,7 @@ from samlet.data.images import RGBImage
 from samlet.data.masks import RLE, Mask, decode_rle, encode_rle, rle_area
 from samlet.inference.segmenter import Answers
 from samlet.inference.suppression import box_iou
-from samlet.models.prompt_encoder import PADDING
+from samlet.models.decoders.sam.prompt_encoder import PADDING
 
 Floats = NDArray[np.float32]
 
@@ -144,7 +144,7 @@ class Detections:
                 drawn[decode_rle(self.masks[i])] = added
             return np.repeat(drawn[None], len(outputs), axis=0)
 
-        return Answers(np.array(scores, np.float32), 0, (0,), draw)
+        return Answers(np.array(scores, np.float32), np.zeros(len(choices), np.intp), (0,), draw)
 
     def _iou(self, rectangles: Floats) -> NDArray[np.float64]:
         """IoU (N, R) of the masks with rectangles (R, 4) x, y, width, height of whole pixels."""

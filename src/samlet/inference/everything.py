@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from samlet.data.images import RGBImage
 from samlet.data.masks import RLE, bounding_box, decode_rle, encode_rle, rle_area
@@ -23,7 +22,7 @@ from samlet.inference.predictor import AnyImage, as_rgb
 from samlet.inference.regions import remove_small_regions
 from samlet.inference.rounds import ask
 from samlet.inference.suppression import suppress
-from samlet.models import PromptableModel
+from samlet.models import Embedding, PromptableModel
 
 _EDGE_TOLERANCE = 20  # pixels: a box that comes so near to a crop's inner edge is taken as cut off
 
@@ -76,12 +75,12 @@ class MaskGenerator:
         self.image_size = sam.check_image_size(self.options.image_size)
 
     @torch.inference_mode()
-    def __call__(self, image: AnyImage, encoded: tuple[Tensor, Frame] | None = None) -> Everything:
+    def __call__(self, image: AnyImage, encoded: tuple[Embedding, Frame] | None = None) -> Everything:
         """Masks of one image.
 
         Args:
             image: (H, W, 3) uint8 RGB, a PIL image or a path.
-            encoded: its embedding (1, C, h, w) by this model at this image size, and its place in the input, where
+            encoded: its embedding by this model at this image size, and its place in the input, where
                 they are known already.
 
         Raises:
@@ -106,7 +105,7 @@ class MaskGenerator:
         return Everything(records, prompts, time.perf_counter() - start, (height, width))
 
     def _crop(
-        self, image: RGBImage, box: Box, layer: int, encoded: tuple[Tensor, Frame] | None
+        self, image: RGBImage, box: Box, layer: int, encoded: tuple[Embedding, Frame] | None
     ) -> tuple[list[_Mask], int]:
         """Masks of one crop, in pixels of the image, and the number of prompts."""
         height, width = image.shape[:2]

@@ -16,9 +16,9 @@ from samlet.inference.results import count_labels
 from samlet.inference.segmenter import Segmenter
 from samlet.models import PromptableModel
 
-_THRESHOLDS = {"pred_iou_thresh": 0.88, "stability_score_thresh": 0.95}
-_SAM = {"strategy": "hierarchical", "points_per_side": 32, **_THRESHOLDS}
-_OTHERS = {"strategy": "grid", "points_per_side": 16, **_THRESHOLDS}
+_STABLE = 0.95
+_SAM = {"strategy": "hierarchical", "points_per_side": 32, "stability_score_thresh": _STABLE}
+_OTHERS = {"strategy": "grid", "points_per_side": 16, "stability_score_thresh": _STABLE}
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ def label(
         out: a new folder, or that of an earlier run.
         strategy: `grid` or `hierarchical`; by default hierarchical for a `Sam`, and grid, the only one, for others.
         points_per_side: of the grid; by default 32 for a `Sam`, 16 for others.
-        pred_iou_thresh: masks of a predicted IoU of at most this are dropped; 0.88 by default.
+        pred_iou_thresh: masks of a predicted IoU of at most this are dropped; 0.88 by default, 0.8 for SAM
+            2.
         stability_score_thresh: masks less stable than this are dropped; 0.95 by default.
         image_size: side of the input of a `Sam`, pixels; its own if None.
         min_area: masks that cover a smaller share of the image are dropped.

@@ -31,7 +31,8 @@ class EverythingOptions:
         points_per_side: of the grid over each crop; None where `point_grids` says the points.
         points_per_batch: prompts decoded together. Larger batches fall out of a CPU's cache; a GPU likes 64.
         point_grids: points in [0, 1]², x before y, an (N, 2) array for each crop layer, instead of `points_per_side`.
-        pred_iou_thresh: masks of a predicted IoU of at most this are dropped.
+        pred_iou_thresh: masks of a predicted IoU of at most this are dropped; if None 0.88, or 0.8 for SAM 2, as
+            published.
         stability_score_thresh: masks less stable than this are dropped.
         stability_score_offset: stability is the IoU of the masks at logits so far above and below the threshold.
         box_nms_thresh: of two masks whose boxes' IoU exceeds this, that of lower predicted IoU is dropped.
@@ -59,7 +60,7 @@ class EverythingOptions:
     points_per_side: int | None = 32
     points_per_batch: int = 4
     point_grids: tuple[Points, ...] | None = None
-    pred_iou_thresh: float = 0.88
+    pred_iou_thresh: float | None = None
     stability_score_thresh: float = 0.95
     stability_score_offset: float = 1.0
     box_nms_thresh: float = 0.7
@@ -88,7 +89,7 @@ class EverythingOptions:
         for name in ("crop_n_layers", "min_mask_region_area", "stability_score_offset"):
             self._at_least(name, 0)
         for name in ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh", "crop_nms_thresh"):
-            if not 0 <= getattr(self, name) <= 1:
+            if getattr(self, name) is not None and not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}; expected a number from 0 to 1")
         if self.refine is not None and not 0 <= self.refine <= 1:
             raise InputError(f"refine is {self.refine}; expected a share from 0 to 1")

@@ -17,7 +17,7 @@ from samlet.data.images import RGBImage, read_image, to_rgb
 from samlet.data.transforms import Frame, preprocess
 from samlet.errors import InputError
 from samlet.inference.prompts import Prompts, make_prompts
-from samlet.models import PromptableModel, single_masks
+from samlet.models import Embedding, PromptableModel, joined, single_masks
 
 _PROMPT_BATCH = 8  # prompts decoded together: larger batches fall out of a CPU's cache
 _STABILITY_OFFSET = 1.0
@@ -72,7 +72,7 @@ class Predictor:
     def __init__(self, sam: PromptableModel, image_size: int | None = None) -> None:
         self.sam = sam.eval()
         self.image_size = sam.check_image_size(image_size)
-        self._embeddings: list[Tensor] = []
+        self._embeddings: list[Embedding] = []
         self._frames: list[Frame] = []
         self._many = False
 
@@ -95,10 +95,10 @@ class Predictor:
             self._frames.append(frame)
 
     @property
-    def embedding(self) -> Tensor:
-        """Image embeddings (N, C, h, w) of the images set."""
+    def embedding(self) -> Embedding:
+        """Image embeddings (N, C, h, w) of the images set; of SAM 2 with their finer maps."""
         self._check_set()
-        return torch.cat(self._embeddings)
+        return joined(self._embeddings)
 
     @overload
     def predict(
@@ -174,7 +174,7 @@ class Predictor:
         )
 
 
-def decode(sam: PromptableModel, embedding: Tensor, prompts: Prompts) -> tuple[Tensor, Tensor]:
+def decode(sam: PromptableModel, embedding: Embedding, prompts: Prompts) -> tuple[Tensor, Tensor]:
     """All outputs of the decoder for prompts on one image, a few prompts at a time.
 
     Returns:

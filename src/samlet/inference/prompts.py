@@ -12,7 +12,7 @@ from torch import Tensor
 
 from samlet.data.transforms import Frame
 from samlet.errors import InputError
-from samlet.models.prompt_encoder import PADDING
+from samlet.models.decoders.sam.prompt_encoder import PADDING
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ from samlet.inference.sam2_graphs import IMAGE_SIZE, LOW_RES, MASKS, Decoded, Fe
 from samlet.inference.segmenter import Answers
 from samlet.inference.suppression import box_iou
 from samlet.inference.windows import LogitWindow, MaskWindow, Upscaler
-from samlet.models.prompt_encoder import PADDING
+from samlet.models.decoders import DECODERS
+from samlet.models.decoders.sam.prompt_encoder import PADDING
 
 _TOGETHER = 4  # prompts decoded together: more are no faster on a CPU
 _THRESHOLD = 0.0  # of a mask's logits
@@ -118,8 +119,8 @@ class Sam2Onnx:
         """
         start = time.perf_counter()
         pixels = as_rgb(image)
-        frame = Frame(pixels.shape[0], pixels.shape[1], IMAGE_SIZE, stretch=True)
-        upscaler = Upscaler(frame, (LOW_RES, LOW_RES), "linear")
+        frame = Frame(pixels.shape[0], pixels.shape[1], IMAGE_SIZE, "stretch_antialiased")
+        upscaler = Upscaler(frame, (LOW_RES, LOW_RES))
         features = self._graphs.encode(pixels)
         self._seen = _Seen(features, frame, upscaler, time.perf_counter() - start)
 
@@ -135,7 +136,7 @@ class Sam2Onnx:
         decoded = self._decode(seen.features, prompts)
         size = (seen.frame.height, seen.frame.width)
         draw = partial(_draw, seen.upscaler, torch.from_numpy(decoded.low_res), size)
-        return Answers(scores=decoded.iou, single=None, multi=tuple(range(MASKS)), draw=draw)
+        return Answers(scores=decoded.iou, singles=decoded.iou.argmax(axis=1), multi=tuple(range(MASKS)), draw=draw)
 
     def _decode(self, features: Features, prompts: Prompts) -> Decoded:
         """Answers to prompts, those of equal length together, for padding would change what the graph answers."""
@@ -183,11 +184,12 @@ class Sam2Onnx:
 
     def _candidates(self, seen: _Seen, points: NDArray[np.float64], options: EverythingOptions) -> Iterator[_Candidate]:
         """Masks of good predicted IoU for one click each, at points (N, 2), pixels of the image."""
+        least = DECODERS["sam2"].pred_iou_thresh if options.pred_iou_thresh is None else options.pred_iou_thresh
         inputs = seen.frame.to_input(torch.from_numpy(points).float()).numpy()
         for start in range(0, len(points), options.points_per_batch):
             clicks = inputs[start : start + options.points_per_batch, None]
             decoded = self._graphs.decode(seen.features, clicks, np.ones(clicks.shape[:2], np.float32))
-            for prompt, output in np.argwhere(decoded.iou > options.pred_iou_thresh):
+            for prompt, output in np.argwhere(decoded.iou > least):
                 number = start + int(prompt)
                 logits = torch.from_numpy(decoded.low_res[prompt, output])
                 window = seen.upscaler.window(logits, _THRESHOLD - options.stability_score_offset)

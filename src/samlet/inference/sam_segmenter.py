@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from samlet.data.images import RGBImage
 from samlet.data.transforms import Frame, preprocess
@@ -18,9 +17,10 @@ from samlet.inference.everything import Everything, MaskGenerator
 from samlet.inference.prompts import Prompts, make_prompts
 from samlet.inference.segmenter import Answers
 from samlet.inference.windows import Upscaler
-from samlet.models import PromptableModel
-from samlet.models.shared_decoder import Decoded, SharedDecoder
-from samlet.models.whole_decoder import WholeDecoder, prompt_decoder
+from samlet.models import Embedding, PromptableModel
+from samlet.models.decoders import DECODERS
+from samlet.models.decoders.sam.shared import Decoded, SharedDecoder
+from samlet.models.decoders.whole import WholeDecoder, prompt_decoder
 
 _TOGETHER = 4  # prompts decoded together: larger batches fall out of a CPU's cache
 
@@ -37,7 +37,7 @@ class SamSegmenter:
         self.sam = sam.eval()
         self.image_size = sam.check_image_size(image_size)
         self._image: RGBImage | None = None
-        self._encoded: tuple[Tensor, Frame, Upscaler, SharedDecoder | WholeDecoder] | None = None
+        self._encoded: tuple[Embedding, Frame, Upscaler, SharedDecoder | WholeDecoder] | None = None
 
     def set_image(self, image: RGBImage) -> None:
         """Take an image (H, W, 3); it is encoded with the first prompt."""
@@ -65,10 +65,21 @@ class SamSegmenter:
         outputs = range(1, 1 + self.sam.config.decoder.num_multimask_outputs)
         return Answers(
             scores=torch.cat([part.iou for part in parts]).float().cpu().numpy(),
-            single=0 if self.sam.has_single_mask else None,
+            singles=self._singles(whole, parts, *decoder.low_res_size),
             multi=tuple(outputs),
             draw=partial(_draw, whole, upscaler, parts, self.sam.config.mask_threshold, (frame.height, frame.width)),
         )
+
+    def _singles(self, decoder: SharedDecoder | WholeDecoder, parts: list[Decoded], rows: int, columns: int) -> Any:
+        """Which output answers each prompt taken as unambiguous, (P,)."""
+        kind, found = DECODERS[self.sam.config.decoder.style], []
+        for part in parts:
+            if kind.single_is_first or not kind.has_single_mask:  # what the masks look like does not count
+                found.append(kind.single(part.iou, part.iou))
+                continue
+            firsts = [decoder.masks(part, prompt, [0])[:, :rows, :columns] for prompt in range(len(part.iou))]
+            found.append(kind.single(torch.stack(firsts) - self.sam.config.mask_threshold, part.iou))
+        return torch.cat(found).cpu().numpy()
 
     def _decode(self, decoder: SharedDecoder | WholeDecoder, prompts: Prompts, start: int) -> Decoded:
         part = prompts.part(start, start + _TOGETHER)

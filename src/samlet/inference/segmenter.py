@@ -19,13 +19,13 @@ class Answers:
 
     Attributes:
         scores: (P, M) how good each mask is taken to be.
-        single: number of the output for an unambiguous prompt; None where the model has none.
+        singles: number of the output that answers each prompt taken as unambiguous (P,).
         multi: numbers of the outputs for an ambiguous prompt.
         draw: makes masks (K, H, W), bool, of a prompt's outputs.
     """
 
     scores: NDArray[np.float32]
-    single: int | None
+    singles: NDArray[np.integer]
     multi: tuple[int, ...]
     draw: Callable[[int, Sequence[int]], NDArray[np.bool_]]
 

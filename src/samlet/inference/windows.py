@@ -8,7 +8,6 @@ small matrix products, whatever the size of the image.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -76,15 +75,11 @@ class Upscaler:
     Args:
         frame: the image's place in the encoder's input.
         low_res_size: height and width of the low-res logits.
-        stretched: how the logits of a stretched image are interpolated, in one step: `cubic` as EfficientSAM does, or
-            `linear` as SAM 2 does.
     """
 
-    def __init__(
-        self, frame: Frame, low_res_size: tuple[int, int], stretched: Literal["cubic", "linear"] = "cubic"
-    ) -> None:
+    def __init__(self, frame: Frame, low_res_size: tuple[int, int]) -> None:
         size, resized = frame.image_size, frame.resized
-        one_step = f"bi{stretched}" if frame.stretch else None
+        one_step = frame.one_step
         self._rows = _Axis(low_res_size[0], size, resized[0], frame.height, one_step)
         self._columns = _Axis(low_res_size[1], size, resized[1], frame.width, one_step)
         self.shape = (int(self._rows.last.max()) + 1, int(self._columns.last.max()) + 1)

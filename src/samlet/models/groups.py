@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+
+from samlet.models.embedding import Embedding
 
 
 @dataclass(frozen=True)
@@ -19,11 +21,11 @@ class Segment:
 
     Attributes:
         modules: names of the modules that it runs, in order.
-        run: from the state before, (B, …), to the state after.
+        run: from the state before, (B, …), or several such tensors, to the state after.
     """
 
     modules: tuple[str, ...]
-    run: Callable[[Tensor], Tensor]
+    run: Callable[[Any], Embedding]
 
 
 @dataclass(frozen=True, kw_only=True)

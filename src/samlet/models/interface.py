@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from samlet.errors import InputError
-from samlet.models.config import SamConfig
-from samlet.models.mask_decoder import DecoderOutput
+from samlet.models.config import Resize, SamConfig
+from samlet.models.decoders.sam.mask_decoder import DecoderOutput
+from samlet.models.embedding import Embedding
 from samlet.models.sam import Sam
 
 
@@ -26,7 +27,7 @@ class PromptableModel(Protocol):
         ...
 
     @property
-    def preprocessing(self) -> tuple[Tensor, Tensor, bool]:
+    def preprocessing(self) -> tuple[Tensor, Tensor, Resize]:
         """As `Sam.preprocessing`."""
         ...
 
@@ -58,13 +59,13 @@ class PromptableModel(Protocol):
         """As `Sam.check_image_size`."""
         ...
 
-    def encode(self, images: Tensor) -> Tensor:
+    def encode(self, images: Tensor) -> Embedding:
         """As `Sam.encode`."""
         ...
 
     def decode(
         self,
-        embedding: Tensor,
+        embedding: Embedding,
         points: Tensor | None = None,
         labels: Tensor | None = None,
         boxes: Tensor | None = None,

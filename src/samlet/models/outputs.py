@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from samlet.models.decoders import DECODERS
+from samlet.models.decoders.sam.mask_decoder import DecoderOutput
 from samlet.models.interface import PromptableModel
-from samlet.models.mask_decoder import DecoderOutput
 
 
 def trained_outputs(model: PromptableModel, out: DecoderOutput) -> DecoderOutput:
@@ -19,11 +20,14 @@ def trained_outputs(model: PromptableModel, out: DecoderOutput) -> DecoderOutput
     if model.has_single_mask:
         return out
     tokens = torch.cat([out.tokens[:, :1], out.tokens[:, 2:]], dim=1)
-    return DecoderOutput(low_res=out.low_res[:, 1:], iou=out.iou[:, 1:], tokens=tokens)
+    return DecoderOutput(low_res=out.low_res[:, 1:], iou=out.iou[:, 1:], tokens=tokens, object_score=out.object_score)
 
 
 def single_masks(model: PromptableModel, low_res: Tensor, iou: Tensor) -> tuple[Tensor, Tensor]:
-    """The single mask of each prompt, or where a model has none the multimask output of highest predicted IoU.
+    """The answer to each prompt taken as unambiguous: output 0, or what the kind of decoder takes in its place.
+
+    EfficientSAM has no single mask, and SAM 2 gives up one that is not stable; both take the multimask output of
+    highest predicted IoU then.
 
     Args:
         model: whose answer it is.
@@ -33,7 +37,8 @@ def single_masks(model: PromptableModel, low_res: Tensor, iou: Tensor) -> tuple[
     Returns:
         Logits (P, h, w) and predicted IoU (P,).
     """
-    if model.has_single_mask:
+    kind = DECODERS[model.config.decoder.style]
+    if kind.single_is_first:
         return low_res[:, 0], iou[:, 0]
-    each, best = torch.arange(len(iou), device=iou.device), 1 + iou[:, 1:].argmax(dim=1)
-    return low_res[each, best], iou[each, best]
+    each, chosen = torch.arange(len(iou), device=iou.device), kind.single(low_res, iou)
+    return low_res[each, chosen], iou[each, chosen]

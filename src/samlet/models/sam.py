@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from samlet.errors import InputError
-from samlet.models.config import EncoderConfig, SamConfig, TinyViTConfig
-from samlet.models.efficient_decoder import EfficientMaskDecoder, EfficientPromptEncoder
-from samlet.models.mask_decoder import DecoderOutput, MaskDecoder
-from samlet.models.prompt_encoder import PromptEncoder
+from samlet.models.config import Resize, SamConfig
+from samlet.models.decoders import DECODERS
+from samlet.models.decoders.sam.mask_decoder import DecoderOutput, MaskDecoder
+from samlet.models.decoders.sam.prompt_encoder import PromptEncoder
+from samlet.models.embedding import Embedding, maps_of
+from samlet.models.encoders import build_encoder
 from samlet.models.quantized import is_quantized
-from samlet.models.repvit import RepViTEncoder
-from samlet.models.repvit_config import RepViTConfig
-from samlet.models.tiny_vit import TinyViTEncoder
-from samlet.models.vit import ViTEncoder
-
-ImageEncoder = ViTEncoder | TinyViTEncoder | RepViTEncoder
-
-
-def build_encoder(config: EncoderConfig) -> ImageEncoder:
-    """An image encoder with untrained weights."""
-    if isinstance(config, TinyViTConfig):
-        return TinyViTEncoder(config)
-    return RepViTEncoder(config) if isinstance(config, RepViTConfig) else ViTEncoder(config)
 
 
 class Sam(nn.Module):
@@ -42,23 +32,22 @@ class Sam(nn.Module):
     def __init__(self, config: SamConfig) -> None:
         super().__init__()
         self.config = config
-        channels = config.encoder.out_channels
+        channels, kind = config.encoder.out_channels, DECODERS[config.decoder.style]
         self.image_encoder = build_encoder(config.encoder)
-        own = config.decoder.style == "efficient_sam"
-        self.prompt_encoder = (EfficientPromptEncoder if own else PromptEncoder)(config.decoder, channels)
-        self.mask_decoder = (EfficientMaskDecoder if own else MaskDecoder)(config.decoder, channels)
+        self.prompt_encoder = cast(PromptEncoder, kind.prompt_encoder(config.decoder, channels))
+        self.mask_decoder = cast(MaskDecoder, kind.mask_decoder(config.decoder, channels))
         self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(config.pixel_std).view(3, 1, 1), persistent=False)
 
     @property
-    def preprocessing(self) -> tuple[Tensor, Tensor, bool]:
-        """Mean and deviation of the pixels, and whether images are stretched: `samlet.data.transforms.preprocess`."""
-        return self.pixel_mean, self.pixel_std, self.config.resize == "stretch"
+    def preprocessing(self) -> tuple[Tensor, Tensor, Resize]:
+        """Mean and deviation of the pixels, and how images come to the input: `samlet.data.transforms.preprocess`."""
+        return self.pixel_mean, self.pixel_std, self.config.resize
 
     @property
     def has_single_mask(self) -> bool:
         """Whether output 0 was trained; EfficientSAM's was not."""
-        return self.config.decoder.style == "sam"
+        return DECODERS[self.config.decoder.style].has_single_mask
 
     @property
     def image_size(self) -> int:
@@ -99,24 +88,25 @@ class Sam(nn.Module):
         """
         return self.config.check_image_size(image_size)
 
-    def encode(self, images: Tensor) -> Tensor:
+    def encode(self, images: Tensor) -> Embedding:
         """Image embeddings.
 
         Args:
-            images: (N, 3, H, W) normalised RGB (see `samlet.data.transforms.preprocess`), H and W multiples of 16.
+            images: (N, 3, H, W) normalised RGB (see `samlet.data.transforms.preprocess`), H and W multiples of 16, of
+                32 for Hiera.
 
         Returns:
-            (N, C, H / 16, W / 16).
+            (N, C, H / 16, W / 16); of SAM 2 `Maps`, which also hold the finer maps of strides 8 and 4.
 
         Raises:
             InputError: a size that the patch grid does not allow.
         """
-        check_images(images, self.config.encoder.stride)
+        check_images(images, self.config.encoder.multiple)
         return self.image_encoder(images)
 
     def decode(
         self,
-        embedding: Tensor,
+        embedding: Embedding,
         points: Tensor | None = None,
         labels: Tensor | None = None,
         boxes: Tensor | None = None,
@@ -125,27 +115,28 @@ class Sam(nn.Module):
         """Masks for prompts on one image (or on as many images as prompts).
 
         Args:
-            embedding: (1 or P, C, h, w) from `encode`.
+            embedding: (1 or P, C, h, w) from `encode`, with its finer maps where there are some.
             points: (P, K, 2) pixels of the encoder's input, x before y.
             labels: (P, K) 1 foreground, 0 background, -1 SAM's own filler, -2 padding that counts for nothing.
             boxes: (P, 4) x0, y0, x1, y1 in the same pixels.
             masks: (P, 1, 4h, 4w) logits of an earlier answer.
         """
-        height, width = embedding.shape[2:]
+        image, *fine = maps_of(embedding)
+        height, width = image.shape[2:]
         stride = self.config.encoder.stride
         tokens, valid = self.prompt_encoder.tokens(points, labels, boxes, (height * stride, width * stride))
         positions = self.prompt_encoder.pe_layer.grid(height, width)
-        out = self.mask_decoder(embedding, positions, tokens, self.prompt_encoder.dense(masks), valid)
+        out = self.mask_decoder(image, positions, tokens, self.prompt_encoder.dense(masks), valid, fine)
         if self.config.score == "iou":
             return out
         return dataclasses.replace(out, iou=stability(out.low_res, self.config.mask_threshold))
 
 
-def check_images(images: Tensor, stride: int) -> None:
-    """Raise InputError for images that are not (N, 3, H, W) with H and W multiples of the stride."""
-    if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] % stride or images.shape[3] % stride:
+def check_images(images: Tensor, multiple: int) -> None:
+    """Raise InputError for images that are not (N, 3, H, W) with H and W multiples of a number."""
+    if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] % multiple or images.shape[3] % multiple:
         raise InputError(
-            f"images have shape {tuple(images.shape)}; expected (N, 3, H, W) with H and W multiples of {stride}"
+            f"images have shape {tuple(images.shape)}; expected (N, 3, H, W) with H and W multiples of {multiple}"
         )
 
 

@@ -47,7 +47,7 @@ def conv_rows(conv: nn.Conv2d, x: Tensor, first: int, total: int, start: int, st
 
 
 def in_chunks(layer: Callable[[Tensor], Tensor], x: Tensor, hidden_elements: int) -> Tensor:
-    """Apply a layer that treats the entries of the first axis apart and keeps the shape, some entries at a time.
+    """Apply a layer that treats the entries of the first axis apart, some entries at a time.
 
     Args:
         layer: the layer.
@@ -59,7 +59,12 @@ def in_chunks(layer: Callable[[Tensor], Tensor], x: Tensor, hidden_elements: int
     size = strip_size(x.shape[0], hidden_elements)
     if size == x.shape[0]:
         return layer(x)
-    out = torch.empty_like(x)
+    out: Tensor | None = None
     for start in range(0, x.shape[0], size):
-        out[start : start + size] = layer(x[start : start + size])
+        part = layer(x[start : start + size])
+        if out is None:
+            alike = part.shape[1:] == x.shape[1:]
+            out = torch.empty_like(x) if alike else part.new_empty(x.shape[0], *part.shape[1:])
+        out[start : start + size] = part
+    assert out is not None
     return out

@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from samlet.data.transforms import Frame
-from samlet.models import Sam, single_masks, trained_outputs
-from samlet.models.mask_decoder import DecoderOutput
+from samlet.models import Embedding, Sam, maps_of, single_masks, trained_outputs
+from samlet.models.decoders import DECODERS
+from samlet.models.decoders.sam.mask_decoder import DecoderOutput
 from samlet.quantization.config import QuantConfig
 from samlet.quantization.recorder import Recorder
 from samlet.quantization.sites import Site
@@ -95,7 +96,7 @@ class Calibrator:
             recorder.start(inputs=False, gradients=True)
             again = sam.encode(image.requires_grad_())
             recorder.pause()
-            again.backward(embedding.grad)
+            torch.autograd.backward(maps_of(again), [m.grad for m in maps_of(embedding)])
 
 
 class _Block(nn.Module):
@@ -142,7 +143,7 @@ def _signs(like: Tensor, generator: torch.Generator) -> Tensor:
 
 
 @torch.no_grad()
-def prompt_calls(sam: Sam, embedding: Tensor, frame: Frame, count: int) -> list[Call]:
+def prompt_calls(sam: Sam, embedding: Embedding, frame: Frame, count: int) -> list[Call]:
     """Prompts for one photograph: points of a grid, boxes around the model's answers to them, a few mask prompts.
 
     Boxes are around the single mask and around the smallest of the three by turns: small boxes drive the decoder to
@@ -150,11 +151,11 @@ def prompt_calls(sam: Sam, embedding: Tensor, frame: Frame, count: int) -> list[
 
     Args:
         sam: the model.
-        embedding: (1, C, h, w) of the photograph.
+        embedding: of the photograph.
         frame: the photograph's place in the input.
         count: of prompts; half of them, rounded up, are points. Mask prompts come on top.
     """
-    points = _grid(frame, math.ceil(count / 2)).to(embedding)
+    points = _grid(frame, math.ceil(count / 2)).to(maps_of(embedding)[0])
     labels = torch.ones(points.shape[:2], dtype=torch.long, device=points.device)
     asked = list(zip(*_parts(points, labels), strict=True))
     answers = [_single_and_smallest(sam, sam.decode(embedding, p, q)) for p, q in asked]
@@ -163,7 +164,7 @@ def prompt_calls(sam: Sam, embedding: Tensor, frame: Frame, count: int) -> list[
     boxes = _boxes(by_turns > sam.config.mask_threshold, points[:, 0], frame)[: count // 2]
     calls: list[Call] = [{"points": p, "labels": q} for p, q in asked]
     calls += [{"boxes": part} for part in boxes.split(_PROMPTS_AT_ONCE)]
-    if sam.config.decoder.style == "sam":
+    if DECODERS[sam.config.decoder.style].takes_masks:
         few = slice(0, _MASK_PROMPTS)
         calls.append({"points": points[few], "labels": labels[few], "masks": single[few, None]})
     return calls

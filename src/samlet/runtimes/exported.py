@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from samlet.errors import CheckpointError, InputError
-from samlet.models import DecoderOutput, Sam, SamConfig
+from samlet.models import DecoderOutput, Embedding, Sam, SamConfig, embedding_of, joined, maps_of
+from samlet.models.config import Resize
+from samlet.models.decoders import DECODERS
 from samlet.models.sam import check_images, stability
-from samlet.runtimes.graphs import Graph
+from samlet.runtimes.graphs import Graph, embedding_names
 from samlet.runtimes.manifest import REMEDY, read_manifest
 from samlet.runtimes.prompts import Clicks
 from samlet.runtimes.shared_weights import read_shared_weights
@@ -59,14 +61,14 @@ class ExportedSam:
         return self.manifest.config
 
     @property
-    def preprocessing(self) -> tuple[Tensor, Tensor, bool]:
+    def preprocessing(self) -> tuple[Tensor, Tensor, Resize]:
         """As `Sam.preprocessing`."""
-        return self._mean, self._std, self.config.resize == "stretch"
+        return self._mean, self._std, self.config.resize
 
     @property
     def has_single_mask(self) -> bool:
         """As `Sam.has_single_mask`."""
-        return self.config.decoder.style == "sam"
+        return DECODERS[self.config.decoder.style].has_single_mask
 
     @property
     def image_size(self) -> int:
@@ -122,29 +124,30 @@ class ExportedSam:
             )
         return size
 
-    def encode(self, images: Tensor) -> Tensor:
+    def encode(self, images: Tensor) -> Embedding:
         """As `Sam.encode`.
 
         Raises:
             InputError: images of a shape that the graph does not take.
             CheckpointError: the graph cannot be run, or answers in another shape.
         """
-        stride, sizes = self.config.encoder.stride, self.manifest.image_sizes
-        check_images(images, stride)
+        sizes = self.manifest.image_sizes
+        check_images(images, self.config.encoder.multiple)
         height, width = images.shape[2:]
         if sizes is not None and (height != width or width not in sizes):
             taken = ", ".join(map(str, sorted(sizes)))
             raise InputError(f"images are {width} wide and {height} high; expected squares, {taken} pixels a side")
-        shape = (1, self.config.encoder.out_channels, height // stride, width // stride)
+        names, shapes = embedding_names(self.config), self.config.encoder.map_shapes(height, width)
+        wanted = {name: (1, *shape) for name, shape in zip(names, shapes, strict=True)}
         found = []
         for image in images.split(1):
-            answer = self._checked(self._encoder, {"image": _array(image)}, embedding=shape)
-            found.append(torch.from_numpy(answer["embedding"]))
-        return found[0] if len(found) == 1 else torch.cat(found)
+            answer = self._checked(self._encoder, {"image": _array(image)}, **wanted)
+            found.append(embedding_of([torch.from_numpy(answer[name]) for name in names]))
+        return found[0] if len(found) == 1 else joined(found)
 
     def decode(
         self,
-        embedding: Tensor,
+        embedding: Embedding,
         points: Tensor | None = None,
         labels: Tensor | None = None,
         boxes: Tensor | None = None,
@@ -156,7 +159,7 @@ class ExportedSam:
             InputError: a mask for a model that takes none, or more points than the graph takes.
             CheckpointError: the graph cannot be run, or answers in other shapes.
         """
-        if masks is not None and self.config.decoder.style == "efficient_sam":
+        if masks is not None and not DECODERS[self.config.decoder.style].takes_masks:
             raise InputError("EfficientSAM takes no mask prompts; expected points or boxes")
         clicks = Clicks.of(points, labels, boxes, masks).with_length(self.manifest.points)
         if len(embedding) == 1:
@@ -169,7 +172,7 @@ class ExportedSam:
             iou = stability(low_res, self.config.mask_threshold)
         return DecoderOutput(low_res=low_res, iou=iou, tokens=low_res.new_empty(0))
 
-    def _answers(self, embedding: Tensor, clicks: Clicks) -> list[tuple[Tensor, Tensor]]:
+    def _answers(self, embedding: Embedding, clicks: Clicks) -> list[tuple[Tensor, Tensor]]:
         """Low-res logits and predicted IoU of prompts on one image, by parts."""
         rows, together = self._decoder.batch_of("mask"), self.manifest.prompt_batch or _TOGETHER
         if rows == 1 and clicks.masks is not None:  # such a graph takes one mask for all prompts
@@ -182,7 +185,7 @@ class ExportedSam:
             filled = part.with_count(self.manifest.prompt_batch or count)
             masks = torch.zeros(rows or 1, 1, height, width) if filled.masks is None else filled.masks[:rows]
             inputs = {
-                "embedding": _array(embedding),
+                **dict(zip(embedding_names(self.config), map(_array, maps_of(embedding)), strict=True)),
                 "points": _array(filled.points),
                 "labels": filled.labels.numpy(),
                 "mask": _array(masks),

@@ -6,29 +6,41 @@ from typing import Any
 
 import torch
 
+from samlet.models import SamConfig
+from samlet.models.decoders import DECODERS
 from samlet.runtimes.manifest import Manifest
 from samlet.runtimes.sessions import Arrays, Interface, Port, Session, open_session
 
 
-def encoder_interface(manifest: Manifest) -> Interface:
-    """`image` (N, 3, H, W), normalised, to `embedding` (N, C, h, w)."""
-    channels = manifest.config.encoder.out_channels
-    return Interface(
-        inputs=(Port("image", (None, 3, None, None)),), outputs=(Port("embedding", (None, channels, None, None)),)
+def embedding_names(config: SamConfig) -> tuple[str, ...]:
+    """Names that the maps of an embedding have in the graphs, the coarsest first: `embedding`, `fine_0`, `fine_1`."""
+    return ("embedding", *(f"fine_{level}" for level in range(len(config.encoder.fine_channels))))
+
+
+def _embedding_ports(config: SamConfig, images: int | None) -> tuple[Port, ...]:
+    channels = (config.encoder.out_channels, *config.encoder.fine_channels)
+    return tuple(
+        Port(name, (images, count, None, None)) for name, count in zip(embedding_names(config), channels, strict=True)
     )
+
+
+def encoder_interface(manifest: Manifest) -> Interface:
+    """`image` (N, 3, H, W), normalised, to the maps of the embedding (N, C, h, w)."""
+    return Interface(inputs=(Port("image", (None, 3, None, None)),), outputs=_embedding_ports(manifest.config, None))
 
 
 def decoder_interface(manifest: Manifest) -> Interface:
     """Embedding, clicks and corners, and an earlier mask to `low_res` (P, M, 4h, 4w) and `iou` (P, M).
 
-    EfficientSAM takes no masks. Graphs that also draw masks at full size ask for that size.
+    Finer maps come beside the embedding where the decoder takes them. EfficientSAM takes no masks. Graphs that also
+    draw masks at full size ask for that size.
     """
     config = manifest.config
     prompts, points, masks = manifest.prompt_batch, manifest.points, 1 + config.decoder.num_multimask_outputs
-    of_a_mask = {"mask", "has_mask"} if config.decoder.style == "efficient_sam" else set()
+    of_a_mask = set() if DECODERS[config.decoder.style].takes_masks else {"mask", "has_mask"}
     return Interface(
         inputs=(
-            Port("embedding", (1, config.encoder.out_channels, None, None)),
+            *_embedding_ports(config, 1),
             Port("points", (prompts, points, 2)),
             Port("labels", (prompts, points), "int64"),
             Port("mask", (None, 1, None, None)),

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from samlet.errors import InputError
-from samlet.models.prompt_encoder import PADDING
+from samlet.models.decoders.sam.prompt_encoder import PADDING
 
 _CORNERS = (2, 3)  # labels of the first and second corner of a box
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from samlet.models import ChannelGroup, ImageEncoder, Sam
+from samlet.models import ChannelGroup, ImageEncoder, Sam, maps_of
 from samlet.slimming.labels import Labelled, mask_loss
 
 NOISE = 0.01
@@ -83,7 +83,8 @@ def disturbed_gradients(
     """Gradients of MSE(t(x), t(x) + noise), one image and one noise at a time (SlimSAM, eq. 4).
 
     With the plain distillation loss an uncut student equals its teacher and has no gradient; the noise on the target
-    gives it one. The encoder runs once an image, however many noises.
+    gives it one. The encoder runs once an image, however many noises. Where an embedding has several maps, each is
+    brought to deviation 1 first, and their losses are summed.
 
     Args:
         encoder: the encoder to be cut.
@@ -96,13 +97,20 @@ def disturbed_gradients(
     for number, image in images:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
         with torch.enable_grad():
-            embedding = encoder(image)
+            maps = maps_of(encoder(image))
+        scales = [1.0] if len(maps) == 1 else [float(m.detach().std()) for m in maps]
         for draw in range(noises):
-            noise = torch.randn(embedding.shape, generator=generator).to(embedding) * NOISE
             with torch.enable_grad():
-                loss = F.mse_loss(embedding, embedding.detach() + noise)
+                losses = [_disturbance(m / scale, generator) for m, scale in zip(maps, scales, strict=True)]
+                loss = torch.stack(losses).sum()
             gradients = torch.autograd.grad(loss, list(parameters.values()), retain_graph=draw + 1 < noises)
             yield dict(zip(parameters, gradients, strict=True))
+
+
+def _disturbance(values: Tensor, generator: torch.Generator) -> Tensor:
+    """MSE(values, values + noise), which has a gradient and, but for the noise, no value."""
+    noise = torch.randn(values.shape, generator=generator).to(values) * NOISE
+    return F.mse_loss(values, values.detach() + noise)
 
 
 def labelled_gradients(

@@ -23,7 +23,7 @@ from torch import nn
 
 from samlet.checkpoints.writing import new_file
 from samlet.errors import InputError
-from samlet.models import ImageEncoder, build_encoder
+from samlet.models import Embedding, ImageEncoder, build_encoder
 from samlet.slimming.selection import nearest_width
 from samlet.slimming.surgery import config_with
 from samlet.slimming.widths import WidthCost, Widths
@@ -154,7 +154,7 @@ def designs(encoder: ImageEncoder) -> list[Widths]:
 def _times(encoder: ImageEncoder, image_size: int) -> list[float]:
     """Least seconds of each segment."""
     parameter = next(encoder.parameters())
-    state = torch.rand(1, 3, image_size, image_size, device=parameter.device, dtype=parameter.dtype)
+    state: Embedding = torch.rand(1, 3, image_size, image_size, device=parameter.device, dtype=parameter.dtype)
     found = []
     for segment in encoder.segments():
         seconds, repeats = math.inf, _REPEATS + 1  # one more to warm up

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samlet.models import ImageEncoder
+from samlet.models import Embedding, ImageEncoder, maps_of
 
 _EPS = 1e-12
 
@@ -43,8 +43,8 @@ def observed(encoder: nn.Module, names: Iterable[str], see: Callable[[str, Tenso
             handle.remove()
 
 
-def run_observed(encoder: ImageEncoder, images: Tensor, names: Iterable[str] = ()) -> tuple[Tensor, Features]:
-    """Embedding (B, C, h, w) and features of a batch, from a frozen encoder.
+def run_observed(encoder: ImageEncoder, images: Tensor, names: Iterable[str] = ()) -> tuple[Embedding, Features]:
+    """Embedding and features of a batch, from a frozen encoder.
 
     Where features inside blocks are wanted, the encoder runs with grad mode on, which is how it computes every layer
     whole; being frozen it records no graph. Outputs of blocks are whole in any case, so otherwise it runs as in
@@ -71,6 +71,12 @@ def relative_error(output: Tensor, target: Tensor, images: int = 1) -> Tensor:
     """
     pairs = zip(output.unflatten(0, (images, -1)), target.unflatten(0, (images, -1)), strict=True)
     return torch.stack([F.mse_loss(a, b) / b.var(correction=0).clamp(min=_EPS) for a, b in pairs]).mean()
+
+
+def embedding_error(output: Embedding, target: Embedding) -> Tensor:
+    """`relative_error` of embeddings of images, a scalar; where they have several maps, the mean over the maps."""
+    errors = [relative_error(a, b, len(b)) for a, b in zip(maps_of(output), maps_of(target), strict=True)]
+    return torch.stack(errors).mean()
 
 
 def _squared_error(output: Tensor, target: Tensor, _: int) -> Tensor:
@@ -107,14 +113,17 @@ class Objective(nn.Module):
         self._error = ERRORS[error]
         self._reading = reading
 
-    def embedding_error(self, embedding: Tensor, target: Tensor) -> Tensor:
-        """Distance of two final embeddings (B, C, h, w), a scalar."""
-        embedding, target = embedding.float(), target.detach().float()
-        if self._reading is not None:
-            embedding, target = (torch.einsum("dc,bchw->bdhw", self._reading, t) for t in (embedding, target))
-        return self._error(embedding, target, len(embedding))
+    def embedding_error(self, embedding: Embedding, target: Embedding) -> Tensor:
+        """Distance of two final embeddings of B images, a scalar; the mean over their maps."""
+        errors = []
+        for number, maps in enumerate(zip(maps_of(embedding), maps_of(target), strict=True)):
+            output, wanted = maps[0].float(), maps[1].detach().float()
+            if self._reading is not None and number == 0:
+                output, wanted = (torch.einsum("dc,bchw->bdhw", self._reading, t) for t in (output, wanted))
+            errors.append(self._error(output, wanted, len(output)))
+        return torch.stack(errors).mean()
 
-    def towards(self, images: Tensor, targets: Features) -> tuple[Tensor, Tensor | None]:
+    def towards(self, images: Tensor, targets: Features) -> tuple[Embedding, Tensor | None]:
         """The student's embedding, and the mean error of its features; `targets` is emptied on the way."""
         errors: list[Tensor] = []
 
@@ -129,7 +138,7 @@ class Objective(nn.Module):
 class BottleneckAligning(Objective):
     """α · MSE(H_v0, H_v1) + (1 - α) · MSE(t_v0, t_v1) (SlimSAM, eqs. 5 and 6)."""
 
-    def forward(self, images: Tensor, alpha: float, target: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor, alpha: float, target: Embedding | None = None) -> Tensor:
         """The loss, a scalar.
 
         Args:
@@ -149,7 +158,7 @@ class BottleneckAligning(Objective):
 class EmbeddingAligning(Objective):
     """α · (MSE(E_v1, E_v2) + MSE(t_v1, t_v2)) + (1 - α) · MSE(t_v0, t_v2) (SlimSAM, eqs. 7 and 8)."""
 
-    def forward(self, images: Tensor, alpha: float, target: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor, alpha: float, target: Embedding | None = None) -> Tensor:
         """The loss, a scalar.
 
         Args:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from samlet.models.config import EncoderConfig, ViTConfig
+from samlet.models import EncoderConfig
 from samlet.training.plots import GRID, smoothed
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def widths_figure(teacher: EncoderConfig, slimmed: EncoderConfig) -> Figure:
     comparable = all(before[title].keys() == after[title].keys() for title in after)
     shown = [title for title in after if after[title]]
     figure = Figure(figsize=(11, 0.8 + 2.2 * len(shown)), layout="constrained")
-    by = "block" if isinstance(slimmed, ViTConfig) else "stage.block"
+    by = "stage.block" if any("." in place for title in shown for place in after[title]) else "block"
     figure.suptitle(f"Channels of the image encoder, by {by}")
     for axes, title in zip(figure.subplots(len(shown), 1, squeeze=False)[:, 0], shown, strict=True):
         kept, whole = after[title], before[title] if comparable else {}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from samlet.models import ImageEncoder
-from samlet.slimming.losses import relative_error
+from samlet.slimming.losses import embedding_error
 from samlet.slimming.recovery import Reference
 from samlet.slimming.selection import Kept
 from samlet.slimming.surgery import cut_encoder
@@ -48,11 +48,11 @@ class Probe:
 
     @torch.no_grad()
     def __call__(self, kept: Kept) -> float:
-        """Squared error of the embedding over its variance, mean over the photographs."""
+        """Squared error of the embedding over its variance, mean over its maps and the photographs."""
         cut = cut_encoder(self._encoder, kept).requires_grad_(False)
         self._reference.refit(cut, kept)
         errors = [
-            float(relative_error(cut(image), target))
+            float(embedding_error(cut(image), target))
             for image, target in zip(self._images, self._expected, strict=True)
         ]
         return float(np.mean(errors))

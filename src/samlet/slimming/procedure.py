@@ -17,12 +17,21 @@ from torch import Tensor, nn
 from samlet.data.datasets import Dataset
 from samlet.data.images import find_images, is_readable
 from samlet.errors import InputError
-from samlet.models import ImageEncoder, PromptableModel, Sam, SamConfig, build_encoder, trainable
+from samlet.models import (
+    Embedding,
+    ImageEncoder,
+    PromptableModel,
+    Sam,
+    SamConfig,
+    build_encoder,
+    stacked,
+    trainable,
+)
 from samlet.models.quantized import is_quantized
 from samlet.slimming.allocation import Allocation
 from samlet.slimming.alpha import Alpha
 from samlet.slimming.config import SlimConfig
-from samlet.slimming.losses import BottleneckAligning, EmbeddingAligning, Objective
+from samlet.slimming.losses import BottleneckAligning, EmbeddingAligning, Objective, embedding_error
 from samlet.slimming.reading import decoder_reading
 from samlet.slimming.recovery import recover
 from samlet.slimming.scoring import Scorer
@@ -185,7 +194,7 @@ class _Run:
             student = build_encoder(SamConfig.from_dict(state["model"]).encoder).to(engine.device)
         self.kept |= kept
         objective, loss = self._objective(plan, student.requires_grad_(True), before)
-        model_config = SamConfig(encoder=student.config, decoder=self.teacher.config.decoder)
+        model_config = replace(self.teacher.config, encoder=student.config)
         result = train(
             engine,
             objective,
@@ -286,15 +295,15 @@ class _Run:
             for image in (view.image[None].to(self.engine.device) for view in self.photographs.views(*checked)):
                 target = before(image)
                 for i, encoder in enumerate((student, recovered)):
-                    errors[i] += float((encoder(image) - target).square().mean())
+                    errors[i] += float(embedding_error(encoder(image), target))
         return recovered if errors[1] < errors[0] else student
 
-    def _known_targets(self, batch: list[Photograph]) -> Tensor | None:
+    def _known_targets(self, batch: list[Photograph]) -> Embedding | None:
         if self.cache is None:
             return None
         found = [self.cache.find(p.path if p.view is None else (p.path, p.view)) for p in batch]
         known = [embedding for embedding in found if embedding is not None]
-        return torch.stack(known).to(self.engine.device) if len(known) == len(found) else None
+        return stacked(known).to(self.engine.device) if len(known) == len(found) else None
 
 
 @reproducible()
@@ -345,9 +354,9 @@ def run(
 
     teacher = with_encoder(teacher, copy.deepcopy(teacher.image_encoder)).to(engine.device).requires_grad_(False)
     before = copy.deepcopy(begin_with.image_encoder).to(engine.device).requires_grad_(False)
-    mean, std, stretch = teacher.pixel_mean.cpu(), teacher.pixel_std.cpu(), teacher.config.resize == "stretch"
-    photographs = Photographs(trained_on, size, mean, std, config.seed, config.augment, stretch, config.views)
-    held_out_photographs = Photographs(held_out, size, mean, std, stretch=stretch)
+    mean, std, resize = teacher.pixel_mean.cpu(), teacher.pixel_std.cpu(), teacher.config.resize
+    photographs = Photographs(trained_on, size, mean, std, config.seed, config.augment, resize, config.views)
+    held_out_photographs = Photographs(held_out, size, mean, std, resize=resize)
     shared = _Run(
         teacher=teacher,
         config=config,

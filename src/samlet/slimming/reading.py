@@ -1,4 +1,4 @@
-"""What the mask decoder reads of an image embedding, as a metric on its channels.
+"""What the mask decoder reads of an image embedding, as a metric on its channels; of several maps, of the coarsest.
 
 Masks change much with some directions of the embedding's channels and hardly with others. With g the gradient of the
 decoder's masks by the embedding, M = mean of g·gᵀ over positions, prompts and photographs measures that, and
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from samlet.models import Sam, trained_outputs
+from samlet.models import Sam, embedding_of, maps_of, trained_outputs
 
 _SIDE = 4
 _SHARE = 0.5
@@ -36,14 +36,14 @@ def decoder_reading(sam: Sam, images: Iterable[Tensor], seed: int = 0) -> Tensor
     total = torch.zeros(channels, channels, dtype=torch.float64)
     for image in images:
         with torch.no_grad():
-            embedding = sam.encode(image)
-        embedding = embedding.detach().requires_grad_(True)
+            maps = maps_of(sam.encode(image))
+        embedding = maps[0].detach().requires_grad_(True)
         cells = (torch.arange(_SIDE, device=embedding.device) + 0.5) * image.shape[-1] / _SIDE
         y, x = torch.meshgrid(cells, cells, indexing="ij")
         points = torch.stack([x, y], dim=-1).view(-1, 1, 2)
         labels = torch.ones(points.shape[:2], dtype=torch.long, device=points.device)
         with torch.enable_grad():
-            logits = trained_outputs(sam, sam.decode(embedding, points, labels)).low_res
+            logits = trained_outputs(sam, sam.decode(embedding_of([embedding, *maps[1:]]), points, labels)).low_res
             signs = torch.randint(0, 2, logits.shape, generator=generator).to(logits) * 2 - 1
             (gradient,) = torch.autograd.grad((logits * signs).sum(), embedding)
         rows = gradient[0].flatten(1).double().cpu()

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -24,9 +24,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from samlet.models import ImageEncoder
+from samlet.models import Embedding, ImageEncoder, embedding_of, maps_of
 from samlet.models.groups import Segment
 from samlet.slimming.surgery import kept_positions
 
@@ -88,7 +89,7 @@ class Reference:
         self._states = [_States(folder / "images", (image[None] for image in images))]
         self._targets: list[dict[str, Tensor]] = []
         count = len(self._states[0])
-        together = count if at_once else _TOGETHER // max(1, prod(self._states[0].shape[1:]) // 3)
+        together = count if at_once else _TOGETHER // max(1, self._states[0].values // 3)
         self._walk = _Walk(count, max(1, together), seed, rows, next(whole.parameters()).device)
         self._cuts = 0
 
@@ -178,36 +179,64 @@ class _Walk:
 
 
 class _States:
-    """A tensor for each photograph, in a file that is mapped into memory.
+    """A tensor, or several, for each photograph, in files that are mapped into memory.
 
     Args:
-        path: of the file, which is new.
+        path: of the files, which are new.
         values: (n, …) float32 of some photographs each, in order.
     """
 
-    def __init__(self, path: Path, values: Iterable[Tensor]) -> None:
-        self.path, self._count, self._channels_last = path, 0, False
-        self.shape: tuple[int, ...] = ()
-        with path.open("wb") as file:
+    def __init__(self, path: Path, values: Iterable[Embedding]) -> None:
+        self._tables: list[_Table] = []
+        self._count = 0
+        with ExitStack() as files:
             for value in values:
-                found = value.detach().cpu()
-                self.shape, self._count = tuple(found.shape[1:]), self._count + len(found)
-                self._channels_last = found.ndim == 4 and found.is_contiguous(memory_format=torch.channels_last)
-                file.write(np.ascontiguousarray(found.numpy()).data)
+                maps = maps_of(value)
+                self._count += len(maps[0])
+                if not self._tables:
+                    self._tables = [_Table(path.with_name(f"{path.name}-{i}"), m) for i, m in enumerate(maps)]
+                    opened = [files.enter_context(table.path.open("wb")) for table in self._tables]
+                for file, m in zip(opened, maps, strict=True):
+                    file.write(np.ascontiguousarray(m.detach().cpu().numpy()).data)
 
     def __len__(self) -> int:
         return self._count
 
-    def chunks(self, together: int, device: torch.device) -> Iterator[tuple[int, Tensor]]:
+    @property
+    def values(self) -> int:
+        """Numbers of one photograph, in all its tensors."""
+        return sum(prod(table.shape) for table in self._tables)
+
+    def chunks(self, together: int, device: torch.device) -> Iterator[tuple[int, Embedding]]:
         """The number of the first photograph and (n, …) of at most `together`, one chunk after the other."""
-        values = np.memmap(self.path, np.float32, "r", shape=(self._count, *self.shape))
+        tables = [
+            (table, np.memmap(table.path, np.float32, "r", shape=(self._count, *table.shape))) for table in self._tables
+        ]
         for start in range(0, self._count, together):
-            found = torch.from_numpy(np.array(values[start : start + together])).to(device)
-            yield start, found.contiguous(memory_format=torch.channels_last) if self._channels_last else found
+            yield start, embedding_of([table.part(values, start, together, device) for table, values in tables])
 
     def forget(self) -> None:
-        """Remove the file."""
-        self.path.unlink(missing_ok=True)
+        """Remove the files."""
+        for table in self._tables:
+            table.path.unlink(missing_ok=True)
+
+
+class _Table:
+    """A file that holds one tensor for each photograph.
+
+    Args:
+        path: of the file.
+        like: such a tensor, of some photographs.
+    """
+
+    def __init__(self, path: Path, like: Tensor) -> None:
+        self.path, self.shape = path, tuple(like.shape[1:])
+        self._channels_last = like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last)
+
+    def part(self, values: NDArray[np.float32], start: int, count: int, device: torch.device) -> Tensor:
+        """The tensors of at most so many photographs."""
+        found = torch.from_numpy(np.array(values[start : start + count])).to(device)
+        return found.contiguous(memory_format=torch.channels_last) if self._channels_last else found
 
 
 def _layers(encoder: ImageEncoder, segment: Segment) -> dict[str, Layer]:
@@ -234,7 +263,7 @@ def _targets(
 
         return hook
 
-    def outputs_of() -> Iterator[Tensor]:
+    def outputs_of() -> Iterator[Embedding]:
         nonlocal at
         for first, state in states.chunks(walk.together, walk.device):
             at = first, len(state)
@@ -269,7 +298,7 @@ def _inputs_of(layer: Layer, segment: Segment, states: _States, walk: _Walk) -> 
 
 def _refitted(
     segment: Segment, layers: Mapping[str, Layer], targets: Mapping[str, Tensor], states: _States, walk: _Walk
-) -> Iterator[Tensor]:
+) -> Iterator[Embedding]:
     """What a segment gives, chunk by chunk, once its layers are refitted, one after the other."""
     if walk.photographs > walk.together:
         for name, layer in layers.items():

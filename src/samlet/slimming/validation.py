@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from samlet.models import ImageEncoder, Sam, single_masks
-from samlet.slimming.losses import relative_error
+from samlet.data.transforms import Frame
+from samlet.models import Embedding, ImageEncoder, Sam, single_masks
+from samlet.slimming.losses import embedding_error
 from samlet.training.batches import Photographs
 from samlet.training.engine import Engine
 from samlet.training.mask_losses import mask_iou
@@ -21,7 +22,7 @@ _SIDE = 4
 @dataclass(frozen=True)
 class _Expected:
     image: Tensor
-    embedding: Tensor
+    embedding: Embedding
     points: Tensor
     masks: Tensor
 
@@ -54,7 +55,7 @@ class Validation:
                 embedding = student(expected.image.to(self._engine.device)).float()
             masks = self._masks(embedding, expected.points)
             iou = mask_iou(masks, expected.masks)
-            error = float(relative_error(embedding, expected.embedding))
+            error = float(embedding_error(embedding, expected.embedding))
             totals += torch.tensor([error, 1.0, float(iou.sum()), float(len(iou))], dtype=torch.float64)
         errors, images, overlaps, prompts = self._engine.sum(totals).tolist()
         return {"error": errors / images, "agreement": overlaps / prompts}
@@ -66,14 +67,14 @@ class Validation:
                 continue
             pixels = self._photographs.prepare(image)[None]
             size = self._photographs.image_size
-            height, width = (round(size * side / max(image.shape[:2])) for side in image.shape[:2])
+            height, width = Frame(image.shape[0], image.shape[1], size, self._photographs.resize).resized
             y, x = torch.meshgrid(torch.arange(_SIDE) + 0.5, torch.arange(_SIDE) + 0.5, indexing="ij")
             points = torch.stack([x * width / _SIDE, y * height / _SIDE], dim=-1).view(-1, 1, 2).to(self._engine.device)
             with self._engine.compute():
                 embedding = self._teacher.encode(pixels.to(self._engine.device)).float()
             yield _Expected(pixels, embedding, points, self._masks(embedding, points))
 
-    def _masks(self, embedding: Tensor, points: Tensor) -> Tensor:
+    def _masks(self, embedding: Embedding, points: Tensor) -> Tensor:
         labels = torch.ones(points.shape[:2], dtype=torch.long, device=points.device)
         out = self._teacher.decode(embedding, points, labels)
         return single_masks(self._teacher, out.low_res, out.iou)[0] > self._teacher.config.mask_threshold

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from samlet.data.images import RGBImage, read_image
-from samlet.data.transforms import preprocess
+from samlet.data.transforms import Resize, preprocess
 from samlet.errors import InputError
 
 _SMALLEST_CROP = 0.4
@@ -111,7 +111,7 @@ class Photographs:
         std: (3, 1, 1).
         seed: of order and views.
         augment: crop and mirror at random in `at`.
-        stretch: images fill the whole input, whatever their proportions.
+        resize: how images come to the input; see `samlet.data.transforms.Resize`.
         views: random views of each photograph, taken in turns; None for new ones each time.
     """
 
@@ -123,10 +123,10 @@ class Photographs:
         std: Tensor,
         seed: int = 0,
         augment: bool = True,
-        stretch: bool = False,
+        resize: Resize = "longest_side",
         views: int | None = None,
     ) -> None:
-        self.paths, self.stretch, self.fixed_views = list(paths), stretch, views
+        self.paths, self.resize, self.fixed_views = list(paths), resize, views
         self.image_size, self.mean, self.std = image_size, mean, std
         self.seed, self.augment = seed, augment
         self.skipped: dict[Path, str] = {}
@@ -136,7 +136,7 @@ class Photographs:
     def resized(self, image_size: int) -> Photographs:
         """The same photographs for another side of the encoder's input, pixels."""
         found = Photographs(
-            self.paths, image_size, self.mean, self.std, self.seed, self.augment, self.stretch, self.fixed_views
+            self.paths, image_size, self.mean, self.std, self.seed, self.augment, self.resize, self.fixed_views
         )
         found.skipped.update(self.skipped)
         return found
@@ -177,7 +177,7 @@ class Photographs:
 
     def prepare(self, image: RGBImage) -> Tensor:
         """(3, S, S) of an image as it is."""
-        return preprocess(image, self.image_size, self.mean, self.std, self.stretch)[0]
+        return preprocess(image, self.image_size, self.mean, self.std, self.resize)[0]
 
     def sample(self, count: int) -> Iterator[Photograph]:
         """`count` usable photographs (or all, if fewer) drawn at random, as they are."""

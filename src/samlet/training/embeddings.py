@@ -10,6 +10,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Callable, Hashable, Iterable
+from math import prod
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from tqdm import tqdm
 
 from samlet.checkpoints.writing import new_file, write_json
 from samlet.data.images import RGBImage
+from samlet.models.embedding import Embedding, embedding_of, maps_of
 from samlet.training.engine import Engine
 
 _SHARD = 64
@@ -43,7 +45,7 @@ class Readable(Protocol):
 
 
 class EmbeddingCache:
-    """Embeddings (C, h, w) float32 of pictures, by key.
+    """Embeddings float32 of pictures, (C, h, w) or several such maps, by key.
 
     Args:
         folder: holds the caches of any teachers.
@@ -58,29 +60,33 @@ class EmbeddingCache:
         self._rows: dict[str, tuple[Path, int, int]] = {}
         self._digests: dict[Hashable, str] = {}
         self._maps: dict[Path, NDArray[Any]] = {}
+        self._shapes: dict[Path, list[tuple[int, ...]]] = {}
         self._read_shards()
 
     def _read_shards(self) -> None:
         for described in sorted(self.folder.glob("*.json")):
             shard = described.with_suffix(".npy")
             try:
-                rows = json.loads(described.read_text(encoding="utf-8"))["rows"]
-                if len(np.load(shard, mmap_mode="r")) != len(rows):
+                about = json.loads(described.read_text(encoding="utf-8"))
+                rows, shapes = about["rows"], [tuple(int(n) for n in shape) for shape in about.get("shapes", [])]
+                values = np.load(shard, mmap_mode="r")
+                if len(values) != len(rows) or (shapes and values.shape[1:] != (sum(map(prod, shapes)),)):
                     continue
             except (OSError, ValueError, KeyError, TypeError):  # cut short: computed again
                 continue
             for number, (digest, checksum) in enumerate(rows):
                 self._rows[digest] = (shard, number, checksum)
+            self._shapes[shard] = shapes
 
     def fill(
-        self, photographs: Readable, keys: Iterable[Hashable], encode: Callable[[Tensor], Tensor], engine: Engine
+        self, photographs: Readable, keys: Iterable[Hashable], encode: Callable[[Tensor], Embedding], engine: Engine
     ) -> None:
         """Compute what is missing; a killed fill continues. Unusable photographs are passed over.
 
         Args:
             photographs: prepares the pictures.
             keys: of the pictures that will be asked for.
-            encode: (1, 3, S, S) to (1, C, h, w).
+            encode: (1, 3, S, S) to its embedding.
             engine: whose processes share the work.
         """
         digests = {key: photographs.digest(key) for key in dict.fromkeys(keys)}
@@ -98,25 +104,29 @@ class EmbeddingCache:
         self._read_shards()
 
     def _write(
-        self, photographs: Readable, keys: list[Hashable], encode: Callable[[Tensor], Tensor], engine: Engine
+        self, photographs: Readable, keys: list[Hashable], encode: Callable[[Tensor], Embedding], engine: Engine
     ) -> None:
         rows, embeddings = [], []
+        shapes: list[list[int]] = []
         for key in keys:
             image = photographs.read(key)
             if image is None:
                 continue
             with torch.no_grad(), engine.compute():
                 embedding = encode(photographs.prepare(image)[None].to(engine.device))
-            embeddings.append(embedding[0].float().cpu().numpy().astype(self._dtype))
+            maps = [m[0].float().cpu().numpy().astype(self._dtype) for m in maps_of(embedding)]
+            shapes = [list(m.shape) for m in maps]
+            embeddings.append(maps[0] if len(maps) == 1 else np.concatenate([m.ravel() for m in maps]))
             rows.append((self._digests[key], zlib.crc32(embeddings[-1].tobytes())))
         if not rows:
             return
         name = hashlib.sha256("".join(digest for digest, _ in rows).encode()).hexdigest()[:16]
         with new_file(self.folder / f"{name}.npy") as temporary, temporary.open("wb") as file:
             np.save(file, np.stack(embeddings))
-        write_json(self.folder / f"{name}.json", {"rows": rows})
+        about: dict[str, Any] = {"rows": rows} if len(shapes) == 1 else {"rows": rows, "shapes": shapes}
+        write_json(self.folder / f"{name}.json", about)
 
-    def find(self, key: Hashable) -> Tensor | None:
+    def find(self, key: Hashable) -> Embedding | None:
         """The embedding of a picture that `fill` was asked for; None if there is none that is sound."""
         row = self._rows.get(self._digests.get(key, ""))
         if row is None:
@@ -125,4 +135,10 @@ class EmbeddingCache:
         if shard not in self._maps:
             self._maps[shard] = np.load(shard, mmap_mode="r")
         values = np.array(self._maps[shard][number])
-        return torch.from_numpy(values).float() if zlib.crc32(values.tobytes()) == checksum else None
+        if zlib.crc32(values.tobytes()) != checksum:
+            return None
+        found, shapes = torch.from_numpy(values).float(), self._shapes[shard]
+        if not shapes:
+            return found
+        parts = found.split([prod(shape) for shape in shapes])
+        return embedding_of([part.view(shape) for part, shape in zip(parts, shapes, strict=True)])

@@ -65,7 +65,7 @@ def _add_labels(group: Any) -> None:
         "--pred-iou-thresh",
         type=float,
         metavar="X",
-        help="masks of a predicted IoU of at most this are dropped; 0.88 if not given",
+        help="masks of a predicted IoU of at most this are dropped; 0.88, for SAM 2 0.8, if not given",
     )
     group.add_argument(
         "--stability-score-thresh",

@@ -63,7 +63,7 @@ def _add_masks(group: Any) -> None:
         "--pred-iou-thresh",
         type=float,
         metavar="X",
-        help="masks of a predicted IoU of at most this are dropped; default 0.88",
+        help="masks of a predicted IoU of at most this are dropped; default 0.88, for SAM 2 0.8",
     )
     group.add_argument(
         "--stability-score-thresh",

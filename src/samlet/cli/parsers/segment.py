@@ -54,6 +54,9 @@ def add_segment(commands: Any) -> None:
     add_machine(parser)
 
 
+_OWN = "0.88, for SAM 2 0.8"  # as published
+
+
 def _add_everything(group: Any) -> None:
     group.add_argument("--everything", action="store_true", help="all masks of the image, without prompts")
     choice(
@@ -66,7 +69,7 @@ def _add_everything(group: Any) -> None:
     numbers: list[tuple[str, Any, Any, str]] = [
         ("--points-per-side", int, 32, "points a side of the grid"),
         ("--points-per-batch", int, 4, "prompts decoded together; on a GPU 64"),
-        ("--pred-iou-thresh", float, 0.88, "masks of a predicted IoU of at most this are dropped"),
+        ("--pred-iou-thresh", float, None, "masks of a predicted IoU of at most this are dropped"),
         ("--stability-score-thresh", float, 0.95, "masks less stable than this are dropped"),
         ("--stability-score-offset", float, 1.0, "stability: IoU of the masks so far above and below the threshold"),
         ("--box-nms-thresh", float, 0.7, "of two boxes whose IoU exceeds this the lower predicted IoU goes"),
@@ -78,7 +81,7 @@ def _add_everything(group: Any) -> None:
         ("--high-threshold", float, 8.5, "hierarchical: places above it are settled, a logit; inf asks the whole grid"),
     ]
     for name, kind, default, what in numbers:
-        shown = f"{default:.4g}" if isinstance(default, float) else str(default)
+        shown = _OWN if default is None else f"{default:.4g}" if isinstance(default, float) else str(default)
         group.add_argument(
             name, type=kind, default=default, metavar="N" if kind is int else "X", help=f"{what}; default {shown}"
         )

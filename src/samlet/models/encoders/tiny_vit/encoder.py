@@ -12,8 +12,9 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
-from samlet.models.config import TinyViTConfig
 from samlet.models.convolutions import InvertedBottleneck, Stem, depthwise
+from samlet.models.encoders.encoder import ImageEncoder
+from samlet.models.encoders.tiny_vit.config import TinyViTConfig
 from samlet.models.groups import (
     ChannelGroup,
     Member,
@@ -126,7 +127,7 @@ class Stage(nn.Module):
         return x if self.downsample is None else self.downsample(x)
 
 
-class TinyViTEncoder(nn.Module):
+class TinyViTEncoder(ImageEncoder):
     """(B, 3, H, W) normalised image to (B, out_channels, H / 16, W / 16) image embedding; H, W multiples of 16."""
 
     def __init__(self, config: TinyViTConfig) -> None:

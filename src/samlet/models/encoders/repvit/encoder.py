@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samlet.models.convolutions import Stem, depthwise
+from samlet.models.encoders.encoder import ImageEncoder
+from samlet.models.encoders.repvit.config import RepViTConfig
 from samlet.models.groups import ChannelGroup, Member, Segment, columns, rows_and_bias, stream_groups
 from samlet.models.layers import Neck
-from samlet.models.repvit_config import RepViTConfig
 from samlet.models.strips import gelu_, strip_size
 
 
@@ -85,7 +86,7 @@ class HalvingBlock(nn.Module):
         return self.mixer(self.project(self.local_conv(x)))
 
 
-class RepViTEncoder(nn.Module):
+class RepViTEncoder(ImageEncoder):
     """(B, 3, H, W) normalised image to (B, out_channels, H / 16, W / 16) image embedding; H, W multiples of 16.
 
     Stages 2 and 3, at strides 16 and 32, are projected and added, stage 3 enlarged by bicubic interpolation. Where H

@@ -6,13 +6,15 @@ What does not depend on the prompt keeps a batch of 1 until the prompt comes in.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samlet.models.config import DecoderConfig
+from samlet.models.decoders.config import DecoderConfig
 from samlet.models.layers import MLP, Activation, AttentionProducts, LayerNorm2d, Product
 
 
@@ -24,11 +26,13 @@ class DecoderOutput:
         low_res: mask logits (P, M, 4h, 4w); mask 0 is the single-mask output, the others the multimask outputs.
         iou: predicted IoU of each mask (P, M).
         tokens: output tokens (P, 1 + M, C): the IoU token, then one a mask.
+        object_score: logits of an object being there at all (P,); None from a decoder that does not say.
     """
 
     low_res: Tensor
     iou: Tensor
     tokens: Tensor
+    object_score: Tensor | None = None
 
 
 class Attention(nn.Module):
@@ -125,7 +129,13 @@ class TwoWayTransformer(nn.Module):
 
 
 class MaskDecoder(nn.Module):
-    """Image embedding and prompt embeddings to masks and their predicted IoU."""
+    """Image embedding and prompt embeddings to masks and their predicted IoU.
+
+    Attributes:
+        leading: how many of the decoder's own tokens come before the IoU token.
+    """
+
+    leading: ClassVar[int] = 0
 
     def __init__(self, config: DecoderConfig, dim: int) -> None:
         super().__init__()
@@ -144,8 +154,30 @@ class MaskDecoder(nn.Module):
         self.mask_product = Product()
         self.iou_prediction_head = MLP(dim, config.iou_head_hidden_dim, self.num_masks, config.iou_head_depth)
 
+    def own_tokens(self) -> Tensor:
+        """The decoder's own tokens (T, C) that stand before those of the prompt."""
+        return torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+
+    def upscale(self, source: Tensor, fine: Sequence[Tensor]) -> Tensor:  # noqa: ARG002 - for decoders that take some
+        """Image features (P, C, h, w), and finer ones where a decoder takes them, to (P, C / 8, 4h, 4w)."""
+        return self.output_upscaling(source)
+
+    def predicted_iou(self, token: Tensor) -> Tensor:
+        """The IoU token (P, C) to the predicted IoU of each mask (P, M)."""
+        return self.iou_prediction_head(token)
+
+    def object_score(self, tokens: Tensor) -> Tensor | None:  # noqa: ARG002 - for decoders that say it
+        """All own tokens (P, T, C) to logits of an object being there (P,)."""
+        return None
+
     def forward(
-        self, image: Tensor, image_positions: Tensor, prompt_tokens: Tensor, dense: Tensor, valid: Tensor | None = None
+        self,
+        image: Tensor,
+        image_positions: Tensor,
+        prompt_tokens: Tensor,
+        dense: Tensor,
+        valid: Tensor | None = None,
+        fine: Sequence[Tensor] = (),
     ) -> DecoderOutput:
         """Decode.
 
@@ -155,17 +187,24 @@ class MaskDecoder(nn.Module):
             prompt_tokens: sparse embeddings (P, T, C).
             dense: dense embeddings (P or 1, C, h or 1, w or 1).
             valid: which prompt tokens count (P, T); None for all.
+            fine: finer maps of the image (P or 1, c, 2h, 2w) and (P or 1, c, 4h, 4w), of a decoder that takes some.
         """
         height, width = image.shape[2:]
-        own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+        own = self.own_tokens()
         batch = max(prompt_tokens.shape[0], image.shape[0], dense.shape[0])
         tokens = torch.cat([own.expand(batch, -1, -1), prompt_tokens.expand(batch, -1, -1)], dim=1)
         if valid is not None:
             valid = torch.cat([valid.new_ones(batch, own.shape[0]), valid.expand(batch, -1)], dim=1)
         source = (image + dense).flatten(2).transpose(1, 2)
         tokens, source = self.transformer(source, image_positions.flatten(2).transpose(1, 2), tokens, valid)
-        tokens = tokens[:, : own.shape[0]]
-        upscaled = self.output_upscaling(source.transpose(1, 2).unflatten(2, (height, width)))
+        own_tokens = tokens[:, : own.shape[0]]
+        tokens = own_tokens[:, self.leading :]
+        upscaled = self.upscale(source.transpose(1, 2).unflatten(2, (height, width)), fine)
         weights = torch.stack([mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1)
         low_res = self.mask_product(weights, upscaled.flatten(2)).unflatten(2, upscaled.shape[2:])
-        return DecoderOutput(low_res=low_res, iou=self.iou_prediction_head(tokens[:, 0]), tokens=tokens)
+        return DecoderOutput(
+            low_res=low_res,
+            iou=self.predicted_iou(tokens[:, 0]),
+            tokens=tokens,
+            object_score=self.object_score(own_tokens),
+        )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from samlet.errors import InputError
+from samlet.models.encoders.encoder import EncoderConfig
 
 
 def _check_widths(name: str, value: Any, least: int = 1) -> None:
@@ -22,7 +23,7 @@ def _check_widths(name: str, value: Any, least: int = 1) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RepViTConfig:
+class RepViTConfig(EncoderConfig):
     """The RepViT image encoder of EdgeSAM, every branch and batch norm folded into one convolution.
 
     Four stages at strides 4, 8, 16 and 32. Stages 1 to 3 begin with a block that halves the resolution and changes the
@@ -39,7 +40,6 @@ class RepViTConfig:
     """
 
     kind: ClassVar[str] = "repvit"
-    stride: ClassVar[int] = 16
 
     image_size: int = 1024
     stem_dim: int = 24

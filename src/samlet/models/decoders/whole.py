@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from samlet.models.decoders.sam.shared import Decoded, SharedDecoder, Window
+from samlet.models.embedding import Embedding
 from samlet.models.interface import PromptableModel
 from samlet.models.sam import Sam
-from samlet.models.shared_decoder import Decoded, SharedDecoder, Window
 
 
 class WholeDecoder:
@@ -15,10 +16,10 @@ class WholeDecoder:
 
     Args:
         sam: the model.
-        embedding: (1, C, h, w) from `Sam.encode`.
+        embedding: (1, C, h, w) from `Sam.encode`, and its finer maps where it has some.
     """
 
-    def __init__(self, sam: PromptableModel, embedding: Tensor) -> None:
+    def __init__(self, sam: PromptableModel, embedding: Embedding) -> None:
         self.sam, self.embedding = sam, embedding
         self.height, self.width = embedding.shape[2:]
 
@@ -49,7 +50,7 @@ class WholeDecoder:
 
 
 def prompt_decoder(
-    sam: PromptableModel, embedding: Tensor, dtype: torch.dtype | None = None, *, many: bool = False
+    sam: PromptableModel, embedding: Embedding, dtype: torch.dtype | None = None, *, many: bool = False
 ) -> SharedDecoder | WholeDecoder:
     """The fastest decoder for prompts on one image that gives the model's own answers; see `SharedDecoder`.
 

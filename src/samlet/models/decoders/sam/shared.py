@@ -16,17 +16,21 @@ Shape legend: P prompts, T tokens, S image positions (h · w), C channels, H hea
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from samlet.models.decoders.sam.mask_decoder import Attention, MaskDecoder, TwoWayBlock
+from samlet.models.embedding import Embedding, maps_of
 from samlet.models.layers import LayerNorm2d
-from samlet.models.mask_decoder import Attention, MaskDecoder, TwoWayBlock
-from samlet.models.sam import Sam
 from samlet.models.strips import gelu_
+
+if TYPE_CHECKING:
+    from samlet.models.sam import Sam
 
 _STRIP = 1024  # image positions that are upscaled at once
 
@@ -54,15 +58,17 @@ class SharedDecoder:
 
     Args:
         sam: the model.
-        embedding: (1, C, h, w) from `Sam.encode`.
+        embedding: (1, C, h, w) from `Sam.encode`, and its finer maps where the decoder takes some.
         dtype: of the image features; the model's if None.
     """
 
-    def __init__(self, sam: Sam, embedding: Tensor, dtype: torch.dtype | None = None) -> None:
+    def __init__(self, sam: Sam, embedding: Embedding, dtype: torch.dtype | None = None) -> None:
         self.sam = sam
         self.decoder: MaskDecoder = sam.mask_decoder
         self.dtype = dtype or sam.dtype
+        embedding, *fine = maps_of(embedding)
         self.height, self.width = embedding.shape[2:]
+        self._fine = [_by_patch(m, self.height, self.width).to(self.dtype) for m in fine]
         grid = sam.prompt_encoder.pe_layer.grid(self.height, self.width)
         image = embedding + sam.prompt_encoder.dense(None)
         features = image.flatten(2).transpose(1, 2)[0]  # (S, C)
@@ -96,7 +102,7 @@ class SharedDecoder:
         stride = self.sam.config.encoder.stride
         size = (self.height * stride, self.width * stride)
         prompts, valid = self.sam.prompt_encoder.tokens(points, labels, boxes, size)
-        own = torch.cat([self.decoder.iou_token.weight, self.decoder.mask_tokens.weight])
+        own = self.decoder.own_tokens()
         positions = torch.cat([own.expand(prompts.shape[0], -1, -1), prompts], dim=1)
         if valid is not None:
             valid = torch.cat([valid.new_ones(valid.shape[0], own.shape[0]), valid], dim=1)
@@ -118,10 +124,10 @@ class SharedDecoder:
         tokens, positions = tokens[:, : own.shape[0]], positions[:, : own.shape[0]]
         keys = self._with_positions(image)
         tokens = tokens + _read(self._final, tokens + positions, keys, image)
-        tokens = self.decoder.transformer.norm_final_attn(tokens)
+        tokens = self.decoder.transformer.norm_final_attn(tokens)[:, self.decoder.leading :]
         mlps = self.decoder.output_hypernetworks_mlps
         weights = torch.stack([mlp(tokens[:, 1 + i]) for i, mlp in enumerate(mlps)], dim=1).to(self.dtype)
-        return Decoded(self.decoder.iou_prediction_head(tokens[:, 0]), weights, image)
+        return Decoded(self.decoder.predicted_iou(tokens[:, 0]), weights, image)
 
     def _with_positions(self, image: Tensor) -> Tensor:
         """Image features plus positional encodings, (P, S, C), in a buffer that is used again and again.
@@ -188,9 +194,12 @@ class SharedDecoder:
             (len(outputs), 4 · rows, 4 · columns), float32.
         """
         top, bottom, left, right = window or (0, self.height, 0, self.width)
-        features = decoded.features[prompt].unflatten(0, (self.height, self.width))[top:bottom, left:right]
+        parts = [
+            values.unflatten(0, (self.height, self.width))[top:bottom, left:right].flatten(0, 1).split(_STRIP)
+            for values in (decoded.features[prompt], *self._fine)
+        ]
         weights = decoded.weights[prompt, outputs].T
-        strips = [self._upscale(part) @ weights for part in features.flatten(0, 1).split(_STRIP)]  # (s, 2·2, 2·2, M)
+        strips = [self._upscale(part, fine) @ weights for part, *fine in zip(*parts, strict=True)]  # (s, 2·2, 2·2, M)
         logits = torch.cat(strips).float().view(bottom - top, right - left, 2, 2, 2, 2, len(outputs))
         return logits.permute(6, 0, 2, 4, 1, 3, 5).reshape(len(outputs), 4 * (bottom - top), 4 * (right - left))
 
@@ -202,17 +211,28 @@ class SharedDecoder:
         """
         rows, columns = rows or self.height, columns or self.width
         features = decoded.features.unflatten(1, (self.height, self.width))[:, :rows, :columns]
-        hidden = self._upscale(features.flatten(1, 2), corner=True)  # (P, s, c)
+        fine = [m.unflatten(0, (self.height, self.width))[:rows, :columns].flatten(0, 1) for m in self._fine]
+        hidden = self._upscale(features.flatten(1, 2), fine, corner=True)  # (P, s, c)
         logits = decoded.weights @ hidden.transpose(1, 2)
         return logits.float().unflatten(2, (rows, columns))
 
-    def _upscale(self, features: Tensor, corner: bool = False) -> Tensor:
-        """Features (..., S, C) to (..., S, 2·2, 2·2, c), or with `corner` to (..., S, c) of the position (2, 2)."""
+    def _upscale(self, features: Tensor, fine: Sequence[Tensor], corner: bool = False) -> Tensor:
+        """Features (..., S, C) to (..., S, 2·2, 2·2, c), or with `corner` to (..., S, c) of the position (2, 2).
+
+        Args:
+            features: of the coarse map.
+            fine: of the finer maps, (S, 2·2, c) and (S, 2·2, 2·2, c), where the decoder takes some.
+            corner: of one position alone.
+        """
         first, second = self._up
         # Of the 4x4 positions of a patch, (2, 2) lies just right of and below the centre.
         x = first(features, 3 if corner else None)
-        x = gelu_(F.layer_norm(x, x.shape[-1:], *self._up_norm))
-        return gelu_(second(x, 0 if corner else None))
+        if fine:
+            x = x + (fine[0][:, 3] if corner else fine[0])
+        x = second(gelu_(F.layer_norm(x, x.shape[-1:], *self._up_norm)), 0 if corner else None)
+        if fine:
+            x = x + (fine[1][:, 3, 0] if corner else fine[1])
+        return gelu_(x)
 
 
 class _Transposed:
@@ -230,6 +250,15 @@ class _Transposed:
             rows = slice(position * self.channels, (position + 1) * self.channels)
             return F.linear(x, self.weight[rows], self.bias)
         return F.linear(x, self.weight, self.bias.repeat(4)).unflatten(-1, (4, self.channels))
+
+
+def _by_patch(fine: Tensor, height: int, width: int) -> Tensor:
+    """A finer map (1, c, 2h, 2w) or (1, c, 4h, 4w) as (h · w, 2·2, c) or (h · w, 2·2, 2·2, c): patch after patch."""
+    x = fine[0].permute(1, 2, 0)
+    if x.shape[0] == 2 * height:
+        return x.reshape(height, 2, width, 2, -1).transpose(1, 2).reshape(height * width, 4, -1)
+    x = x.reshape(height, 2, 2, width, 2, 2, -1).permute(0, 3, 1, 4, 2, 5, 6)
+    return x.reshape(height * width, 4, 4, -1)
 
 
 def _split(x: Tensor, heads: int) -> Tensor:

@@ -6,13 +6,13 @@ Shape legend: P prompts, K points a prompt, T prompt tokens, C embedding channel
 from __future__ import annotations
 
 import math
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samlet.models.config import DecoderConfig
+from samlet.models.decoders.config import DecoderConfig
 from samlet.models.layers import LayerNorm2d
 
 NOT_A_POINT = -1
@@ -60,7 +60,13 @@ class MaskDownscaling(nn.Sequential):
 
 
 class PromptEncoder(nn.Module):
-    """Prompts to sparse embeddings (tokens) and dense embeddings (added to the image embedding)."""
+    """Prompts to sparse embeddings (tokens) and dense embeddings (added to the image embedding).
+
+    Attributes:
+        always_fills: whether the filler point is added to prompts with a box too.
+    """
+
+    always_fills: ClassVar[bool] = False
 
     def __init__(self, config: DecoderConfig, channels: int) -> None:
         super().__init__()
@@ -89,8 +95,10 @@ class PromptEncoder(nn.Module):
         scale = torch.tensor([size[1], size[0]], dtype=matrix.dtype, device=matrix.device)
         parts: list[Tensor] = []
         valid: list[Tensor] = []
+        if boxes is not None and self.always_fills and points is None:
+            points, labels = boxes.new_zeros(len(boxes), 0, 2), boxes.new_zeros(len(boxes), 0, dtype=torch.long)
         if points is not None and labels is not None:
-            if boxes is None:  # SAM always has either a box or one filler point
+            if boxes is None or self.always_fills:  # SAM always has either a box or one filler point
                 points = F.pad(points, (0, 0, 0, 1))
                 labels = F.pad(labels, (0, 1), value=NOT_A_POINT)
             encoded = self.pe_layer((points + 0.5) / scale)

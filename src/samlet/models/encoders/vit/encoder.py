@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samlet.models.config import ViTConfig
+from samlet.models.encoders.encoder import ImageEncoder
+from samlet.models.encoders.vit.config import ViTConfig
 from samlet.models.groups import ChannelGroup, Member, Segment, attention_groups, columns, norm, rows_and_bias
 from samlet.models.layers import AttentionProducts, Neck, window_partition, window_unpartition
 from samlet.models.strips import gelu_, in_chunks
@@ -151,7 +152,7 @@ class PatchEmbed(nn.Module):
         return self.proj(x).permute(0, 2, 3, 1)
 
 
-class ViTEncoder(nn.Module):
+class ViTEncoder(ImageEncoder):
     """SAM's image encoder: (B, 3, H, W) normalised image to (B, out_channels, H / 16, W / 16) image embedding.
 
     Any H and W that are multiples of the patch size; position tables are interpolated.

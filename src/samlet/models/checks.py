@@ -1,0 +1,40 @@
+"""Checks that configs share."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from samlet.errors import InputError
+
+WIDEST = 1 << 16
+"""More channels than any model has."""
+MOST_LAYERS = 64
+"""More layers than any head or decoder has."""
+
+
+def check_positive(owner: str, **values: Any) -> None:
+    """Refuse fields of a config that are not whole numbers from 1 to `WIDEST`, at every depth of tuples."""
+    for name, value in values.items():
+        entries = value if isinstance(value, tuple) else (value,)
+        for entry in entries:
+            if isinstance(entry, tuple):
+                check_positive(owner, **{name: entry})
+            elif not isinstance(entry, int) or isinstance(entry, bool) or not 1 <= entry <= WIDEST:
+                shown = repr(value) if len(repr(value)) < 200 else repr(entry)
+                raise InputError(
+                    f"{owner}.{name} is {shown}; every width must be a whole number from 1 to {WIDEST}, no more than "
+                    "any model has"
+                )
+
+
+def check_choice(name: str, value: Any, kind: Any) -> None:
+    """Refuse what is none of a `Literal`'s values."""
+    if value not in get_args(kind):
+        raise InputError(f"{name} is {value!r}; expected one of {', '.join(get_args(kind))}")
+
+
+def check_lengths(owner: str, expected: int, **values: tuple[Any, ...]) -> None:
+    """Refuse tuples that have not one entry for each block."""
+    for name, value in values.items():
+        if len(value) != expected:
+            raise InputError(f"{owner}.{name} has {len(value)} entries; {expected} expected, one for each block")
