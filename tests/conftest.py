@@ -19,7 +19,17 @@ import pytest
 import torch
 from PIL import Image
 
-from samlet.models import DecoderConfig, RepViTConfig, Sam, SamConfig, TinyViTConfig, ViTConfig
+from samlet.models import (
+    DecoderConfig,
+    Embedding,
+    HieraConfig,
+    RepViTConfig,
+    Sam,
+    SamConfig,
+    TinyViTConfig,
+    ViTConfig,
+    maps_of,
+)
 from samlet.training.checkpoints import CheckpointFolder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -175,6 +185,35 @@ def make_repvit(seed: int = 0) -> Sam:
     sam = Sam(SamConfig(encoder=config, decoder=SMALL_DECODER))
     randomise(sam, seed)
     return sam.eval()
+
+
+def make_hiera(seed: int = 0) -> Sam:
+    """A small SAM 2 with irregular widths, windows that need padding and a global block."""
+    config = HieraConfig(
+        image_size=128,
+        embed_dims=(16, 24, 32, 40),
+        num_heads=((1,), (2, 1), (2, 3, 2), (2,)),
+        qk_dims=((16,), (16, 24), (24, 16, 16), (16,)),
+        v_dims=((24,), (16, 16), (16, 24, 16), (16,)),
+        mlp_dims=((48,), (64, 40), (80, 64, 48), (72,)),
+        scale_dim=16,
+        window_sizes=(4, 2, 6, 7),
+        global_blocks=(4,),
+        position_side=3,
+        lateral_dims=(24, 16),
+        fine_dims=(CHANNELS // 4, CHANNELS // 8),
+        out_channels=CHANNELS,
+    )
+    torch.manual_seed(seed)
+    decoder = dataclasses.replace(SMALL_DECODER, style="sam2", object_score=True)
+    sam = Sam(SamConfig(encoder=config, decoder=decoder, resize="stretch_antialiased"))
+    randomise(sam, seed)
+    return sam.eval()
+
+
+def flat(embedding: Embedding) -> torch.Tensor:
+    """All values of an embedding, whether it is one map or several."""
+    return torch.cat([m.flatten() for m in maps_of(embedding)])
 
 
 def make_efficient(seed: int = 0) -> Sam:

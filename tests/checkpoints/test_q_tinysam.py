@@ -14,6 +14,8 @@ from torch import nn
 
 import samlet
 from samlet.checkpoints import load_checkpoint, native
+from samlet.models.decoders.sam.shared import SharedDecoder
+from samlet.models.decoders.whole import WholeDecoder, prompt_decoder
 from samlet.models.quantized import (
     InputQuantizer,
     QuantizedConv2d,
@@ -21,8 +23,6 @@ from samlet.models.quantized import (
     QuantizedLinear,
     is_quantized,
 )
-from samlet.models.decoders.sam.shared import SharedDecoder
-from samlet.models.decoders.whole import WholeDecoder, prompt_decoder
 from tests.checkpoints.test_modules import decoder_like, decoder_names, published, refused, without_hooks
 from tests.conftest import randomise
 

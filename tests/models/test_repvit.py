@@ -16,8 +16,8 @@ import samlet
 from samlet.checkpoints import edge_sam
 from samlet.evaluation.costs import count_macs, count_parameters
 from samlet.models import Sam, SamConfig
-from samlet.models.encoders.repvit.encoder import RepViTEncoder
 from samlet.models.encoders.repvit.config import RepViTConfig
+from samlet.models.encoders.repvit.encoder import RepViTEncoder
 from samlet.slimming.losses import run_observed
 from samlet.slimming.surgery import cut_encoder
 from tests.conftest import randomise

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from samlet.models.decoders.sam.shared import SharedDecoder
-from tests.conftest import make_tiny, make_vit
+from tests.conftest import make_hiera, make_tiny, make_vit
 
 PROMPTS = {
     "clicks": {"points": [[[20.0, 30.0]], [[90.0, 5.0]], [[64.0, 127.0]]], "labels": [[1], [1], [0]]},
@@ -15,7 +15,7 @@ PROMPTS = {
 }
 
 
-@pytest.fixture(params=[make_vit, make_tiny], ids=["vit", "tiny_vit"])
+@pytest.fixture(params=[make_vit, make_tiny, make_hiera], ids=["vit", "tiny_vit", "hiera"])
 def sam(request):
     return request.param().eval()
 

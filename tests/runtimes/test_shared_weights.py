@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 
 import samlet
 from samlet.errors import CheckpointError
-from samlet.models.quantized import QuantizedLinear
 from samlet.models.decoders.sam.shared import SharedDecoder
 from samlet.models.decoders.whole import WholeDecoder, prompt_decoder
+from samlet.models.quantized import QuantizedLinear
 from samlet.quantization import quantize
 from samlet.runtimes.manifest import SHARED_WEIGHTS
 from samlet.runtimes.shared_weights import read_shared_weights, write_shared_weights

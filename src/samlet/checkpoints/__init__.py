@@ -20,6 +20,7 @@ from samlet.checkpoints import (
     tiny,
 )
 from samlet.checkpoints.reading import EXPORT, read_json, read_module, shorten
+from samlet.checkpoints.remarks import remark
 from samlet.checkpoints.writing import new_file, write_tensors
 from samlet.errors import CheckpointError, InputError
 from samlet.models import PromptableModel, Sam
@@ -56,6 +57,13 @@ def load_checkpoint(path: str | Path) -> Sam:
             return native.read(path)
         is_sam2 = about["model_type"] in hugging_face_sam2.MODEL_TYPES
         return hugging_face_sam2.read(path) if is_sam2 else hugging_face.read(path)
+    sam = _read_file(path)
+    if path.name.startswith("sam2") and sam.config.decoder.style != "sam2":
+        remark(f"{path} holds no SAM 2 but a SAM with a {sam.config.encoder.kind} encoder, and is used as that")
+    return sam
+
+
+def _read_file(path: Path) -> Sam:
     found = read_module(path)
     tensors = found.tensors
     if q_tinysam.matches(found):
@@ -83,8 +91,8 @@ def save(
 
     Args:
         sam: the model.
-        path: a new folder (`native`, `hugging-face`) or file (`segment-anything`, `mobile-sam`, `sam2`; `.pth`, `.pt` or
-            `.safetensors`).
+        path: a new folder (`native`, `hugging-face`) or file (`segment-anything`, `mobile-sam`, `sam2`; `.pth`, `.pt`
+            or `.safetensors`).
         format: one of `FORMATS`.
         provenance: for the native format: what the model comes from.
         overwrite: replace an earlier file, or an earlier model folder.

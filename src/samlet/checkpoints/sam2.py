@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -30,7 +31,10 @@ _RENAMES = (
     (r"image_encoder\.blocks\.(\d+)\.mlp\.fc1\.", r"image_encoder.trunk.blocks.\1.mlp.layers.0."),
     (r"image_encoder\.blocks\.(\d+)\.mlp\.fc2\.", r"image_encoder.trunk.blocks.\1.mlp.layers.1."),
     (r"image_encoder\.blocks\.", r"image_encoder.trunk.blocks."),
-    *((rf"image_encoder\.neck\.lateral\.{stage}\.", rf"image_encoder.neck.convs.{3 - stage}.conv.") for stage in range(4)),
+    *(
+        (rf"image_encoder\.neck\.lateral\.{stage}\.", rf"image_encoder.neck.convs.{3 - stage}.conv.")
+        for stage in range(4)
+    ),
     *((rf"image_encoder\.neck\.fine\.{level}\.", rf"sam_mask_decoder.conv_s{1 - level}.") for level in range(2)),
     (r"mask_decoder\.transformer\.layers\.(\d+)\.mlp\.lin1\.", r"sam_mask_decoder.transformer.layers.\1.mlp.layers.0."),
     (r"mask_decoder\.transformer\.layers\.(\d+)\.mlp\.lin2\.", r"sam_mask_decoder.transformer.layers.\1.mlp.layers.1."),
@@ -116,8 +120,7 @@ def infer_hiera(tensors: StateDict, trunk: str, path: Path) -> HieraConfig:
     numbers = {m.group(1) for name in tensors if (m := re.match(rf"{re.escape(trunk)}blocks\.(\d+)\.", name))}
     depth = len(numbers)
     opens = [i for i in range(depth) if f"{trunk}blocks.{i}.proj.weight" in tensors]
-    edges = [0, *opens, depth]
-    depths = tuple(b - a for a, b in zip(edges[:-1], edges[1:], strict=True))
+    depths = tuple(b - a for a, b in pairwise([0, *opens, depth]))
     width, side = (table.shape[1], table.shape[2]) if table.ndim == 4 else (0, 0)
     for config in PUBLISHED.values():
         if (config.embed_dims[0], config.depths, config.position_side) == (width, depths, side):
@@ -125,8 +128,8 @@ def infer_hiera(tensors: StateDict, trunk: str, path: Path) -> HieraConfig:
     known = ", ".join(f"{name} {c.embed_dims[0]} and {'-'.join(map(str, c.depths))}" for name, c in PUBLISHED.items())
     raise CheckpointError(
         f"{path} holds a Hiera of width {width}, {'-'.join(map(str, depths)) or 'no'} blocks and positions of side "
-        f"{side}, which no published SAM 2 has ({known}); expected one of these, as heads and windows stand in no state "
-        "dict. A model that was slimmed is read from its samlet folder"
+        f"{side}, which no published SAM 2 has ({known}); expected one of these, as heads and windows stand in no "
+        "state dict. A model that was slimmed is read from its samlet folder"
     )
 
 

@@ -15,10 +15,11 @@ from samlet.inference.options import Strategy
 from samlet.inference.results import count_labels
 from samlet.inference.segmenter import Segmenter
 from samlet.models import PromptableModel
+from samlet.models.decoders import DECODERS
 
 _STABLE = 0.95
 _SAM = {"strategy": "hierarchical", "points_per_side": 32, "stability_score_thresh": _STABLE}
-_OTHERS = {"strategy": "grid", "points_per_side": 16, "stability_score_thresh": _STABLE}
+_OTHERS = {"strategy": "grid", "points_per_side": 16, "pred_iou_thresh": 0.88, "stability_score_thresh": _STABLE}
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ def label(
         out: a new folder, or that of an earlier run.
         strategy: `grid` or `hierarchical`; by default hierarchical for a `Sam`, and grid, the only one, for others.
         points_per_side: of the grid; by default 32 for a `Sam`, 16 for others.
-        pred_iou_thresh: masks of a predicted IoU of at most this are dropped; 0.88 by default, 0.8 for SAM
-            2.
+        pred_iou_thresh: masks of a predicted IoU of at most this are dropped; 0.88 by default, 0.8 for
+            SAM 2 of samlet's own.
         stability_score_thresh: masks less stable than this are dropped; 0.95 by default.
         image_size: side of the input of a `Sam`, pixels; its own if None.
         min_area: masks that cover a smaller share of the image are dropped.
@@ -97,7 +98,8 @@ def label(
     }
     given = {name: value for name, value in options.items() if value is not None}
     if isinstance(model, PromptableModel):
-        chosen = {**_SAM, **given, "image_size": model.check_image_size(image_size)}
+        own = DECODERS[model.config.decoder.style].pred_iou_thresh
+        chosen = {**_SAM, "pred_iou_thresh": own, **given, "image_size": model.check_image_size(image_size)}
     elif image_size not in (None, model.image_size):
         raise InputError(f"image size {image_size} was asked for, and the model takes {model.image_size} only")
     else:

@@ -30,11 +30,11 @@ from samlet.inference.sam2_graphs import IMAGE_SIZE, LOW_RES, MASKS, Decoded, Fe
 from samlet.inference.segmenter import Answers
 from samlet.inference.suppression import box_iou
 from samlet.inference.windows import LogitWindow, MaskWindow, Upscaler
-from samlet.models.decoders import DECODERS
 from samlet.models.decoders.sam.prompt_encoder import PADDING
 
 _TOGETHER = 4  # prompts decoded together: more are no faster on a CPU
 _THRESHOLD = 0.0  # of a mask's logits
+_LEAST_IOU = 0.88  # in everything mode
 _SUFFIXES = (".onnx", ".ort")
 _OPTIONS = (
     "strategy",
@@ -184,7 +184,7 @@ class Sam2Onnx:
 
     def _candidates(self, seen: _Seen, points: NDArray[np.float64], options: EverythingOptions) -> Iterator[_Candidate]:
         """Masks of good predicted IoU for one click each, at points (N, 2), pixels of the image."""
-        least = DECODERS["sam2"].pred_iou_thresh if options.pred_iou_thresh is None else options.pred_iou_thresh
+        least = _LEAST_IOU if options.pred_iou_thresh is None else options.pred_iou_thresh
         inputs = seen.frame.to_input(torch.from_numpy(points).float()).numpy()
         for start in range(0, len(points), options.points_per_batch):
             clicks = inputs[start : start + options.points_per_batch, None]

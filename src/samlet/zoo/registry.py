@@ -1,13 +1,16 @@
-"""The models that samlet knows by name: all that the two papers compare."""
+"""The models that samlet knows by name: all that the two papers compare, and SAM 2."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
+from samlet.checkpoints.sam2 import sam2_config
 from samlet.errors import InputError
 from samlet.models import DecoderConfig, EncoderConfig, RepViTConfig, SamConfig, TinyViTConfig, ViTConfig
+from samlet.models.encoders.hiera.config import PUBLISHED as HIERAS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,6 +265,19 @@ ENTRIES: dict[str, Entry] = {
             published=(Published(parameters=26e6, macs=94e9, convention="modules", source=_SLIMSAM),),
             repository="yunyangx/EfficientSAM",
             files=("efficient_sam_vits.pt",),
+        ),
+        *(
+            Entry(
+                name=f"{version}_hiera_{size}",
+                config=partial(sam2_config, HIERAS[size], object_score=True),
+                encoder=f"Hiera-{letter}",
+                licence="Apache-2.0",
+                source=f"huggingface.co/facebook/{version}-hiera-{size.replace('_', '-')}",
+                repository=f"facebook/{version}-hiera-{size.replace('_', '-')}",
+                files=(f"{version}_hiera_{size}.pt",),
+            )
+            for version in ("sam2", "sam2.1")
+            for size, letter in (("tiny", "T"), ("small", "S"), ("base_plus", "B+"), ("large", "L"))
         ),
         Entry(
             name="fast_sam_s",
