@@ -22,7 +22,6 @@ from PIL import Image
 from samlet.models import (
     DecoderConfig,
     Embedding,
-    HieraConfig,
     RepViTConfig,
     Sam,
     SamConfig,
@@ -30,6 +29,7 @@ from samlet.models import (
     ViTConfig,
     maps_of,
 )
+from samlet.models.encoders.hiera.config import HieraConfig
 from samlet.training.checkpoints import CheckpointFolder
 
 ROOT = Path(__file__).resolve().parents[1]

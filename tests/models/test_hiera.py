@@ -19,9 +19,9 @@ from samlet.data.images import read_image
 from samlet.data.transforms import preprocess
 from samlet.errors import InputError
 from samlet.evaluation.costs import count_encoder_macs
-from samlet.models import HieraConfig, Sam, maps_of, single_masks
+from samlet.models import Sam, maps_of, single_masks
 from samlet.models.decoders.sam2 import stable_single
-from samlet.models.encoders.hiera.config import PUBLISHED
+from samlet.models.encoders.hiera.config import PUBLISHED, HieraConfig
 from samlet.slimming.surgery import cut_encoder, with_encoder
 from tests.conftest import flat, make_hiera, randomise
 

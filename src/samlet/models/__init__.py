@@ -4,7 +4,6 @@ from samlet.models.config import DecoderConfig, SamConfig
 from samlet.models.decoders.sam.mask_decoder import DecoderOutput
 from samlet.models.embedding import Embedding, Maps, each_map, embedding_of, joined, maps_of, stacked
 from samlet.models.encoders import EncoderConfig, ImageEncoder, build_encoder
-from samlet.models.encoders.hiera.config import HieraConfig
 from samlet.models.encoders.repvit.config import RepViTConfig
 from samlet.models.encoders.tiny_vit.config import TinyViTConfig
 from samlet.models.encoders.vit.config import ViTConfig
@@ -19,7 +18,6 @@ __all__ = [
     "DecoderOutput",
     "Embedding",
     "EncoderConfig",
-    "HieraConfig",
     "ImageEncoder",
     "Maps",
     "Member",

@@ -121,6 +121,7 @@ def attention_groups(
     paths: Sequence[tuple[str | int, ...]],
     packed: bool,
     stage: int,
+    family: str = "attention",
 ) -> list[ChannelGroup]:
     """The groups of an attention: query/key channels and value channels, each tied across the heads; whole heads.
 
@@ -133,6 +134,7 @@ def attention_groups(
         paths: config paths of `qk_dim`, of `v_dim` and of `heads`.
         packed: rows of `qkv` are (head, [q, k, v]) if true, ([q, k, v], head) if not.
         stage: of the encoder.
+        family: of the groups; it ends in `attention`.
     """
     if packed:
         step = 2 * qk_dim + v_dim
@@ -150,7 +152,7 @@ def attention_groups(
         ChannelGroup(
             name=f"{block}.qk",
             kind="bottleneck",
-            family="attention",
+            family=family,
             size=qk_dim,
             divisor=divisor,
             members=(*rows_and_bias(f"{block}.qkv", **q), *rows_and_bias(f"{block}.qkv", **k)),
@@ -160,7 +162,7 @@ def attention_groups(
         ChannelGroup(
             name=f"{block}.v",
             kind="bottleneck",
-            family="attention",
+            family=family,
             size=v_dim,
             divisor=divisor,
             members=(
@@ -173,7 +175,7 @@ def attention_groups(
         ChannelGroup(
             name=f"{block}.heads",
             kind="head",
-            family="attention",
+            family=family,
             size=heads,
             divisor=1,
             members=(*whole, *columns(f"{block}.proj", span=v_dim)),

@@ -1,8 +1,8 @@
 """How long an encoder of other widths takes on a machine: a table of measured segments, and a model fitted to it.
 
 Every segment of the encoder is timed at a few widths. Its seconds are then a sum, with weights that are not negative,
-of its multiply-accumulates (dense and depthwise apart), the values that it moves, and a constant. The table is a file,
-so that a model can be slimmed on one machine for another.
+of its multiply-accumulates (dense and depthwise apart), the values that it moves, those that attention multiplies, and
+a constant. The table is a file, so that a model can be slimmed on one machine for another.
 """
 
 from __future__ import annotations
@@ -196,11 +196,13 @@ class LatencyModel:
         return float(sum(parts))
 
     def _features(self, layers: Iterable[tuple[str, bool]], widths: Mapping[str, int]) -> np.ndarray:
-        found = np.array([0.0, 0.0, 0.0, 1.0])
+        found = np.array([0.0, 0.0, 0.0, 1.0, 0.0])
         for name, depthwise in layers:
             shape, positions = self._cost.shape(f"{name}.weight", widths), self._cost.positions[name]
             found[1 if depthwise else 0] += positions * math.prod(shape)
             found[2] += positions * shape[0]
+            if name.endswith(".qkv"):
+                found[4] += positions * shape[0]  # the products of attention grow with it
         return found
 
 

@@ -469,7 +469,7 @@ def _check(teacher: Sam, student: Sam | None, labels: Dataset | None, config: Sl
     groups = [
         group
         for group in begin_with.image_encoder.channel_groups()
-        if group.kind in kinds and not (config.cuts_heads and group.family == "attention")
+        if group.kind in kinds and not (config.cuts_heads and group.family.endswith("attention"))
     ]
     if groups and config.ratio is not None:
         check_ratio(groups, config.ratio)

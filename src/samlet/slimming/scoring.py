@@ -76,7 +76,7 @@ class Scorer:
         scores = self.scores(encoder, groups)
         streams = [g for g in groups if g.kind == "embedding"]
         bottlenecks = [g for g in groups if g.kind == "bottleneck"]
-        ratios = {g.family: inside if g.family == "attention" else ratio for g in bottlenecks}
+        ratios = {g.family: inside if g.family.endswith("attention") else ratio for g in bottlenecks}
         kept |= select_uniform(streams, scores, ratio)
         return kept | select(bottlenecks, scores, ratios, config.selection)
 

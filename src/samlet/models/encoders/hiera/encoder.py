@@ -220,7 +220,10 @@ class HieraEncoder(ImageEncoder):
         return [f"blocks.{i}" for i in range(self.config.depth)]
 
     def channel_groups(self) -> list[ChannelGroup]:
-        """A stream a stage; query/key, value, head and MLP groups in each block; the pyramid's inner widths."""
+        """A stream a stage; query/key, value, head and MLP groups in each block; the pyramid's inner widths.
+
+        The blocks that attend to the whole image are a family of their own: their products cost the most by far.
+        """
         config = self.config
         streams: list[list[Member]] = [[], [], [], []]
         streams[0] += rows_and_bias("patch_embed.proj")
@@ -244,6 +247,7 @@ class HieraEncoder(ImageEncoder):
                 [("qk_dims", stage, i), ("v_dims", stage, i), ("num_heads", stage, i)],
                 packed=False,
                 stage=stage,
+                family="global attention" if number in config.global_blocks else "attention",
             )
             inside.append(
                 ChannelGroup(
