@@ -24,13 +24,6 @@ MAY_NAME = (
     "models/__init__.py",
     "__init__.py",
 )
-    "models/encoders/",
-    "models/decoders/",
-    "checkpoints/",
-    "zoo/registry.py",
-    "models/__init__.py",
-    "__init__.py",
-)
 """What may name a kind: its folder, a reader of a published format, the zoo, and what is exported for users."""
 DEFAULT_STUDENT = ("distillation/fresh.py", "cli/distill.py", "cli/parsers/distill.py", "demo.py")
 """What names TinyViT, as the architecture that is taken if a user names none."""
