@@ -25,7 +25,8 @@ from samlet.checkpoints.sam2 import sam2_config
 from samlet.data.datasets import open_dataset, plain_images
 from samlet.data.images import find_images
 from samlet.evaluation.costs import count_encoder_macs
-from samlet.evaluation.miou import Rule, evaluate_all
+from samlet.evaluation.miou import evaluate_all
+from samlet.evaluation.truth import Rule
 from samlet.export.timing import by_turns
 from samlet.models import PromptableModel, Sam
 from samlet.models.encoders.hiera.config import PUBLISHED
