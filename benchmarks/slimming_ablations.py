@@ -234,7 +234,8 @@ def protocol(shared: Shared, options: argparse.Namespace) -> str:
         f"channels scored on {options.scoring_images} photographs; recovered: cut layers refitted on {ROWS} positions "
         f"in {options.recovery_images} photographs after each cut; aligned: {options.steps} steps of "
         f"{options.batch_size} photographs over both stages, learning rate 1e-4 if recovered and 1e-3 if not; "
-        "error of the embedding as a share of its variance, and agreement (mean IoU of low-resolution single masks with the teacher's, 16 points a photograph) "
+        "error of the embedding as a share of its variance, and agreement (mean IoU of low-resolution single masks "
+        "with the teacher's, 16 points a photograph) "
         f"on the same {len(shared.evaluated)} photographs for all rows, which no row trains on; {options.seeds} seeds"
     )
 
