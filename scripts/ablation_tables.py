@@ -12,7 +12,8 @@ from scipy import stats
 
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 Row = dict[str, Any]
-_PARTS = {"criteria": "criterion, procedure", "aligning": "aligning", "photographs": "trained on"}
+_PARTS = {"criteria": "criterion, procedure", "aligning": "aligning", "schedules": "α", "photographs": "trained on"}
+_BESIDE = {"schedules", "photographs"}  # of the first row of `aligning`
 _MEASURES = {"error": "embedding error", "agreement": "agreement"}
 
 
@@ -24,12 +25,12 @@ def slimming_ablations() -> str:
     for ratio in sorted({row["settings"]["ratio"] for row in rows}):
         for part, kind in _PARTS.items():
             for told, chosen in _ways(rows, part, ratio):
-                base_part = "aligning" if part == "photographs" else part
+                base_part = "aligning" if part in _BESIDE else part
                 there = [
                     row for name, found in _ways(rows, base_part, ratio) if name == told for row in found
                 ] or chosen
                 base = [row for row in there if row["name"] == there[0]["name"]]
-                more = base if part == "photographs" else []
+                more = base if part in _BESIDE else []
                 lines += [f"Ratio {ratio:g}, {told}:", "", *_against(kind, base, [*more, *chosen]), ""]
     machine = result["machine"]
     intervals = "± a 95 % interval over the seeds (Student's t); differences are from the first line, seed by seed"
