@@ -1,6 +1,6 @@
 """The tables of slimming `mobile_sam`: importance, selection, switches, curves over sizes, and two longer runs.
 
-python benchmarks/slimming_tables.py importance|selection|switches|curve|longer|budgets|ablations [...]
+python benchmarks/slimming_tables.py importance|selection|switches|curve|longer|budgets [...]
     [--steps N] [--image-size N]
 
 Every row is one run of `samlet.slimming.run`, evaluated on photographs held out (agreement with the teacher) and on
@@ -40,7 +40,6 @@ OURS: dict[str, Any] = {}
 
 RATIOS = (0.5, 0.77)
 CURVE = (0.25, 0.4, 0.5, 0.65, 0.77, 0.85)
-SEEDS = (0, 1, 2)
 BUDGETS = ("10.9G", "4.1G", "21.9G")  # what the ratios 0.5, 0.77 and 0.25 of the curve cost
 Settings = dict[str, Any]
 
@@ -103,33 +102,6 @@ def budgets() -> Iterator[tuple[str, Settings]]:
             yield f"{macs}, {widths}", {**OURS, "procedure": "one-step", "macs": macs, "widths": widths}
 
 
-def ablations() -> Iterator[tuple[str, Settings]]:
-    """The paper's ablations with recovery off and on, every row with several seeds; meant for 512 px."""
-    recovery: dict[str, Settings] = {
-        "recovered": {"learning_rate": 1e-4},
-        "not recovered": {"recovery_images": 0, "learning_rate": 1e-3},
-    }
-    alphas = ("off", "constant", "dynamic")
-    rows: list[tuple[str, Settings]] = []
-    for ratio in RATIOS:
-        for how, settings in recovery.items():
-            variants: dict[str, Settings] = {
-                f"{criterion}, {procedure}": {"procedure": procedure, "importance": criterion}
-                for procedure in ("alternate", "one-step")
-                for criterion in ("disturbed-taylor", "taylor", "hessian", "magnitude", "random")
-            }
-            for first in alphas:
-                for second in alphas:
-                    name = f"alpha {first} and {second}"
-                    variants[name] = {"bottleneck_alpha": first, "embedding_alpha": second}
-            variants |= {f"{count} photographs": {"photographs": count} for count in (200, 50)}
-            variants["photographs as they are"] = {"augment": False}
-            rows += [(f"{name}, {how}", {**settings, "ratio": ratio, **more}) for name, more in variants.items()]
-    for seed in SEEDS:
-        for name, settings in rows:
-            yield name, {**settings, "seed": seed}
-
-
 def longer() -> Iterator[tuple[str, Settings]]:
     """The two ratios of the paper, for budgets that are larger than the curve's."""
     for ratio in RATIOS:
@@ -143,7 +115,6 @@ TABLES = {
     "curve": curve,
     "longer": longer,
     "budgets": budgets,
-    "ablations": ablations,
 }
 
 
@@ -191,17 +162,15 @@ def one_row(
             "precision": options.precision,
             "micro_batch": options.micro_batch,
             "augment": True,
-            **{name: value for name, value in settings.items() if name != "photographs"},
+            **settings,
             **known,
         }
     )
-    photographs = find_images(options.images)
-    photographs = photographs[:: max(1, len(photographs) // settings.get("photographs", len(photographs)))]
     labels = None
     if config.importance == "taylor":
         masks = shared_data() / "data" / "photos1000_masks"
         labels = open_dataset(masks, options.images) if masks.is_dir() else open_dataset(options.labels)
-    made = run(teacher, photographs, config, labels=labels)
+    made = run(teacher, find_images(options.images), config, labels=labels)
     if options.save:
         folder = options.save / f"{options.table}-{name}-{config.size}-{config.seed}".replace(" ", "_")
         samlet.save(made.sam, folder, overwrite=True)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import ablation_tables
 import distillation_tables
 import export_tables
 import plot_curve
@@ -23,6 +24,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 DOCUMENTS = (
     "README.md",
     "docs/slimming.md",
+    "docs/comparing.md",
     "docs/everything.md",
     "docs/distilling.md",
     "docs/exporting.md",
@@ -462,6 +464,21 @@ def comparison() -> str:
 
 _TOLD = {"sa1b-point": ("single", "best", "oracle"), "box": ("single", "best"), "point-3": ("best",)}
 
+
+def detector() -> str:
+    """AP of masks in the truth's boxes and in disturbed ones."""
+    result = _read("detector")
+    columns = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
+    lines = _head("data", "boxes", "number", "AP of the boxes", "mask", *(name.replace("_", " ") for name in columns))
+    for data, kinds in result["data"].items():
+        for kind, found in kinds.items():
+            for rule, precision in found["precision"].items():
+                cells = [f"{100 * precision[name]:.1f}" if precision[name] >= 0 else "" for name in columns]
+                told = [kind, str(found["boxes"]), f"{100 * found['box_ap']:.1f}"]
+                lines.append(_line(data, *told, rule, *cells))
+    return "\n".join([*lines, "", f"`benchmarks/detector.py`: {result['protocol']}; {_hardware(result)}."])
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "slimming": slimming,
     "speed": speed,
@@ -479,6 +496,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "everything_speed": everything_speed,
     "everything_recall": everything_recall,
     "comparison": comparison,
+    "detector": detector,
+    **ablation_tables.TABLES,
     **distillation_tables.TABLES,
     **export_tables.TABLES,
     **quantization_tables.TABLES,

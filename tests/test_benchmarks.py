@@ -15,7 +15,7 @@ import shutil
 import statistics
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,7 +25,11 @@ import samlet
 from samlet.cli import main
 from samlet.data.datasets import open_dataset
 from samlet.data.images import find_images
-from samlet.slimming import SlimConfig
+from samlet.slimming import SlimConfig, procedure, run
+from samlet.slimming.validation import Validation
+from samlet.training.batches import Photographs
+from samlet.training.engine import Engine
+from samlet.zoo import load_weights
 from tests.conftest import PHOTOS, ROOT
 from tests.runtimes import exporting
 
@@ -299,16 +303,74 @@ def test_slimming_tables_run_and_continue(photos, tmp_path, monkeypatch):
 
 
 def test_every_ablation_is_a_setting_of_its_own():
-    rows = list(script("slimming_tables").ablations())
-    configs = []
-    for name, settings in rows:
-        known = {key: value for key, value in settings.items() if key != "photographs"}
-        configs.append((SlimConfig(**known), settings.get("photographs")))
-        assert ("not recovered" in name) == (known.get("recovery_images") == 0)
-    described = {json.dumps([config.to_dict(), photographs]) for config, photographs in configs}
-    twice = sum(name.startswith(("disturbed-taylor, alternate", "alpha constant and dynamic")) for name, _ in rows) // 2
-    assert len(described) == len(rows) - twice, "the defaults are in two tables"
-    assert {config.seed for config, _ in configs} == {0, 1, 2}
+    module = script("slimming_ablations")
+    options = SimpleNamespace(steps=8, recovery_images=8, seeds=3)
+    found = list(module.rows(options))
+    described = set()
+    for _, name, settings in found:
+        config = SlimConfig(**{key: value for key, value in settings.items() if key != "photographs"})
+        assert config.importance in name or config.importance == "disturbed-taylor"
+        described.add(json.dumps([config.to_dict(), settings.get("photographs")]))
+    named = {(part, name, json.dumps(settings)) for part, name, settings in found}
+    assert len(named) == len(found)
+    again = 3 * 2  # without recovery the criteria are aligned too: the default and one step are in both parts
+    assert len(described) == len(found) - again
+
+
+@pytest.mark.usefixtures("shared")
+def test_ablations_run_and_continue(photos, tmp_path, monkeypatch):
+    module = script("slimming_ablations")
+    monkeypatch.setattr(module, "EVALUATED", 2)
+    small = ["--images", photos, *SIZE, "--scoring-images", 1, "--recovery-images", 2, "--precision", "fp32"]
+    small += ["--seeds", 1, "--steps", 2]
+    first = measured(module, tmp_path, *small, "--rows", 1, name="slimming_ablations")["rows"]
+    found = measured(module, tmp_path, *small, "--rows", 9, "--only", "aligning", name="slimming_ablations")["rows"]
+    assert found[0] == first[0]
+    criterion, aligned = found
+    assert criterion["settings"]["steps"] == 0
+    assert aligned["settings"]["steps"] == 2
+    for row in found:
+        assert 0 < row["error"] < 1.5
+        assert 0 <= row["agreement"] <= 1
+        assert row["macs_modules"] < 0.5 * 36_173_217_792
+    assert aligned["error"] != criterion["error"], "trained"
+    assert procedure.Validation is Validation
+    known = SlimConfig(steps=0, image_size=64, scoring_images=1, recovery_images=2, seed=0)
+    paths = find_images(photos)
+    others = [path for path in paths if path not in paths[1::2][:2]]
+    made = run(load_weights("mobile_sam").requires_grad_(False), others, known)
+    evaluated = [path for path in paths if path not in others]
+    pictures = Photographs(evaluated, 64, made.teacher.pixel_mean, made.teacher.pixel_std)
+    alone = Validation(made.teacher, evaluated, pictures, Engine())(made.sam.image_encoder)
+    assert alone["error"] == pytest.approx(criterion["error"], rel=1e-3), "the same where nothing is shared"
+
+
+def test_budgets_are_met(photos, tmp_path, monkeypatch):
+    module = script("budgets_met")
+    monkeypatch.setattr(module, "FAMILIES", {"TinyViT": "mobile_sam"})
+    monkeypatch.setattr(module, "bundled_photographs", lambda: find_images(photos)[:2])
+    small = ["--image-size", 64, "--memory-size", 64, "--parts", 2]
+    found = measured(module, tmp_path, "macs", "memory", *small)
+    assert 0.98 * 0.3 <= found["macs"]["TinyViT"]["reached"] <= 0.3
+    first, second = found["memory"]["peak_bytes"]
+    assert 3e8 < first <= second < 4e9
+
+
+@pytest.mark.usefixtures("shared")
+def test_masks_are_judged_in_given_boxes(tmp_path):
+    module = script("detector")
+    found = measured(module, tmp_path, "--limit", 2, *SIZE[:1], 256)["data"]
+    assert found.keys() == {"coco100_train", "bsds500_val"}
+    for name, kinds in found.items():
+        truth, disturbed = kinds["truth"], kinds["disturbed"]
+        assert truth["box_ap"] == pytest.approx(1)
+        assert 0 < disturbed["box_ap"] < 1
+        for kind in (truth, disturbed):
+            assert 0 < kind["precision"]["single"]["AP"] < 1
+        assert disturbed["precision"]["single"]["AP"] < truth["precision"]["single"]["AP"], name
+    annotations, images = module.coco(tmp_path)
+    made = module.disturbed_boxes(annotations, module.true_boxes(annotations, module.first(annotations, images, 50)))
+    assert made == json.loads(module.COMMITTED.read_text()), "the committed boxes are those that --write-boxes makes"
 
 
 @pytest.mark.usefixtures("shared")

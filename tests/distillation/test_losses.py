@@ -143,22 +143,29 @@ def test_the_iou_loss_against_a_loop():
     assert float(losses.iou_loss(predicted, student, truth, 0.0)) == pytest.approx(expected, abs=1e-6)
 
 
-def test_empty_full_and_one_pixel_masks_give_numbers():
+def test_empty_full_and_one_pixel_masks_have_their_hardness_and_gradient():
     student, teacher, truth = random_masks()
     truth[0], truth[1] = False, True
     truth[2] = False
     truth[2, 1, 1] = True
     student[0] = -3.0
     assert float(mask_iou(student[0, 0] > 0, truth[0])) == 1
-    student.requires_grad_(True)
-    hard = losses.mask_hardness(student, teacher, truth, 0.0)
+    hard = losses.mask_hardness(student.requires_grad_(True), teacher, truth, 0.0)
     assert not hard.requires_grad
-    total = losses.output_distance(losses.output_errors(student, teacher), hard)
-    total += losses.truth_loss(student, truth.float())
-    total += losses.iou_loss(torch.rand(3, 4), student, truth, 0.0)
-    total.backward()
-    assert bool(torch.isfinite(total))
-    assert bool(torch.isfinite(student.grad).all())
+    assert float(hard[0, 0]) == pytest.approx(
+        1 / (1 + math.e)
+    )  # the student's empty mask is right, the teacher's is not
+    predicted = torch.from_numpy(RNG.random((3, 4))).float()
+
+    def total(student):
+        found = losses.output_distance(losses.output_errors(student, teacher), hard)
+        return found + losses.truth_loss(student, truth.float()) + losses.iou_loss(predicted, student, truth, 0.0)
+
+    total(student).backward()
+    slope, step = float(student.grad.square().sum()), 1e-2
+    with torch.no_grad():
+        ahead, behind = (total(student + sign * step * student.grad) for sign in (1, -1))
+    assert float(ahead - behind) / (2 * step) == pytest.approx(slope, rel=0.02)
 
 
 def test_an_equal_student_has_no_loss_and_no_gradient():

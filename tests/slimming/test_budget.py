@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ import samlet
 from samlet.cli import main
 from samlet.evaluation.costs import count_encoder_macs, count_parameters
 from samlet.models import Sam
-from samlet.slimming import SlimConfig, Workspace, run
+from samlet.slimming import SlimConfig, Workspace, run, sizing
 from samlet.slimming.allocation import LEVELS, Unreachable, cheapest, even
 from samlet.slimming.budget import Budget, parse_budget
 from samlet.slimming.latencies import LatencyModel, LatencyTable, Timed, designs, measure_table, read_table
@@ -153,6 +154,55 @@ def test_what_was_searched_is_kept_for_a_run_that_continues(photo_folder, tmp_pa
     assert len(measured) == needed > 12
     assert same_weights(continued.sam, expected.sam)
     assert continued.allocation == expected.allocation
+
+
+def test_a_share_of_time_does_not_see_how_busy_the_machine_is(monkeypatch):
+    """A clock on a machine that is slower with every turn, and stopped once."""
+    turns, now = 0, 0.0
+
+    def pass_of(seconds):
+        def run():
+            nonlocal turns, now
+            now += seconds * 1.5**turns + (9 if turns == 3 and seconds == 1 else 0)
+            turns += seconds == 2
+
+        return run
+
+    monkeypatch.setattr(sizing, "time", SimpleNamespace(perf_counter=lambda: now))
+    assert sizing._share_of_time(pass_of(1), pass_of(2)) == pytest.approx(0.5)
+    assert turns == 1 + sizing._TURNS
+
+
+@pytest.mark.parametrize(("latency", "slower"), [(0.5, 1), ("9s", 3)])
+def test_a_share_of_latency_is_of_the_teacher_as_it_is_now(latency, slower, monkeypatch):
+    """The machine got three times as slow since the teacher was timed; only an amount of seconds minds."""
+    teacher, now, speed = make_tiny(), 0.0, 1.0
+
+    def pass_of(encoder, size):
+        def run():
+            nonlocal now
+            now += speed * WidthCost(encoder, size).macs({})
+
+        return run
+
+    def timed(run, _):
+        before = now
+        run()
+        return now - before
+
+    monkeypatch.setattr(sizing, "this_machine", lambda *_: None)
+    monkeypatch.setattr(sizing, "LatencyModel", lambda *_: None)
+    monkeypatch.setattr(sizing, "_pass", pass_of)
+    monkeypatch.setattr(sizing, "latency", timed)
+    monkeypatch.setattr(sizing, "time", SimpleNamespace(perf_counter=lambda: now))
+    config = SlimConfig(latency=latency)
+    encoder = teacher.image_encoder
+    _, whole, measured = sizing._prices(teacher, encoder, SimpleNamespace(config=config), config.budget)
+    speed = 3.0
+    widths = {group.name: 8 for group in encoder.channel_groups() if group.family == "mlp"}
+    share = WidthCost(encoder, teacher.image_size).macs(widths) / count_encoder_macs(teacher).macs_modules
+    assert share < 0.95
+    assert measured(widths) / whole == pytest.approx(slower * share)
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,7 @@ def test_photographs_one_by_one_give_what_many_at_once_give(whole, monkeypatch):
     one_by_one = copy.deepcopy(encoder)
     recover(encoder, whole, kept, IMAGES)
     monkeypatch.setattr(recovery, "_TOGETHER", 1)
+    monkeypatch.setattr(recovery, "_FEW", 1)
     recover(one_by_one, whole, kept, iter(IMAGES))
     with torch.no_grad():
         assert torch.allclose(encoder(NEW), one_by_one(NEW), atol=1e-4)

@@ -8,7 +8,8 @@ ICCV 2017), here for every layer on the way.
 
 Both encoders are walked through segment by segment. What stands between two segments is kept for every photograph in a
 file that is mapped into memory, so memory does not grow with the number of photographs; of each photograph a few
-positions are looked at in each layer, the more photographs the fewer.
+positions are looked at in each layer, the more photographs the fewer. A segment runs again for each of its layers; few
+photographs are computed at once instead, and then it runs once.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from samlet.models.groups import Segment
 from samlet.slimming.surgery import kept_positions
 
 _ROWS = 16384  # positions that a layer is fitted on, over all photographs
-_TOGETHER = 512**2  # pixels of the photographs that are computed at once
+_TOGETHER = 512**2  # pixels of the photographs that are computed at once, where they are many
+_FEW = 16 * 512**2  # pixels of all photographs, up to which all are computed at once
 _RIDGE = 0.03
 
 Layer = nn.Linear | nn.Conv2d
@@ -89,7 +91,8 @@ class Reference:
         self._states = [_States(folder / "images", (image[None] for image in images))]
         self._targets: list[dict[str, Tensor]] = []
         count = len(self._states[0])
-        together = count if at_once else _TOGETHER // max(1, self._states[0].values // 3)
+        pixels = max(1, self._states[0].values // 3)
+        together = count if at_once or count * pixels <= _FEW else _TOGETHER // pixels
         self._walk = _Walk(count, max(1, together), seed, rows, next(whole.parameters()).device)
         self._cuts = 0
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import statistics
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ _IMAGE_SIZE = 256  # pixels, at most: where parts rank as they do at 512
 _FITTED, _CHECKED = 16, 8  # photographs or views
 _ALLOCATION, _PROBES = "allocation", "probes"
 _CLOSE, _CORRECTIONS = 0.03, 4  # how near a measured latency comes to the target
+_TURNS = 5
 
 
 def allocate(
@@ -150,11 +153,15 @@ def _prices(
         raise InputError(f"latency table {path} is of the whole encoder, and a stage alone begins from a cut one")
     table = this_machine(encoder, size)
 
-    def measured(widths: Widths) -> float:
-        shape = build_encoder(config_with(encoder, widths)).requires_grad_(False)
-        return _seconds(shape.to(teacher.device, teacher.dtype), size)
+    whole = _seconds(teacher.image_encoder, size)
 
-    return LatencyModel(table, encoder), _seconds(teacher.image_encoder, size), measured
+    def measured(widths: Widths) -> float:
+        shape = build_encoder(config_with(encoder, widths)).requires_grad_(False).to(teacher.device, teacher.dtype)
+        if budget.shared:
+            return whole * _share_of_time(_pass(shape, size), _pass(teacher.image_encoder, size))
+        return _seconds(shape, size)
+
+    return LatencyModel(table, encoder), whole, measured
 
 
 def this_machine(encoder: ImageEncoder, image_size: int) -> LatencyTable:
@@ -164,9 +171,35 @@ def this_machine(encoder: ImageEncoder, image_size: int) -> LatencyTable:
 
 
 def _seconds(encoder: ImageEncoder, image_size: int) -> float:
+    return latency(_pass(encoder, image_size), next(encoder.parameters()).device)
+
+
+def _pass(encoder: ImageEncoder, image_size: int) -> Callable[[], None]:
+    """A pass of the encoder over one image, done when it returns."""
     parameter = next(encoder.parameters())
     image = torch.zeros(1, 3, image_size, image_size, device=parameter.device, dtype=parameter.dtype)
-    return latency(lambda: encoder(image), parameter.device)
+
+    def run() -> None:
+        encoder(image)
+        if parameter.device.type == "cuda":
+            torch.cuda.synchronize(parameter.device)
+
+    return run
+
+
+def _share_of_time(one: Callable[[], object], whole: Callable[[], object]) -> float:
+    """How long one takes as a share of the other, timed in turns: a machine that is busier now than before slows both.
+
+    The median over the turns, after one to warm up.
+    """
+    shares = []
+    for _ in range(_TURNS + 1):
+        times = [time.perf_counter()]
+        for run in (one, whole):
+            run()
+            times.append(time.perf_counter())
+        shares.append((times[1] - times[0]) / (times[2] - times[1]))
+    return statistics.median(shares[1:])
 
 
 def _met(search: Callable[[float], Allocation], target: float, real: Callable[[Widths], float] | None) -> Allocation:
