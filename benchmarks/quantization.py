@@ -52,10 +52,10 @@ def rows(table: str) -> Iterator[Row]:
         yield row(*bits, metric="hessian")
         yield row(*bits, metric="mse")
         yield row(*bits, metric="hessian", shrinkage=0.0)
-    for settings in ({"weight_group": 64}, {"scheme": "log"}, {"weight_group": 64, "scheme": "log"}):
-        yield row(4, 8, metric="hessian", **settings)
     for metric in ("hessian", "mse"):
         yield row(8, 8, metric=metric)
+    for settings in ({"weight_group": 64}, {"scheme": "log"}, {"weight_group": 64, "scheme": "log"}):
+        yield row(4, 8, metric="hessian", **settings)
     for metric in ("percentile", "minmax"):
         for bits in (*PAPER, (4, 8), (4, 4)):
             yield row(*bits, metric=metric)
