@@ -98,6 +98,10 @@ class QuantConfig:
         if self.weight_group is not None:
             if self.weight_group < 1:
                 raise InputError(f"weight_group is {self.weight_group}; expected at least 1 input channel, such as 64")
+            if self.mixed is None and self.weights == FLOAT_BITS:
+                raise InputError(
+                    f"weight_group is {self.weight_group}, but weights stay float; give weights 2 to 8 bits"
+                )
             if self.scheme == "integer":
                 raise InputError(
                     f"weight_group is {self.weight_group} in scheme integer, whose kernels take one step an output "
