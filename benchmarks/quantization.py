@@ -14,20 +14,25 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import samlet
 from common import RESULTS, ROOT, shared_data, write
 from samlet.data.datasets import Dataset, open_dataset
-from samlet.data.images import find_images
+from samlet.data.images import find_images, read_image
+from samlet.data.transforms import Frame, preprocess
 from samlet.evaluation import evaluate_all
 from samlet.evaluation.statistics import mean_over_masks, paired_difference
+from samlet.models.mask_decoder import DecoderOutput
 from samlet.quantization import QuantConfig, run
+from samlet.quantization.calibration import Call, divergence, prompt_calls
 from samlet.zoo import load_weights
 
 PAPER = ((8, 8), (6, 6))
@@ -35,6 +40,9 @@ PROMPTS = ("point", "box")
 
 Row = tuple[str, dict[str, Any]]
 """Name and settings of a run."""
+
+Answer = tuple[torch.Tensor, Frame, list[Call], list[DecoderOutput]]
+"""Of a photograph: pixels, its place in them, prompts asked together, what the float model answers."""
 
 
 def rows(table: str) -> Iterator[Row]:
@@ -44,9 +52,10 @@ def rows(table: str) -> Iterator[Row]:
         return f"W{weights}A{activations}", {"weights": weights, "activations": activations, **settings}
 
     if table == "aim":
-        for settings in ({"shrinkage": 0.0}, {}):
-            for bits in PAPER:
-                yield row(*bits, metric="hessian", **settings)
+        for bits in PAPER:
+            yield row(*bits, metric="hessian", shrinkage=0.0)
+        for bits in PAPER:
+            yield row(*bits, metric="hessian")
         return
     for bits in ((6, 6), (4, 8)):
         yield row(*bits, metric="hessian")
@@ -54,6 +63,7 @@ def rows(table: str) -> Iterator[Row]:
         yield row(*bits, metric="hessian", shrinkage=0.0)
     for metric in ("hessian", "mse"):
         yield row(8, 8, metric=metric)
+    settings: dict[str, Any]
     for settings in ({"weight_group": 64, "scheme": "log"}, {"weight_group": 64}, {"scheme": "log"}):
         yield row(4, 8, metric="hessian", **settings)
     yield "mixed, 6 on average", {"mixed": 6.0, "metric": "hessian"}
@@ -103,6 +113,44 @@ def shared_steps(settings: dict[str, Any]) -> str:
     return "-".join(["steps", *rest])
 
 
+class HeldOut:
+    """Photographs without labels that no row was calibrated on, with the float model's answers.
+
+    Args:
+        sam: the float model.
+        photographs: all; those after the calibration's, in the order that a run draws them in, are taken.
+        options: of the script.
+    """
+
+    def __init__(self, sam: samlet.Sam, photographs: Sequence[Path], options: argparse.Namespace) -> None:
+        order = np.random.default_rng(0).permutation(len(photographs))
+        first = options.calibration_images
+        self.paths = [photographs[int(n)] for n in order[first : first + options.held_out]]
+        self.sam, self.size = sam, options.image_size
+
+    @cached_property
+    def answers(self) -> list[Answer]:
+        return [self._answer(path) for path in self.paths]
+
+    @torch.no_grad()
+    def _answer(self, path: Path) -> Answer:
+        pixels, frame = preprocess(read_image(path), self.size, *self.sam.preprocessing)
+        embedding = self.sam.encode(pixels[None])
+        calls = prompt_calls(self.sam, embedding, frame, 16)
+        return pixels[None], frame, calls, [self.sam.decode(embedding, **call) for call in calls]
+
+    @torch.no_grad()
+    def divergence(self, made: samlet.Sam) -> list[float]:
+        """Mean over prompts of each photograph's divergence from the float model."""
+        found = []
+        for pixels, frame, calls, exact in self.answers:
+            embedding = made.encode(pixels)
+            pairs = zip(calls, exact, strict=True)
+            each = [divergence(self.sam, known, made.decode(embedding, **call), frame) for call, known in pairs]
+            found.append(float(torch.cat(each).mean()))
+        return found
+
+
 def differences(values: Values, other: Values) -> dict[str, dict[str, float]]:
     """By prompt how much better the first is, with its paired interval."""
     return {prompt: asdict(paired_difference(values[prompt], other[prompt], seed=0)) for prompt in PROMPTS}
@@ -114,12 +162,15 @@ def means(values: Values) -> dict[str, float]:
 
 def table(name: str, options: argparse.Namespace) -> None:
     path = options.out / f"quantization_{name}.json"
-    budget = {key: getattr(options, key) for key in ("image_size", "limit", "calibration_images", "candidates")}
+    budget = {
+        key: getattr(options, key) for key in ("image_size", "limit", "calibration_images", "candidates", "held_out")
+    }
     protocol = (
         f"samlet evaluate, mobile_sam, single mask, input {options.image_size}, first {options.limit or 'all'} "
         f"photographs of coco100_train; calibrated on {options.calibration_images} photographs of "
         f"{options.photographs.name} at that size, {options.candidates} candidates, seed 0; intervals: 95 %, bootstrap "
-        "over photographs, paired"
+        f"over photographs, paired; divergence: KL(masks) + KL(predicted IoUs) from the float model, "
+        f"{options.held_out} other photographs, 16 prompts and 4 mask prompts on each"
     )
 
     def content() -> dict[str, Any]:
@@ -128,6 +179,7 @@ def table(name: str, options: argparse.Namespace) -> None:
 
     weights = shared_data() / "weights" / "mobile_sam.safetensors"
     sam = load_weights(weights if weights.is_file() else "mobile_sam")
+    held_out = HeldOut(sam, find_images(options.photographs), options)
     for bits, settings in list(rows(name))[: options.rows]:
         key = {"name": bits, "settings": settings}
         known = content()
@@ -148,8 +200,9 @@ def table(name: str, options: argparse.Namespace) -> None:
         made = run(sam, find_images(options.photographs), config, calibration=calibration, steps=steps)
         seconds = time.perf_counter() - start
         values = measured(made.sam, options, kept(options, settings))
-        found = {**key, "average_bits": made.average_bits, "miou": means(values), "seconds": seconds}
+        found: dict[str, Any] = {**key, "average_bits": made.average_bits, "miou": means(values), "seconds": seconds}
         found["difference"] = differences(values, exact)
+        found["divergence"] = held_out.divergence(made.sam)
         rival = kept(options, {**settings, "metric": "hessian"})
         if settings["metric"] == "mse" and rival.is_file():
             found["hessian_less_mse"] = differences(json.loads(rival.read_text()), values)
@@ -171,6 +224,7 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=100)
     parser.add_argument("--image-size", type=int, help="side of the input; 512 for metrics, 1024 for the aim")
     parser.add_argument("--limit", type=int, help="photographs with masks; 40 for metrics, 0 for all")
+    parser.add_argument("--held-out", type=int, default=8, help="photographs for the divergence")
     parser.add_argument("--rows", type=int, help="only the first so many rows")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--keep", action="store_true", help="leave calibrations and evaluations in --models")
