@@ -63,18 +63,19 @@ def rows(table: str) -> Iterator[Row]:
         yield row(*bits, metric="hessian", shrinkage=0.0)
     for metric in ("hessian", "mse"):
         yield row(8, 8, metric=metric)
-    settings: dict[str, Any]
-    for settings in ({"weight_group": 64, "scheme": "log"}, {"weight_group": 64}, {"scheme": "log"}):
-        yield row(4, 8, metric="hessian", **settings)
+    yield row(4, 8, metric="hessian", scheme="log")
+    for bits in (*PAPER, (4, 8)):
+        yield row(*bits, metric="minmax")
+    yield row(4, 8, metric="hessian", weight_group=64)
+    for bits in (*PAPER, (4, 8)):
+        yield row(*bits, metric="percentile")
     yield "mixed, 6 on average", {"mixed": 6.0, "metric": "hessian"}
-    for metric in ("percentile", "minmax"):
-        for bits in (*PAPER, (4, 8)):
-            yield row(*bits, metric=metric)
     yield row(4, 4, metric="hessian")
-    yield row(4, 4, metric="hessian", weight_group=64, scheme="log")
-    for metric in ("mse", "percentile", "minmax"):
-        yield row(4, 4, metric=metric)
+    yield row(4, 8, metric="hessian", weight_group=64, scheme="log")
     yield row(4, 4, metric="hessian", scheme="log")
+    for metric in ("minmax", "percentile", "mse"):
+        yield row(4, 4, metric=metric)
+    yield row(4, 4, metric="hessian", weight_group=64, scheme="log")
     yield row(4, 8, metric="hessian", weight_group=32)
 
 
