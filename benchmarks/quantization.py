@@ -13,7 +13,6 @@ import argparse
 import hashlib
 import json
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -195,13 +194,11 @@ def table(name: str, options: argparse.Namespace) -> None:
             candidates=options.candidates,
             **settings,
         )
-        start = time.perf_counter()
         calibration = options.models / f"{name}-{options.image_size}"
         steps = options.models / f"{name}-{shared_steps(settings)}"
         made = run(sam, find_images(options.photographs), config, calibration=calibration, steps=steps)
-        seconds = time.perf_counter() - start
         values = measured(made.sam, options, kept(options, settings))
-        found: dict[str, Any] = {**key, "average_bits": made.average_bits, "miou": means(values), "seconds": seconds}
+        found: dict[str, Any] = {**key, "average_bits": made.average_bits, "miou": means(values)}
         found["difference"] = differences(values, exact)
         found["divergence"] = held_out.divergence(made.sam)
         rival = kept(options, {**settings, "metric": "hessian"})

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from samlet.evaluation.statistics import paired_difference
+
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 PROMPTS = ("point", "box")
 
@@ -46,6 +48,11 @@ def _order(row: dict[str, Any]) -> tuple[Any, ...]:
     return -bits, "mixed" in settings, *others, "scheme" in settings, metrics.index(settings["metric"])
 
 
+def _is_rival(row: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two rows differ in the metric alone, hessian against mse."""
+    return "hessian_less_mse" in other and row["settings"] == {**other["settings"], "metric": "hessian"}
+
+
 def _table(name: str) -> str:
     result = _read(f"quantization_{name}")
     diverges = any("divergence" in row for row in result["rows"])
@@ -59,11 +66,16 @@ def _table(name: str) -> str:
             cells.append(f"{1000 * sum(each) / len(each):.2f}" if each else "")
         lines.append(_line(row["name"], _how(row["settings"]), *cells))
     notes = ["In brackets points against float32."] + (["Divergence in thousandths of a nat."] if diverges else [])
-    against = [row for row in result["rows"] if "hessian_less_mse" in row]
-    if against:
-        lines += ["", _line("mobile_sam", *(f"hessian less mse, {prompt}" for prompt in PROMPTS)), "|---|--:|--:|"]
-        for row in sorted(against, key=_order):
-            lines.append(_line(row["name"], *(_points(row["hessian_less_mse"][prompt]) for prompt in PROMPTS)))
+    pairs = [(row, other) for row in result["rows"] for other in result["rows"] if _is_rival(row, other)]
+    if pairs:
+        heads = ["hessian less mse", *(f"{prompt} mIoU" for prompt in PROMPTS), "divergence"]
+        lines += ["", _line(*heads), "|---|--:|--:|--:|"]
+        for row, other in sorted(pairs, key=lambda pair: _order(pair[0])):
+            values, others = ([[value] for value in one["divergence"]] for one in (row, other))
+            change = paired_difference(values, others, seed=0)
+            cells = [_points(other["hessian_less_mse"][prompt]) for prompt in PROMPTS]
+            cells.append(f"{1000 * change.mean:+.2f} [{1000 * change.low:+.2f}, {1000 * change.high:+.2f}]")
+            lines.append(_line(row["name"], *cells))
     return "\n".join([*lines, "", f"{' '.join(notes)} {_source(f'quantization.py {name}', result)}"])
 
 
