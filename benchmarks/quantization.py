@@ -56,24 +56,23 @@ def rows(table: str) -> Iterator[Row]:
         for bits in PAPER:
             yield row(*bits, metric="hessian")
         return
-    for bits in ((6, 6), (4, 8)):
-        yield row(*bits, metric="hessian")
-        yield row(*bits, metric="mse")
-        yield row(*bits, metric="hessian", shrinkage=0.0)
-    for metric in ("hessian", "mse"):
-        yield row(8, 8, metric=metric)
-    yield row(4, 8, metric="hessian", scheme="log")
+    for bits in (*PAPER[1:], (4, 8), PAPER[0]):
+        for metric in ("hessian", "mse"):
+            yield row(*bits, metric=metric)
+        if bits == PAPER[1]:
+            yield row(*bits, metric="hessian", shrinkage=0.0)
     for bits in (*PAPER, (4, 8)):
         yield row(*bits, metric="minmax")
     yield row(4, 8, metric="hessian", weight_group=64)
+    yield row(4, 8, metric="hessian", scheme="log")
+    yield "mixed, 6 on average", {"mixed": 6.0, "metric": "hessian"}
     for bits in (*PAPER, (4, 8)):
         yield row(*bits, metric="percentile")
-    yield "mixed, 6 on average", {"mixed": 6.0, "metric": "hessian"}
-    yield row(4, 4, metric="hessian")
     yield row(4, 8, metric="hessian", weight_group=64, scheme="log")
-    yield row(4, 4, metric="hessian", scheme="log")
-    for metric in ("minmax", "percentile", "mse"):
+    yield row(4, 8, metric="hessian", shrinkage=0.0)
+    for metric in ("hessian", "mse", "minmax", "percentile"):
         yield row(4, 4, metric=metric)
+    yield row(4, 4, metric="hessian", scheme="log")
     yield row(4, 4, metric="hessian", weight_group=64, scheme="log")
     yield row(4, 8, metric="hessian", weight_group=32)
 

@@ -134,16 +134,16 @@ class _LayerSearch:
             part = x[..., columns].contiguous()
             missing += torch.bmm(part, weight[..., columns].transpose(1, 2))
 
-            rounded = partial(self._rounded_chunk, best, chunk)
+            rounded = partial(self._rounded_chunk, columns)
             best[:, chunk] = self._best(self.base[:, chunk], part, rounded, missing)
             missing -= torch.bmm(part, rounded(best[:, chunk]).transpose(1, 2))
         return best
 
-    def _rounded_chunk(self, steps: Tensor, chunk: int, tried: Tensor) -> Tensor:
-        """The columns (G, O, k) of one chunk on a grid of steps (out,) that are tried in place of those in (out, C)."""
-        whole = steps.clone()
-        whole[:, chunk] = tried
-        return self.rounded(whole)[..., self.chunks[chunk]]
+    def _rounded_chunk(self, columns: slice, steps: Tensor) -> Tensor:
+        """The columns (G, O, k) of one chunk on a grid of steps (out,)."""
+        assert self.weight_bits is not None
+        levels = self.config.weight_levels(self.weight_bits)
+        return to_grid(self.matrix[..., columns], steps_of_rows(self.layer, steps), *levels)
 
     def _best(self, base: Tensor, x: Tensor, rounded: Callable[[Tensor], Tensor], target: Tensor) -> Tensor:
         """For each output channel the candidate of least error; of equals the largest.
