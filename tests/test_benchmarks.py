@@ -376,17 +376,41 @@ def test_masks_are_judged_in_given_boxes(tmp_path):
 @pytest.mark.usefixtures("shared")
 def test_quantization_tables_run_and_continue(photos, tmp_path):
     small = [*SIZE, "--limit", 1, "--calibration-images", 1, "--candidates", 4, "--photographs", photos]
-    small += ["--models", tmp_path / "models", "--keep"]
+    small += ["--models", tmp_path / "models", "--keep", "--held-out", 1]
     module = script("quantization")
-    (first,) = measured(module, tmp_path, "aim", *small, "--rows", 1, name="quantization_aim")["rows"]
-    content = measured(module, tmp_path, "aim", *small, "--rows", 2, name="quantization_aim")
+    (first,) = measured(module, tmp_path, "metrics", *small, "--rows", 1, name="quantization_metrics")["rows"]
+    content = measured(module, tmp_path, "metrics", *small, "--rows", 2, name="quantization_metrics")
     assert content["rows"][0] == first
-    assert [(row["name"], row["average_bits"]) for row in content["rows"]] == [("W8A8", 8), ("W6A6", pytest.approx(6))]
-    before = content["float"]["mobile_sam"]
-    assert 0 < before["box"] <= 1
+    assert [(row["name"], row["settings"]["metric"]) for row in content["rows"]] == [
+        ("W6A6", "hessian"),
+        ("W6A6", "mse"),
+    ]
+    assert 0 < content["float"]["box"] <= 1
     for row in content["rows"]:
-        assert row["drop"] == {prompt: pytest.approx(before[prompt] - row["miou"][prompt]) for prompt in before}
-    assert abs(first["drop"]["box"]) < 0.2
+        assert row["average_bits"] == pytest.approx(6)
+        assert len(row["divergence"]) == 1
+        assert row["divergence"][0] > 0
+        for prompt, before in content["float"].items():
+            change = row["difference"][prompt]
+            assert change["mean"] == pytest.approx(row["miou"][prompt] - before)
+            assert change["low"] <= change["mean"] <= change["high"]
+    one, other = content["rows"]
+    for prompt, change in other["hessian_less_mse"].items():
+        assert change["mean"] == pytest.approx(one["miou"][prompt] - other["miou"][prompt])
+    settings = [json.dumps(row) for name in ("metrics", "aim") for row in module.rows(name)]
+    assert len(settings) == len(set(settings))
+
+
+@pytest.mark.usefixtures("shared")
+def test_quantization_of_single_layers(photos, tmp_path):
+    small = [*SIZE, "--calibration-images", 1, "--candidates", 3, "--images", photos, "--held-out", 1, "--every", 90]
+    small += ["--models", tmp_path / "models"]
+    (row,) = measured(script("quantization_layers"), tmp_path, *small, name="quantization_layers")["rows"]
+    assert 1 <= row["effective_draws"] <= row["draws"]
+    for kind in ("inputs to 6 bits", "weights to 4 bits"):
+        assert set(row[kind]) == {"hessian", "as drawn", "mse"}
+        assert all(found["divergence"] > 0 for found in row[kind].values())
+        assert row[kind]["hessian"]["foretold"] > 0
 
 
 @pytest.fixture

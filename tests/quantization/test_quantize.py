@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -16,7 +19,20 @@ from samlet.cli import main
 from samlet.data.images import find_images, read_image
 from samlet.data.masks import bounding_box
 from samlet.evaluation.costs import cost
-from samlet.models.quantized import InputQuantizer, QuantizedAttention, QuantizedProduct, is_quantized
+from samlet.export.integers import with_integers
+from samlet.models.quantized import (
+    InputQuantizer,
+    LogQuantizer,
+    ProbabilityQuantizer,
+    QuantizedAttention,
+    QuantizedConv2d,
+    QuantizedConvTranspose2d,
+    QuantizedLinear,
+    QuantizedProduct,
+    along,
+    is_quantized,
+    out_axis,
+)
 from samlet.quantization import QuantConfig, run
 from samlet.quantization import procedure as procedure_module
 from samlet.training.workspace import Workspace
@@ -88,6 +104,50 @@ def test_every_layer_is_quantized_the_same_each_time_and_survives_saving(small_s
         samlet.quantize(back, photo_folder, **QUICK)
 
 
+def test_chunks_and_log_levels_survive_saving(photo_folder, tmp_path):
+    sam = make_tiny()
+    config = quick(weights=4, weight_group=24, scheme="log", metric="mse", candidates=4, **FEW)
+    made = run(sam, photographs(photo_folder), config, progress=False)
+    kinds = {type(module) for module in made.sam.modules()}
+    assert LogQuantizer in kinds
+    assert ProbabilityQuantizer not in kinds
+    grouped = {name: m for name, m in made.sam.named_modules() if getattr(m, "weight_group", None)}
+    assert {type(m) for m in grouped.values()} >= {QuantizedLinear, QuantizedConv2d, QuantizedConvTranspose2d}
+    for name, layer in grouped.items():
+        axis = out_axis(layer)
+        outputs, inputs = layer.weight.shape[axis], layer.weight.shape[1 - axis]
+        assert layer.weight_scale.shape == (outputs, math.ceil(inputs / 24)), name
+        levels = layer.weight / along(layer.weight_scale, layer.weight, axis, 24)
+        assert torch.allclose(levels, levels.round(), atol=1e-4)
+        assert -8 <= float(levels.detach().min()) <= float(levels.detach().max()) <= 7.001
+    assert any(m.weight_group is None for m in made.sam.modules() if isinstance(m, QuantizedConv2d)), (
+        "few inputs need one step"
+    )
+
+    samlet.save(made.sam, tmp_path / "m")
+    back = load_checkpoint(tmp_path / "m")
+    assert same(back, made.sam)
+    assert quantized.describe(back) == quantized.describe(made.sam)
+    assert json.loads((tmp_path / "m" / "config.json").read_text())["quantization"][NECK]["group"] == 24
+    torch.save(encoded(made.sam), tmp_path / "embedding.pt")
+    code = (
+        "import sys, torch; from pathlib import Path; from samlet.checkpoints import load_checkpoint\n"
+        "sam = load_checkpoint(Path(sys.argv[1]) / 'm')\n"
+        "x = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))\n"
+        "torch.set_num_threads(int(sys.argv[2]))\n"
+        "with torch.no_grad(): out = sam.encode(x)\n"
+        "sys.exit(0 if torch.equal(out, torch.load(Path(sys.argv[1]) / 'embedding.pt')) else 'embeddings differ')"
+    )
+    threads = str(torch.get_num_threads())
+    done = subprocess.run([sys.executable, "-c", code, tmp_path, threads], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+    with pytest.raises(
+        samlet.InputError, match="steps for every 24 inputs; integer kernels take one an output channel"
+    ):
+        with_integers(made.sam.get_submodule("image_encoder.neck"), "openvino")
+
+
 def test_scheme_integer(small_sam, photo_folder, tmp_path):
     made = run(small_sam, photographs(photo_folder), quick(scheme="integer", metric="mse"), progress=False)
     offsets = 0
@@ -143,12 +203,16 @@ def test_weights_or_activations_alone(photo_folder, tmp_path, weights, activatio
     assert quantized.describe(back) == quantized.describe(made.sam)
 
 
-def test_mixed_precision_keeps_its_budget(photo_folder):
+def test_mixed_precision_keeps_its_budget_and_steps_are_shared(photo_folder, tmp_path, monkeypatch):
     sam = make_vit()
-    made = {
-        budget: run(sam, photographs(photo_folder), quick(mixed=budget, metric="mse", **FEW), progress=False)
-        for budget in (4, 5.5)
-    }
+
+    def made_with(**settings):
+        config = quick(metric="mse", **settings, **FEW)
+        return run(sam, photographs(photo_folder), config, progress=False, steps=tmp_path)
+
+    made = {budget: made_with(mixed=budget) for budget in (4, 5.5)}
+    monkeypatch.setattr(procedure_module, "_search_site", None)
+    assert same(made_with(weights=4, activations=4).sam, made[4].sam)
     assert {layer.inputs for layer in made[4].layers} == {4, None}
     assert len({layer.inputs for layer in made[5.5].layers}) > 2
     assert 5 < made[5.5].average_bits <= 5.5
@@ -222,7 +286,14 @@ def test_models_that_cannot_be_quantized(photo_folder):
         ({"activations": 1}, "activations is 1 bits"),
         ({"weights": 16, "activations": 16}, "quantizes nothing"),
         ({"metric": "hessien"}, "metric 'hessien' is unknown; expected one of hessian, mse"),
-        ({"scheme": "int"}, "scheme 'int' is unknown; expected one of twin, integer"),
+        ({"scheme": "int"}, "scheme 'int' is unknown; expected one of twin, log, integer"),
+        ({"weight_group": 0}, "weight_group is 0; expected at least 1 input channel"),
+        (
+            {"weight_group": 64, "scheme": "integer"},
+            "weight_group is 64 in scheme integer, whose kernels",
+        ),
+        ({"weight_group": 64, "weights": 16}, "weight_group is 64, but weights stay float"),
+        ({"shrinkage": -1.0}, "shrinkage is -1; expected a number of at least 0"),
         ({"mixed": 3}, "mixed is 3 bits on average; expected 4 to 8"),
         ({"calibration_images": 0}, "calibration_images is 0; expected at least 1"),
         ({"prompts": 1}, "prompts is 1; expected at least 2"),
@@ -245,7 +316,7 @@ def test_the_command_line(photo_folder, tmp_path, capsys):
     out = tmp_path / "small"
     command = ["quantize", str(tmp_path / "float"), "--images", str(photo_folder), "--out", str(out), "--json"]
     command += ["--calibration-images", "2", "--prompts", "4", "--candidates", "8", "--weights", "6", "--threads", "1"]
-    command += ["--metric", "mse", "--rounds", "1"]
+    command += ["--metric", "mse", "--rounds", "1", "--scheme", "log", "--weight-group", "24"]
     assert main([*command, "--keep-float", "*neck.0", "mask_decoder.mask_product"]) == 0
     captured = capsys.readouterr()
     found = json.loads(captured.out)
@@ -260,7 +331,9 @@ def test_the_command_line(photo_folder, tmp_path, capsys):
     assert {path.name for path in out.iterdir()} == names
     assert not (out / "run" / "checkpoints").exists()
     provenance = json.loads((out / "provenance.json").read_text())
-    assert provenance["recipe"]["weights"] == 6
+    assert [provenance["recipe"][name] for name in ("weights", "scheme", "weight_group")] == [6, "log", 24]
+    assert "steps of weights for every 24 input channels" in (out / "report.md").read_text()
+    assert json.loads((out / "config.json").read_text())["quantization"]["image_encoder.neck.2"]["group"] == 24
     assert provenance["parents"][0]["weights_sha256"] == load_checkpoint(tmp_path / "float").fingerprint()
     assert "image_encoder.neck.2" in (out / "report.md").read_text()
     Image.open(out / "errors.png").load()
@@ -305,6 +378,9 @@ PRODUCTS = "image_encoder.layers.1.blocks.0.attn.products"
         (lambda q: q | {NECK: 8}, "has a int; expected weights, inputs"),
         (lambda q: q | {NECK: {"weights": 8, "inputs": 1}}, "has 1 bits of inputs; expected 2 to 32, or null"),
         (lambda q: q | {NECK: {"weights": "8", "inputs": 8}}, "has '8' bits of weights"),
+        (lambda q: q | {NECK: {"weights": 8, "inputs": 8, "group": 0}}, "has groups of 0 and 8 bits"),
+        (lambda q: q | {NECK: {"weights": None, "inputs": 8, "group": 8}}, "has groups of 8 and None bits"),
+        (lambda q: q | {NECK: {"weights": 8, "inputs": 8, "group": 8}}, r"of shape \(\d+,\); expected float numbers"),
         (lambda q: q | {NECK: {"weights": True, "inputs": 8}}, "has True bits"),
         (lambda q: q | {PRODUCTS: {"left": 8, "right": 8}}, "expected queries, keys, probabilities, values"),
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,10 +11,12 @@ from torch import nn
 
 from samlet.models.quantized import (
     InputQuantizer,
+    LogQuantizer,
     ProbabilityQuantizer,
     QuantizedAttention,
     QuantizedProduct,
     RowQuantizer,
+    along,
     quantized,
     to_grid,
 )
@@ -22,7 +25,7 @@ from samlet.quantization.matrices import input_rows, output_rows, positions, wei
 from samlet.quantization.products import search_attention, search_product
 from samlet.quantization.quantizers import input_range
 from samlet.quantization.samples import AttentionSample, MatrixSample, ProductSample, Seen
-from samlet.quantization.search import candidates, search_layer
+from samlet.quantization.search import candidates, clipped, search_layer
 from samlet.quantization.sensitivity import choose_widths
 
 LAYERS = {
@@ -75,7 +78,7 @@ def test_layers_are_matrices(kind):
 @pytest.mark.parametrize("kind", LAYERS)
 def test_the_steps_of_weights_are_the_best_of_all_candidates(kind, weighted):
     layer, x = make(kind)
-    config = QuantConfig(weights=4, activations=16, candidates=30)
+    config = QuantConfig(weights=4, activations=16, candidates=30, shrinkage=0.0)
     sample, gradient = sample_of(layer, x, weighted)
     weights = gradient.square() + 0.01 * gradient.square().mean() if weighted else 1.0
     found = search_layer(layer, sample, (4, 16), config)
@@ -102,7 +105,7 @@ def test_the_steps_of_weights_are_the_best_of_all_candidates(kind, weighted):
 def test_the_step_of_inputs_is_the_best_of_all_candidates(scheme):
     layer, x = make("linear")
     x = nn.functional.gelu(3 * x)
-    config = QuantConfig(weights=16, activations=4, scheme=scheme, candidates=25)
+    config = QuantConfig(weights=16, activations=4, scheme=scheme, candidates=25, shrinkage=0.0)
     sample, gradient = sample_of(layer, x)
     found = search_layer(layer, sample, (16, 4), config)
     limits = input_range(float(x.min()), float(x.max()), 4, scheme)
@@ -118,11 +121,89 @@ def test_the_step_of_inputs_is_the_best_of_all_candidates(scheme):
         assert torch.equal(found.tensors[f"inputs.{name}"], value)
 
 
+def test_no_position_decides_alone_where_steps_are_chosen():
+    gradient = torch.randn(1, 400, 6, generator=generator())
+    gradient[0, 7] *= 1000
+    (steady,) = clipped([gradient], (0, 2), QuantConfig())
+    length, usual = (g.square().sum((0, 2)).sqrt() for g in (steady, gradient))
+    limit = 3 * usual.square().mean().sqrt()
+    assert torch.allclose(length, usual.clamp(max=limit), rtol=1e-5)
+    assert torch.allclose(steady[0, 7] / length[7], gradient[0, 7] / usual[7], rtol=1e-5)
+    assert clipped([gradient, None], (0, 2), QuantConfig(shrinkage=0.0)) == [gradient, None]
+    halves = clipped(list(gradient.split(150, dim=1)), (0, 2), QuantConfig())
+    assert torch.allclose(torch.cat(halves, 1), steady)
+    assert clipped([torch.zeros(1, 3, 2)], (0, 2), QuantConfig())[0].tolist() == torch.zeros(1, 3, 2).tolist()
+
+
+def test_shrinkage_goes_from_the_draws_to_the_squared_error():
+    layer, x = make("linear")
+    sample, _ = sample_of(layer, x)
+    plain, _ = sample_of(layer, x, weighted=False)
+
+    def steps(sample, **settings):
+        return search_layer(layer, sample, (3, 16), QuantConfig(activations=16, **settings)).tensors["weight_scale"]
+
+    mse = steps(plain, metric="mse")
+    different = [int((steps(sample, shrinkage=share) != mse).sum()) for share in (0.0, 1e6)]
+    assert different[0] >= 4
+    assert different[1] == 0
+
+
+@pytest.mark.parametrize("kind", ["linear", "conv", "grouped", "transposed"])
+def test_chunks_of_inputs_follow_one_another(kind):
+    """Each chunk's steps against brute force over all candidates, with the other chunks as they were found so far."""
+    layer, x = make(kind)
+    sample, _ = sample_of(layer, x, weighted=False)
+    size = 1 if kind == "grouped" else 2
+    config = QuantConfig(weights=3, activations=16, candidates=12, low=0.3, weight_group=size, rounds=1, metric="mse")
+    found = search_layer(layer, sample, (3, 16), config)
+    axis = 1 if kind == "transposed" else 0
+    channels = layer.weight.shape[1 - axis]
+    assert found.entry == {"weights": 3, "inputs": None, "group": size}
+    assert found.tensors["weight_scale"].shape == (layer.weight.shape[axis], channels // size)
+    parts = layer.weight.transpose(0, axis).abs().split(size, dim=1)
+    steps = torch.stack([part.flatten(1).amax(1) for part in parts], 1) / 4
+    base = steps.clone()
+
+    def errors(steps):
+        rounded = quantized(layer, None)
+        weight = to_grid(layer.weight, along(steps, layer.weight, axis, size), -4, 3)
+        rounded.weight = nn.Parameter(weight, requires_grad=False)
+        error = (rounded(x) - layer(x)).square()
+        return error.flatten(0, -2).sum(0) if kind == "linear" else error.sum((0, 2, 3))
+
+    for chunk in range(steps.shape[1]):
+        tried = []
+        for factor in candidates(config):
+            whole = steps.clone()
+            whole[:, chunk] = base[:, chunk] * factor
+            tried.append(errors(whole))
+        best = torch.stack(tried).argmin(0)
+        steps[:, chunk] = base[:, chunk] * torch.tensor(candidates(config))[best]
+    assert torch.allclose(found.tensors["weight_scale"], steps, rtol=1e-5)
+    one = search_layer(layer, sample, (3, 16), replace(config, weight_group=None))
+    assert found.error < one.error
+    alike = search_layer(layer, sample, (3, 16), replace(config, weight_group=channels))
+    assert torch.equal(alike.tensors["weight_scale"], one.tensors["weight_scale"])
+    assert "group" not in alike.entry
+
+
+def test_the_last_chunk_may_have_fewer_inputs():
+    layer, x = make("linear")
+    sample, _ = sample_of(layer, x)
+    found = search_layer(layer, sample, (4, 8), QuantConfig(weight_group=5, candidates=10, low=0.5))
+    assert found.tensors["weight_scale"].shape == (7, 3)
+    steps = along(found.tensors["weight_scale"], layer.weight, 0, 5)
+    assert torch.equal(steps[:, 9], steps[:, 5])
+    assert torch.equal(steps[:, 11], found.tensors["weight_scale"][:, 2])
+    assert steps.shape == layer.weight.shape
+
+
 def test_more_rounds_are_never_worse_and_more_bits_are_better():
     layer, x = make("linear")
     sample, _ = sample_of(layer, x)
     errors = {
-        (bits, rounds): search_layer(layer, sample, (bits, bits), QuantConfig(rounds=rounds)).error
+        (bits, rounds): search_layer(layer, sample, (bits, bits), QuantConfig(rounds=rounds, shrinkage=0.0)).error
         for bits, rounds in itertools.product((3, 4, 6, 8), (1, 3))
     }
     for bits in (3, 4, 6, 8):
@@ -229,6 +310,42 @@ def test_two_ranges_are_better_than_one_after_softmax():
     twin = ProbabilityQuantizer(found, 4)(weights)
     assert 0 < float(found) < 0.5
     assert (twin - weights).square().sum() < 0.5 * (plain - weights).square().sum()
+
+
+@pytest.mark.parametrize(("bits", "per_octave"), [(4, 1.0), (4, 2.0), (3, 1.0), (8, 16.0)])
+def test_levels_of_equal_ratio(bits, per_octave):
+    quantizer = LogQuantizer(torch.tensor(per_octave), bits)
+    levels = torch.tensor([2 ** (-k / per_octave) for k in range(2**bits - 1)])
+    assert torch.allclose(quantizer(levels), levels, rtol=1e-5)
+    assert quantizer(torch.zeros(2)).tolist() == [0, 0]
+    x = torch.rand(5000, generator=generator()) ** 6
+    rounded = quantizer(x)
+    assert len(rounded.unique()) <= 2**bits
+    inside = x >= levels[-1]
+    nearest = (x[inside, None].log2() - levels.log2()).abs().amin(1)
+    assert torch.allclose((rounded / x)[inside].log2().abs(), nearest, atol=1e-4)
+    below = x < levels[-1] * 2 ** (-0.51 / per_octave)
+    assert bool((rounded[below] == 0).all())
+    assert bool(below.any())
+
+
+def test_the_levels_an_octave_are_the_best_of_all():
+    g = generator()
+    q, k, v = (torch.randn(4, count, 8, generator=g) for count in (30, 200, 200))
+    sample = AttentionSample(6 * q, k, v, None, 0.35, None)
+    limits = seen(sample.queries, sample.keys, sample.values)
+    config = QuantConfig(scheme="log", metric="mse", candidates=30, rounds=1)
+    found = search_attention([sample], limits, 4, config).tensors
+    assert "probabilities.split" not in found
+    queries, keys = (InputQuantizer(found[f"{name}.scale"], 4) for name in ("queries", "keys"))
+    values = InputQuantizer(v.abs().max().view(1) / 8, 4)  # what it was when the levels were chosen
+    exact = QuantizedAttention(None, None, None, None)(sample.queries, k, v, 0.35)
+    errors = {}
+    for per_octave in (1.0, 2.0, 4.0):
+        made = QuantizedAttention(queries, keys, LogQuantizer(torch.tensor(per_octave), 4), values)
+        errors[per_octave] = float((made(sample.queries, k, v, 0.35) - exact).square().sum())
+    assert float(found["probabilities.per_octave"]) == min(errors, key=errors.get)
+    assert len(set(errors.values())) == 3
 
 
 def test_splitting_samples_changes_nothing():

@@ -1,13 +1,15 @@
 """Quantized layers in the native format: bits in `config.json`, steps and integer weights among the tensors.
 
 `config.json` names every quantized layer with the bits of its factors, None for one that stays float:
-`{"weights": 8, "inputs": 8}` for layers with a weight, `queries`, `keys`, `probabilities` and `values` for the products
+`{"weights": 8, "inputs": 8}` for layers with a weight, with `"group": 64` where chunks of so many input channels have
+steps of their own; `queries`, `keys`, `probabilities` and `values` for the products
 of attention, `left` and `right` for a product. The tensors have the steps by their names in the state dict; a weight on
 a known grid is stored as int8, and is that times its step, bit for bit.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from samlet.models import Sam
 from samlet.models.layers import AttentionProducts, Product
 from samlet.models.quantized import (
     InputQuantizer,
+    LogQuantizer,
     ProbabilityQuantizer,
     QuantizedAttention,
     QuantizedConv2d,
@@ -37,6 +40,7 @@ Entry = Mapping[str, int | None]
 """Bits by factor; None for a factor that stays float."""
 
 _LAYER = ("weights", "inputs")
+_GROUP = "group"
 _ATTENTION = ("queries", "keys", "probabilities", "values")
 _PRODUCT = ("left", "right")
 _LAYERS = (QuantizedLinear, QuantizedConv2d, QuantizedConvTranspose2d)
@@ -50,6 +54,8 @@ def describe(sam: Sam) -> dict[str, dict[str, int | None]]:
     for name, module in sam.named_modules():
         if isinstance(module, _LAYERS):
             found[name] = {"weights": module.weight_bits, "inputs": _bits(module.inputs)}
+            if module.weight_group is not None:
+                found[name][_GROUP] = module.weight_group
         elif isinstance(module, QuantizedAttention | QuantizedProduct):
             factors = _ATTENTION if isinstance(module, QuantizedAttention) else _PRODUCT
             found[name] = {factor: _bits(getattr(module, factor)) for factor in factors}
@@ -57,7 +63,8 @@ def describe(sam: Sam) -> dict[str, dict[str, int | None]]:
 
 
 def _bits(module: nn.Module) -> int | None:
-    return module.bits if isinstance(module, InputQuantizer | ProbabilityQuantizer | RowQuantizer) else None
+    kinds = InputQuantizer | ProbabilityQuantizer | LogQuantizer | RowQuantizer
+    return module.bits if isinstance(module, kinds) else None
 
 
 def encode(sam: Sam, tensors: Mapping[str, Tensor]) -> StateDict:
@@ -67,7 +74,7 @@ def encode(sam: Sam, tensors: Mapping[str, Tensor]) -> StateDict:
         if not isinstance(module, _LAYERS) or module.weight_scale is None:
             continue
         weight = tensors[f"{name}.weight"]
-        steps = along(tensors[f"{name}.weight_scale"], weight, out_axis(module))
+        steps = along(tensors[f"{name}.weight_scale"], weight, out_axis(module), module.weight_group)
         whole = (weight / steps).round()
         if weight.dtype != torch.float32 or not bool(((whole >= _LEAST) & (whole <= _MOST)).all()):
             continue
@@ -99,7 +106,7 @@ def put_into(sam: Sam, section: Any, tensors: Mapping[str, Tensor], path: Path) 
         layer = _layer(sam, name, path)
         _replace(sam, name, _made(layer, name, _checked(layer, name, entry, path), tensors, path))
         if not isinstance(layer, AttentionProducts | Product):
-            _decode_weight(decoded, name, layer, path)
+            _decode_weight(decoded, name, layer, entry.get(_GROUP), path)
     for name, value in decoded.items():
         if not value.is_floating_point():
             raise _malformed(path, f"{name} is {value.dtype} and no layer of quantization", "a float tensor")
@@ -119,10 +126,15 @@ def _layer(sam: Sam, name: str, path: Path) -> nn.Module:
 def _checked(layer: nn.Module, name: str, entry: Any, path: Path) -> Entry:
     kinds = {AttentionProducts: _ATTENTION, Product: _PRODUCT}
     factors = kinds.get(type(layer), _LAYER)
-    if not isinstance(entry, dict) or set(entry) != set(factors):
+    grouped = factors is _LAYER and isinstance(entry, dict) and _GROUP in entry
+    if not isinstance(entry, dict) or set(entry) != {*factors, *([_GROUP] if grouped else [])}:
         found = ", ".join(str(key)[:20] for key in entry) if isinstance(entry, dict) else f"a {type(entry).__name__}"
         raise _malformed(path, f"quantization of {name} has {found or 'nothing'}", ", ".join(factors))
-    for factor, bits in entry.items():
+    if grouped and (type(entry[_GROUP]) is not int or entry[_GROUP] < 1 or entry["weights"] is None):
+        found = f"quantization of {name} has groups of {repr(entry[_GROUP])[:20]} and {entry['weights']!r} bits"
+        raise _malformed(path, found, "a whole number of input channels, for weights with bits")
+    for factor in factors:
+        bits = entry[factor]
         if bits is not None and (not isinstance(bits, int) or isinstance(bits, bool) or not 2 <= bits <= _MOST_BITS):
             found = repr(bits)[:20]
             raise _malformed(
@@ -160,19 +172,32 @@ def _made(layer: nn.Module, name: str, entry: Entry, tensors: Mapping[str, Tenso
         return RowQuantizer(_steps(tensors, f"{prefix}.balance", path), share, bits)
 
     if isinstance(layer, AttentionProducts):
-        probability, bits = None, entry["probabilities"]
-        if bits is not None:
-            split = _steps(tensors, f"{name}.probabilities.split", path, axes=0)
-            probability = ProbabilityQuantizer(split, bits)
+        probability: ProbabilityQuantizer | LogQuantizer | None = None
+        bits, prefix = entry["probabilities"], f"{name}.probabilities"
+        if bits is not None and f"{prefix}.per_octave" in tensors:
+            probability = LogQuantizer(_steps(tensors, f"{prefix}.per_octave", path, axes=0), bits)
+        elif bits is not None:
+            probability = ProbabilityQuantizer(_steps(tensors, f"{prefix}.split", path, axes=0), bits)
         return QuantizedAttention(inputs("queries"), inputs("keys"), probability, inputs("values"))
     if isinstance(layer, Product):
         return QuantizedProduct(rows("left") or inputs("left"), inputs("right", axes=1))
-    scale = _steps(tensors, f"{name}.weight_scale", path) if f"{name}.weight_scale" in tensors else None
+    group, scale = entry.get(_GROUP), None
+    if group is not None or f"{name}.weight_scale" in tensors:
+        scale = _steps(tensors, f"{name}.weight_scale", path, axes=1 if group is None else 2)
     channels = layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
     assert isinstance(channels, int)
-    made = quantized(layer, inputs("inputs", channels), scale, entry["weights"])
+    if group is not None and scale is not None and scale.shape != (expected := _grouped(layer, group)):
+        raise _malformed(path, f"{name}.weight_scale has the shape {tuple(scale.shape)}", f"{expected}")
+    made = quantized(layer, inputs("inputs", channels), scale, entry["weights"], group)
     assert made is not None
     return made
+
+
+def _grouped(layer: nn.Module, group: int) -> tuple[int, int]:
+    """Shape (out, chunks) of the steps of a layer's weight, for chunks of so many input channels."""
+    assert isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)
+    axis = out_axis(layer)
+    return layer.weight.shape[axis], math.ceil(layer.weight.shape[1 - axis] / group)
 
 
 def _steps(tensors: Mapping[str, Tensor], name: str, path: Path, positive: bool = True, axes: int = 1) -> Tensor:
@@ -180,7 +205,7 @@ def _steps(tensors: Mapping[str, Tensor], name: str, path: Path, positive: bool 
     if value is None:
         raise _malformed(path, f"there is no {name}", "one, as quantization in config.json says")
     if value.ndim != axes or not value.numel() or not value.is_floating_point():
-        expected = "one float number" if axes == 0 else "float numbers along one axis"
+        expected = ("one float number", "float numbers along one axis", "float numbers along two axes")[axes]
         raise _malformed(path, f"{name} is {value.dtype} of shape {tuple(value.shape)}", expected)
     if not bool(value.isfinite().all()) or (positive and not bool((value > 0).all())):
         wrong = next(v for v in value.flatten().tolist() if not (v > 0 if positive else abs(v) < float("inf")))
@@ -188,7 +213,7 @@ def _steps(tensors: Mapping[str, Tensor], name: str, path: Path, positive: bool 
     return value.float().clone()
 
 
-def _decode_weight(decoded: StateDict, name: str, layer: nn.Module, path: Path) -> None:
+def _decode_weight(decoded: StateDict, name: str, layer: nn.Module, group: int | None, path: Path) -> None:
     """Replace an int8 weight by what it stands for."""
     value = decoded.get(f"{name}.weight")
     if value is None or value.is_floating_point():
@@ -198,7 +223,10 @@ def _decode_weight(decoded: StateDict, name: str, layer: nn.Module, path: Path) 
         steps = "no steps" if scale is None else f"{len(scale)} steps"
         found = f"{name}.weight is {value.dtype} of shape {tuple(value.shape)} with {steps}"
         raise _malformed(path, found, "int8 with one step an output channel in weight_scale")
-    decoded[f"{name}.weight"] = value.float() * along(scale.float(), value, axis)
+    assert isinstance(layer.weight, Tensor)
+    if group is not None and value.shape != layer.weight.shape:
+        raise _malformed(path, f"{name}.weight has the shape {tuple(value.shape)}", f"{tuple(layer.weight.shape)}")
+    decoded[f"{name}.weight"] = value.float() * along(scale.float(), value, axis, group)
 
 
 def _replace(sam: Sam, name: str, made: nn.Module) -> None:

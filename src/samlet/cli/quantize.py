@@ -22,6 +22,7 @@ def run(options: argparse.Namespace) -> None:
         metric=options.metric,
         scheme=options.scheme,
         mixed=options.mixed,
+        weight_group=options.weight_group,
         calibration_images=options.calibration_images,
         prompts=options.prompts,
         image_size=options.image_size,

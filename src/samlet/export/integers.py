@@ -58,6 +58,11 @@ class IntegerLayer(nn.Module):
         self.layer, self.axis, self.columns = [layer], axis, columns and isinstance(layer, QuantizedLinear)
         if layer.weight_scale is None or layer.weight_bits is None or layer.weight_bits > 8:
             raise InputError(f"{name} has weights of {layer.weight_bits or 'unknown'} bits; expected 2 to 8")
+        if layer.weight_group is not None:
+            raise InputError(
+                f"the weight of {name} has steps for every {layer.weight_group} inputs; integer kernels take one an "
+                "output channel: quantize without --weight-group"
+            )
         weight = (layer.weight.detach() / along(layer.weight_scale, layer.weight, axis)).round().to(torch.int8)
         if self.columns:
             weight, self.axis = weight.T.contiguous(), 1

@@ -127,6 +127,35 @@ class ProbabilityQuantizer(nn.Module):
         return f"bits={self.bits}"
 
 
+class LogQuantizer(nn.Module):
+    """Rounds attention weights in [0, 1] to zero and to powers of a root of two, 2 ** (-k / per_octave).
+
+    Attention over many keys leaves most weights small and a few near 1; levels of equal ratio keep both. Levels k go
+    from 0 to 2 ** bits - 2, and what lies below the smallest is 0. With one level an octave a product is a shift
+    (log2 quantization); more levels an octave reach less far down (PTQ4SAM, Lv et al., CVPR 2024, section 3.3, where
+    the number is a power of two and searched).
+
+    Args:
+        per_octave: () levels between a number and its half.
+        bits: of one value.
+    """
+
+    per_octave: Tensor
+
+    def __init__(self, per_octave: Tensor, bits: int) -> None:
+        super().__init__()
+        self.bits = bits
+        self.register_buffer("per_octave", per_octave)
+
+    def forward(self, x: Tensor) -> Tensor:
+        lowest = 2**self.bits - 1
+        level = (x.log2() * -self.per_octave).round().clamp(min=0)  # 0 is at infinity
+        return torch.where(level < lowest, (level / -self.per_octave).exp2(), torch.zeros_like(x))
+
+    def extra_repr(self) -> str:
+        return f"bits={self.bits}"
+
+
 class QuantizedAttention(nn.Module):
     """The products of attention with all four factors quantized; stands in the place of `AttentionProducts`.
 
@@ -141,7 +170,7 @@ class QuantizedAttention(nn.Module):
         self,
         queries: InputQuantizer | None,
         keys: InputQuantizer | None,
-        probabilities: ProbabilityQuantizer | None,
+        probabilities: ProbabilityQuantizer | LogQuantizer | None,
         values: InputQuantizer | None,
     ) -> None:
         super().__init__()
@@ -177,13 +206,15 @@ class QuantizedLinear(nn.Linear):
     Args:
         layer: whose weight and bias it takes over, not as a copy.
         inputs: the quantizer; None for inputs as they are.
-        weight_scale: (out,) steps of the weight's grid; None where they are not known.
+        weight_scale: (out,) steps of the weight's grid, or (out, chunks), see `along`; None where they are not known.
         weight_bits: of one weight; None where they are not known.
+        weight_group: input channels of a chunk; None where an output channel has one step.
     """
 
     inputs: nn.Module
     weight_scale: Tensor | None
     weight_bits: int | None
+    weight_group: int | None
 
     def __init__(
         self,
@@ -191,9 +222,10 @@ class QuantizedLinear(nn.Linear):
         inputs: InputQuantizer | None,
         weight_scale: Tensor | None = None,
         weight_bits: int | None = None,
+        weight_group: int | None = None,
     ) -> None:
         super().__init__(layer.in_features, layer.out_features, layer.bias is not None, device="meta")
-        _take_over(self, layer, inputs, weight_scale, weight_bits)
+        _take_over(self, layer, inputs, weight_scale, weight_bits, weight_group)
 
     def forward(self, input: Tensor) -> Tensor:
         return super().forward(self.inputs(input))
@@ -208,6 +240,7 @@ class QuantizedConv2d(nn.Conv2d):
     inputs: nn.Module
     weight_scale: Tensor | None
     weight_bits: int | None
+    weight_group: int | None
 
     def __init__(
         self,
@@ -215,9 +248,10 @@ class QuantizedConv2d(nn.Conv2d):
         inputs: InputQuantizer | None,
         weight_scale: Tensor | None = None,
         weight_bits: int | None = None,
+        weight_group: int | None = None,
     ) -> None:
         super().__init__(**_shape(layer), device="meta")
-        _take_over(self, layer, inputs, weight_scale, weight_bits)
+        _take_over(self, layer, inputs, weight_scale, weight_bits, weight_group)
 
     def forward(self, input: Tensor) -> Tensor:
         return super().forward(self.inputs(input))
@@ -229,6 +263,7 @@ class QuantizedConvTranspose2d(nn.ConvTranspose2d):
     inputs: nn.Module
     weight_scale: Tensor | None
     weight_bits: int | None
+    weight_group: int | None
 
     def __init__(
         self,
@@ -236,9 +271,10 @@ class QuantizedConvTranspose2d(nn.ConvTranspose2d):
         inputs: InputQuantizer | None,
         weight_scale: Tensor | None = None,
         weight_bits: int | None = None,
+        weight_group: int | None = None,
     ) -> None:
         super().__init__(**_shape(layer), device="meta")
-        _take_over(self, layer, inputs, weight_scale, weight_bits)
+        _take_over(self, layer, inputs, weight_scale, weight_bits, weight_group)
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         return super().forward(self.inputs(input), output_size)
@@ -257,11 +293,12 @@ def _take_over(
     inputs: InputQuantizer | None,
     weight_scale: Tensor | None,
     weight_bits: int | None,
+    weight_group: int | None,
 ) -> None:
     made.weight, made.bias = layer.weight, layer.bias
     made.inputs = nn.Identity() if inputs is None else inputs
     made.register_buffer("weight_scale", weight_scale)
-    made.weight_bits = weight_bits
+    made.weight_bits, made.weight_group = weight_bits, weight_group
     made.train(layer.training)
 
 
@@ -273,14 +310,15 @@ def quantized(
     inputs: InputQuantizer | None,
     weight_scale: Tensor | None = None,
     weight_bits: int | None = None,
+    weight_group: int | None = None,
 ) -> QuantizedLayer | None:
     """The layer with its input quantized; None if it is of no kind that has a quantized one."""
     if isinstance(layer, nn.Linear):
-        return QuantizedLinear(layer, inputs, weight_scale, weight_bits)
+        return QuantizedLinear(layer, inputs, weight_scale, weight_bits, weight_group)
     if isinstance(layer, nn.Conv2d):
-        return QuantizedConv2d(layer, inputs, weight_scale, weight_bits)
+        return QuantizedConv2d(layer, inputs, weight_scale, weight_bits, weight_group)
     if isinstance(layer, nn.ConvTranspose2d):
-        return QuantizedConvTranspose2d(layer, inputs, weight_scale, weight_bits)
+        return QuantizedConvTranspose2d(layer, inputs, weight_scale, weight_bits, weight_group)
     return None
 
 
@@ -289,11 +327,23 @@ def out_axis(layer: nn.Module) -> int:
     return 1 if isinstance(layer, nn.ConvTranspose2d) else 0
 
 
-def along(scale: Tensor, weight: Tensor, axis: int) -> Tensor:
-    """Steps (out,) in a shape that broadcasts against a weight whose output channels are on `axis`."""
+def along(scale: Tensor, weight: Tensor, axis: int, group: int | None = None) -> Tensor:
+    """Steps in a shape that broadcasts against a weight.
+
+    Args:
+        scale: (out,), or (out, chunks) where every chunk of input channels has a step of its own.
+        weight: with its output channels on `axis` and its input channels on the other of the first two.
+        axis: 0 or 1.
+        group: input channels of a chunk; the last may have fewer. None for one step an output channel.
+    """
     shape = [1] * weight.ndim
     shape[axis] = -1
-    return scale.view(shape)
+    if group is None:
+        return scale.view(shape)
+    channels = weight.shape[1 - axis]
+    shape[1 - axis] = channels
+    steps = scale.repeat_interleave(group, dim=1)[:, :channels]
+    return (steps if axis == 0 else steps.T).reshape(shape)
 
 
 def is_quantized(model: nn.Module) -> bool:

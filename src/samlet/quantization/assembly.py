@@ -64,7 +64,7 @@ def assemble(sam: Sam, final: Mapping[str, Found], config: QuantConfig) -> Sam:
             continue
         layer = made.get_submodule(name)
         assert isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)
-        steps = along(tensors[f"{name}.weight_scale"], layer.weight, out_axis(layer))
+        steps = along(tensors[f"{name}.weight_scale"], layer.weight, out_axis(layer), found.entry.get("group"))
         with torch.no_grad():  # + 0.0: no negative zeros, which integers do not have
             layer.weight.copy_(to_grid(layer.weight, steps, *config.weight_levels(bits)) + 0.0)
     quantized.put_into(made, section, tensors, Path("the search"))

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -125,8 +126,7 @@ def disturbance(sam: Sam, out: DecoderOutput, frame: Frame, prompts: int, genera
         generator: of the signs.
     """
     out = trained_outputs(sam, out)
-    height, width = (math.ceil(side / frame.image_size * out.low_res.shape[-1]) for side in frame.resized)
-    logits = out.low_res[..., :height, :width]
+    logits = _on_photograph(out, frame)
     chance = logits.detach().sigmoid()
     weight = (chance * (1 - chance) / (chance[0].numel() * prompts)).sqrt()
     total = (_signs(logits, generator) * weight * logits).sum()
@@ -136,6 +136,36 @@ def disturbance(sam: Sam, out: DecoderOutput, frame: Frame, prompts: int, genera
         weight = (1 / (sure * (1 - sure) * iou.shape[1] * prompts)).sqrt()
         total = total + (_signs(iou, generator) * weight * iou).sum()
     return total
+
+
+@torch.no_grad()
+def divergence(sam: Sam, exact: DecoderOutput, out: DecoderOutput, frame: Frame) -> Tensor:
+    """The loss whose curvature `disturbance` draws: KL(masks) + KL(predicted IoUs) of each prompt (TinySAM, eq. 11).
+
+    Args:
+        sam: the float model.
+        exact: its answers (B, M, h, w) and (B, M).
+        out: those of the quantized model to the same prompts.
+        frame: the photograph's place in the input.
+
+    Returns:
+        (B,) nats; the mean over masks, of their pixels on the photograph and of the IoUs.
+    """
+    exact, out = trained_outputs(sam, exact), trained_outputs(sam, out)
+    chance = _on_photograph(exact, frame).sigmoid()
+    crossed = F.binary_cross_entropy_with_logits(_on_photograph(out, frame), chance, reduction="none")
+    total = (crossed - F.binary_cross_entropy(chance, chance, reduction="none")).mean((1, 2, 3))
+    if sam.config.score == "iou":
+        sure, other = (iou.clamp(_LEAST_IOU, 1 - _LEAST_IOU) for iou in (exact.iou, out.iou))
+        crossed = F.binary_cross_entropy(other, sure, reduction="none")
+        total = total + (crossed - F.binary_cross_entropy(sure, sure, reduction="none")).mean(1)
+    return total
+
+
+def _on_photograph(out: DecoderOutput, frame: Frame) -> Tensor:
+    """Logits (B, M, height, width) without the padding of the input."""
+    height, width = (math.ceil(side / frame.image_size * out.low_res.shape[-1]) for side in frame.resized)
+    return out.low_res[..., :height, :width]
 
 
 def _signs(like: Tensor, generator: torch.Generator) -> Tensor:

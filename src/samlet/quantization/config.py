@@ -19,9 +19,10 @@ METRICS: dict[Metric, str] = {
 }
 """How scales are found."""
 
-Scheme = Literal["twin", "integer"]
+Scheme = Literal["twin", "log", "integer"]
 SCHEMES: dict[Scheme, str] = {
     "twin": "TinySAM's: two ranges after GELU and softmax, the products of attention quantized too",
+    "log": "as twin, but the levels of attention weights are powers of a root of two (PTQ4SAM)",
     "integer": "what integer kernels compute: one range a tensor, with a zero point where it is lopsided; the products "
     "of attention and masks stay float",
 }
@@ -48,6 +49,7 @@ class QuantConfig:
         scheme: see `SCHEMES`.
         mixed: average bits of weights and inputs alike, 4 to 8, in place of `weights` and `activations`: each layer
             gets 4, 6 or 8 by how much it minds.
+        weight_group: input channels that share a step of an output channel's weights; all of them if None.
         calibration_images: photographs to calibrate on (TinySAM: 8).
         prompts: asked on each: half points of a grid, half the boxes of the model's own answers to them.
         image_size: side of the encoder's input while calibrating, pixels; the model's own if None.
@@ -58,6 +60,8 @@ class QuantConfig:
         samples: output positions that are kept of a layer and photograph; more where the layer is small, so that rare
             large values are among them.
         keep_float: patterns of the names of layers that stay float, such as `mask_decoder.*`.
+        shrinkage: for metric hessian: the share of the mean curvature that every output gets on top where steps are
+            chosen, draws of the gradient being kept from extremes (see `search.clipped`); 0 takes them as they are.
         seed: of photographs, positions and signs.
     """
 
@@ -66,6 +70,7 @@ class QuantConfig:
     metric: Metric = "hessian"
     scheme: Scheme = "twin"
     mixed: float | None = None
+    weight_group: int | None = None
     calibration_images: int = 8
     prompts: int = 16
     image_size: int | None = None
@@ -75,6 +80,7 @@ class QuantConfig:
     rounds: int = 3
     samples: int = 128
     keep_float: tuple[str, ...] = ()
+    shrinkage: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -89,12 +95,26 @@ class QuantConfig:
             raise InputError("weights and activations are both 16 bits, which quantizes nothing; expected 2 to 8 bits")
         if self.mixed is not None and not WIDTHS[0] <= self.mixed <= WIDTHS[-1]:
             raise InputError(f"mixed is {self.mixed:g} bits on average; expected {WIDTHS[0]} to {WIDTHS[-1]}")
+        if self.weight_group is not None:
+            if self.weight_group < 1:
+                raise InputError(f"weight_group is {self.weight_group}; expected at least 1 input channel, such as 64")
+            if self.mixed is None and self.weights == FLOAT_BITS:
+                raise InputError(
+                    f"weight_group is {self.weight_group}, but weights stay float; give weights 2 to 8 bits"
+                )
+            if self.scheme == "integer":
+                raise InputError(
+                    f"weight_group is {self.weight_group} in scheme integer, whose kernels take one step an output "
+                    "channel; leave it out, or take scheme twin or log"
+                )
         least = {"calibration_images": 1, "prompts": 2, "candidates": 2, "rounds": 1, "samples": 8}
         for name, smallest in least.items():
             if getattr(self, name) < smallest:
                 raise InputError(f"{name} is {getattr(self, name)}; expected at least {smallest}")
         if not (0 < self.low < self.high and math.isfinite(self.high)):
             raise InputError(f"low {self.low:g} and high {self.high:g} span no range; expected 0 < low < high")
+        if not (self.shrinkage >= 0 and math.isfinite(self.shrinkage)):
+            raise InputError(f"shrinkage is {self.shrinkage:g}; expected a number of at least 0")
         if not 0 <= self.seed <= _MOST_SEED:
             raise InputError(f"seed is {self.seed}; expected a whole number from 0 to {_MOST_SEED}")
         if isinstance(self.keep_float, str):

@@ -4,10 +4,12 @@ What a convolution answers at one position is a product of its weights and the p
 a transposed convolution whose kernel does not overlap itself answers a patch for each input. So one search serves all.
 
 Shape legend: S positions, G groups (1 but for grouped convolutions), K factors of one sum, O outputs of a group,
-R outputs that share a channel's step: the kernel of a transposed convolution, else 1.
+R outputs that share a channel's step: the kernel of a transposed convolution, else 1; C chunks of input channels.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -27,17 +29,44 @@ def weight_matrix(layer: Layer) -> Tensor:
     return weight.reshape(groups, weight.shape[0] // groups, -1)
 
 
-def steps_of_rows(layer: Layer, steps: Tensor) -> Tensor:
-    """Steps of output channels (out,) as those of the rows of the weight's matrix, (G, O, 1)."""
+def steps_of_rows(layer: Layer, steps: Tensor, group: int | None = None) -> Tensor:
+    """Steps of output channels as those of the weight's matrix.
+
+    Args:
+        layer: the layer.
+        steps: (out,), or (out, C) for chunks of input channels.
+        group: input channels of a chunk.
+
+    Returns:
+        (G, O, 1), or (G, O, K) for chunks.
+    """
     matrix = weight_matrix(layer)
     repeats = matrix.shape[0] * matrix.shape[1] // len(steps)
-    return steps.repeat_interleave(repeats).view(*matrix.shape[:2], 1)
+    if group is None:
+        return steps.repeat_interleave(repeats).view(*matrix.shape[:2], 1)
+    columns = group * _columns_of_input(layer)
+    whole = steps.repeat_interleave(columns, dim=1)[:, : matrix.shape[2]]
+    return whole.repeat_interleave(repeats, dim=0).view_as(matrix)
 
 
-def largest_of_channels(layer: Layer) -> Tensor:
-    """The largest |weight| of each output channel, (out,)."""
-    weight = layer.weight.detach().transpose(0, out_axis(layer))
-    return weight.flatten(1).abs().amax(dim=1)
+def chunks(layer: Layer, group: int | None) -> list[slice]:
+    """Columns of the weight's matrix that chunks of so many input channels have; one chunk of all of them for None."""
+    width = weight_matrix(layer).shape[2]
+    columns = width if group is None else group * _columns_of_input(layer)
+    return [slice(start, min(start + columns, width)) for start in range(0, width, columns)]
+
+
+def _columns_of_input(layer: Layer) -> int:
+    """Columns of the weight's matrix that one input channel has."""
+    return math.prod(layer.kernel_size) if isinstance(layer, nn.Conv2d) else 1
+
+
+def largest_of_channels(layer: Layer, group: int | None = None) -> Tensor:
+    """The largest |weight| of each output channel, (out,); of every chunk of input channels in it, (out, C)."""
+    weight = layer.weight.detach().transpose(0, out_axis(layer)).abs()
+    if group is None:
+        return weight.flatten(1).amax(dim=1)
+    return torch.stack([part.flatten(1).amax(dim=1) for part in weight.split(group, dim=1)], dim=1)
 
 
 def positions(layer: Layer, x: Tensor, out: Tensor) -> int:

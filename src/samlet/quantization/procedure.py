@@ -101,6 +101,7 @@ def run(
     overwrite: bool = False,
     progress: bool = True,
     calibration: Path | None = None,
+    steps: Path | None = None,
 ) -> Quantized:
     """Quantize a model; see `quantize`. Returns everything a report needs.
 
@@ -113,6 +114,8 @@ def run(
         progress: show it on stderr.
         calibration: a folder for what does not depend on bits, for several runs of one model on the same photographs;
             those that search by curvature must come first. In the workspace if None.
+        steps: a folder for the steps of every layer by bits, for several runs that differ in bits alone, mixed or not.
+            In the workspace if None.
 
     Raises:
         InputError: a setting, model or photographs that cannot work.
@@ -132,7 +135,7 @@ def run(
         folder = Path(temporary) if workspace is None else workspace.folder / "checkpoints"
         calls = [site for site in sites if site.float_reason is None]
         samples = _calibrate(sam, calls, chosen, config, size, calibration or folder / "samples", progress)
-        found = _search(sam, calls, samples, config, folder / "steps", progress)
+        found = _search(sam, calls, samples, config, steps or folder / "steps", progress)
     final = _final(found, config)
     return Quantized(
         origin=sam,

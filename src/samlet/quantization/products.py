@@ -1,24 +1,26 @@
 """Finding the steps of products without weights: those of attention, and the one that makes masks.
 
 One factor at a time, the others as they were found so far: queries, keys, where the two ranges of the attention weights
-meet, values. What does not depend on that factor is computed once for all its candidates.
+meet (in scheme log how many levels they have an octave), values. What does not depend on that factor is computed once
+for all its candidates.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-from samlet.models.quantized import InputQuantizer, ProbabilityQuantizer, RowQuantizer
+from samlet.models.quantized import InputQuantizer, LogQuantizer, ProbabilityQuantizer, RowQuantizer
 from samlet.quantization.config import QuantConfig
 from samlet.quantization.quantizers import InputRange, input_range, percentiles
 from samlet.quantization.samples import AttentionSample, ProductSample, Seen
-from samlet.quantization.search import ErrorMetric, Found, Measured, candidates, least
+from samlet.quantization.search import ErrorMetric, Found, Measured, candidates, clipped, least
 
 _FINEST = 16  # of the splits of attention weights that are tried: 2 ** -16
 _ATTENTION = ("queries", "keys", "values")
@@ -68,6 +70,8 @@ class _Search(ABC, Generic[Sample]):
         self.factors = dict.fromkeys(self.names, 1.0)
         self.targets = [self.exact(i) for i in range(len(samples))]
         self.metric = ErrorMetric([sample.gradient for sample in samples])
+        self.judges: Sequence[Sample] = samples
+        self.judged_by = self.metric
 
     def range(self, name: str) -> InputRange:
         low, high = self.seen.ranges[self.names.index(name)]
@@ -96,8 +100,8 @@ class _Search(ABC, Generic[Sample]):
     def error(self, answer: Callable[[int], Tensor], lowest: float) -> float:
         """Sum of weighted squared errors; less than all of it once it is no less than `lowest`."""
         total = 0.0
-        for i, sample in enumerate(self.samples):
-            total += self.loss(answer(i) - self.targets[i], sample)
+        for i in range(len(self.samples)):
+            total += self.loss(answer(i) - self.targets[i], self.judges[i], self.judged_by)
             if total >= lowest:
                 break
         return total
@@ -110,15 +114,17 @@ class _Search(ABC, Generic[Sample]):
                 break
         measured = Measured(self.metric)
         for i, sample in enumerate(self.samples):
-            measured.add(self.answer(i), self.targets[i], sample.gradient, partial(self.loss, sample=sample))
+            measured.add(
+                self.answer(i), self.targets[i], sample.gradient, partial(self.loss, sample=sample, metric=self.metric)
+            )
         tensors = self.other_tensors()
         for name in self.names:
             tensors |= {f"{name}.{part}": value for part, value in self.quantizer(name).state_dict().items()}
         return measured.found(dict.fromkeys(self.entry(), self.bits), tensors, self.seen)
 
-    def loss(self, errors: Tensor, sample: Sample) -> float:
+    def loss(self, errors: Tensor, sample: Sample, metric: ErrorMetric) -> float:
         """What errors of a sample's outputs do to the loss."""
-        return self.metric.of_rows(errors, sample.gradient)
+        return metric.of_rows(errors, sample.gradient)
 
     def state(self) -> object:
         return tuple(self.factors.values())
@@ -147,7 +153,15 @@ class _AttentionSearch(_Search[AttentionSample]):
 
     def __init__(self, samples: Sequence[AttentionSample], seen: Seen, bits: int, config: QuantConfig) -> None:
         super().__init__(samples, seen, bits, config)
-        self.split = 2.0 ** -(bits // 2)
+        gradients = clipped([sample.gradient for sample in samples], (2,), config)
+        sums = clipped([sample.gradient_sum for sample in samples], (1,), config)
+        self.judges = [
+            replace(sample, gradient=gradient, gradient_sum=whole)
+            for sample, gradient, whole in zip(samples, gradients, sums, strict=True)
+        ]
+        self.judged_by = ErrorMetric(gradients, config.shrinkage)
+        self.by_octaves = config.scheme == "log"
+        self.grain = 1.0 if self.by_octaves else 2.0 ** -(bits // 2)
 
     def weights(self, i: int, queries: Tensor, keys: Tensor) -> Tensor:
         """The attention weights (P, R, L), computed as `QuantizedAttention` does."""
@@ -159,8 +173,10 @@ class _AttentionSearch(_Search[AttentionSample]):
         sample = self.samples[i]
         return self.weights(i, sample.queries, sample.keys) @ sample.values
 
-    def probability(self) -> ProbabilityQuantizer:
-        return ProbabilityQuantizer(torch.tensor(self.split), self.bits)
+    def probability(self, grain: float | None = None) -> ProbabilityQuantizer | LogQuantizer:
+        """Of the attention weights, at a tried split or number of levels an octave, or the one found so far."""
+        value = torch.tensor(self.grain if grain is None else grain)
+        return LogQuantizer(value, self.bits) if self.by_octaves else ProbabilityQuantizer(value, self.bits)
 
     def answer(self, i: int) -> Tensor:
         weights = self.weights(i, self.rounded("queries", i), self.rounded("keys", i))
@@ -183,30 +199,31 @@ class _AttentionSearch(_Search[AttentionSample]):
         keys = self.all_rounded("keys")
         weights = [self.weights(i, queries[i], keys[i]) for i in range(len(self.samples))]
 
-        def of_split(split: float, lowest: float) -> float:
-            quantizer = ProbabilityQuantizer(torch.tensor(split), self.bits)
+        def of_grain(grain: float, lowest: float) -> float:
+            quantizer = self.probability(grain)
             return self.error(lambda i: quantizer(weights[i]) @ values[i], lowest)
 
-        self.split = least(of_split, [2.0**-power for power in range(1, _FINEST + 1)])
+        splits = [2.0**-power for power in range(1, _FINEST + 1)]
+        self.grain = least(of_grain, [2.0**power for power in range(self.bits - 1)] if self.by_octaves else splits)
         probability = self.probability()
         rounded = [probability(weight) for weight in weights]
         self.choose("values", lambda i, factor: rounded[i] @ self.rounded("values", i, factor))
 
     def state(self) -> object:
-        return super().state(), self.split
+        return super().state(), self.grain
 
     def entry(self) -> Sequence[str]:
         return ("queries", "keys", "probabilities", "values")
 
-    def loss(self, errors: Tensor, sample: AttentionSample) -> float:
+    def loss(self, errors: Tensor, sample: AttentionSample, metric: ErrorMetric) -> float:
         """An error that all queries share, as when a value is cut off that all of them read, adds up over them."""
-        apart = super().loss(errors, sample)
+        apart = super().loss(errors, sample, metric)
         if sample.gradient_sum is None:
             return apart
         return apart + float((errors.mean(1) * sample.gradient_sum).sum(-1).square().sum())
 
     def other_tensors(self) -> dict[str, Tensor]:
-        return {"probabilities.split": torch.tensor(self.split)}
+        return {f"probabilities.{name}": value for name, value in self.probability().state_dict().items()}
 
 
 def _largest(sample: ProductSample) -> Tensor:
@@ -235,9 +252,9 @@ class _ProductSearch(_Search[ProductSample]):
         steps = self.balance * self.largest * factor / 2 ** (self.bits - 1)
         return InputQuantizer(steps, self.bits, axes_behind=1, negative_scale=negative)
 
-    def loss(self, errors: Tensor, sample: ProductSample) -> float:
+    def loss(self, errors: Tensor, sample: ProductSample, metric: ErrorMetric) -> float:
         """Every pixel apart, as in the loss."""
-        return self.metric.of_rows(errors[..., None], None if sample.gradient is None else sample.gradient[..., None])
+        return metric.of_rows(errors[..., None], None if sample.gradient is None else sample.gradient[..., None])
 
     def exact(self, i: int) -> Tensor:
         return self.samples[i].left @ self.samples[i].right

@@ -80,7 +80,7 @@ def input_range(low: float, high: float, bits: int, scheme: Scheme, may_be_affin
     """
     low, high = min(low, 0.0), max(high, 0.0)
     style: Style = "symmetric"
-    if scheme == "twin" and _LOWEST_GELU <= low < 0 and high > -2 * low:
+    if scheme != "integer" and _LOWEST_GELU <= low < 0 and high > -2 * low:
         style = "twin"
     elif scheme == "integer" and may_be_affine and high - low < _LOPSIDED * 2 * max(-low, high):
         style = "affine"

@@ -47,6 +47,13 @@ def add_quantize(commands: Any) -> None:
         "weighted by multiply-accumulates",
     )
     group.add_argument(
+        "--weight-group",
+        type=int,
+        metavar="N",
+        help="chunks of N input channels have steps of their own in every output channel, as 32 or 64 for weights of 4 "
+        "bits; without, an output channel has one step",
+    )
+    group.add_argument(
         "--keep-float",
         nargs="+",
         action="extend",
@@ -78,6 +85,7 @@ def _add_search(group: Any) -> None:
         "--scheme",
         {
             "twin": "the paper's: two ranges after GELU and softmax, the products of attention quantized too",
+            "log": "as twin, but the levels of attention weights are powers of a root of two (PTQ4SAM)",
             "integer": "what integer kernels compute: one range a tensor, with a zero point where it is lopsided; "
             "the products of attention and masks stay float",
         },
