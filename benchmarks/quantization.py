@@ -29,7 +29,7 @@ from samlet.data.images import find_images, read_image
 from samlet.data.transforms import Frame, preprocess
 from samlet.evaluation import evaluate_all
 from samlet.evaluation.statistics import mean_over_masks, paired_difference
-from samlet.models.mask_decoder import DecoderOutput
+from samlet.models.decoders.sam.mask_decoder import DecoderOutput
 from samlet.quantization import QuantConfig, run
 from samlet.quantization.calibration import Call, divergence, prompt_calls
 from samlet.zoo import load_weights
