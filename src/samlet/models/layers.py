@@ -101,7 +101,15 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None = 
 
 
 class AttentionProducts(nn.Module):
-    """The two products of attention as a layer of its own, so that another may stand in its place; see `attend`."""
+    """The two products of attention as a layer of its own, so that another may stand in its place; see `attend`.
+
+    Args:
+        keys_per_query: how many keys there are for each query of self-attention, where queries are pooled.
+    """
+
+    def __init__(self, keys_per_query: int = 1) -> None:
+        super().__init__()
+        self.keys_per_query = keys_per_query
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:
         return attend(q, k, v, scale, bias)

@@ -14,7 +14,7 @@ import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -97,12 +97,13 @@ class Recorder:
         if self._keeps_gradients:
             out.register_hook(lambda grad: self._keep(f"{name}/gradient", output_rows(layer, grad, index)))
 
-    def _attention(self, name: str, _: nn.Module, args: list[Tensor], out: Tensor) -> None:
+    def _attention(self, name: str, products: nn.Module, args: list[Tensor], out: Tensor) -> None:
         q, k, v, scale = args[0], args[1], args[2], args[3]
         bias = args[4] if len(args) > 4 else None
         in_encoder = name.startswith("image_encoder.")
         batch, heads, queries = out.shape[:3]
-        everyone = k.shape[2] if in_encoder else queries  # the encoder may ask a few queries at a time
+        own = cast(int, products.keys_per_query)
+        everyone = k.shape[2] // own if in_encoder else queries  # the encoder may ask a few queries at a time
         call = self._call[name]
         more = max(1, _FEW_KEYS // k.shape[2])
         count = (_HEADS if in_encoder else max(1, _HEADS // self.calls)) * min(more, _MOST_MORE_HEADS)

@@ -50,7 +50,7 @@ class HieraAttention(nn.Module):
         self.scale = scale_dim**-0.5
         self.qkv = nn.Linear(dim, heads * (2 * qk_dim + v_dim))
         self.proj = nn.Linear(heads * v_dim, out_dim)
-        self.products = AttentionProducts()
+        self.products = AttentionProducts(keys_per_query=4 if pools else 1)
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         return in_chunks(self._attend, x_BHWC, x_BHWC.shape[1] * x_BHWC.shape[2] * self.qkv.out_features)
