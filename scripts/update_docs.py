@@ -18,6 +18,7 @@ import distillation_tables
 import export_tables
 import plot_curve
 import quantization_tables
+import sam2_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -29,6 +30,7 @@ DOCUMENTS = (
     "docs/distilling.md",
     "docs/exporting.md",
     "docs/quantizing.md",
+    "docs/sam2.md",
 )
 NOT_MEASURED = "(not measured yet)"
 SETS = {"bsds500_val": "BSDS500", "coco100_train": "COCO"}
@@ -501,6 +503,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **distillation_tables.TABLES,
     **export_tables.TABLES,
     **quantization_tables.TABLES,
+    **sam2_tables.TABLES,
 }
 
 

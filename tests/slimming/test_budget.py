@@ -21,10 +21,10 @@ from samlet.slimming.latencies import LatencyModel, LatencyTable, Timed, designs
 from samlet.slimming.probing import Curve, Probe
 from samlet.slimming.surgery import cut_encoder, with_encoder
 from samlet.slimming.widths import WidthCost
-from tests.conftest import make_repvit, make_tiny, make_vit
+from tests.conftest import make_hiera, make_repvit, make_tiny, make_vit
 from tests.slimming.test_slim import same_weights
 
-MAKERS = {"vit": make_vit, "tiny_vit": make_tiny, "repvit": make_repvit}
+MAKERS = {"vit": make_vit, "tiny_vit": make_tiny, "repvit": make_repvit, "hiera": make_hiera}
 QUICK = {"steps": 2, "image_size": 64, "scoring_images": 1, "recovery_images": 0, "batch_size": 2, "micro_batch": 2}
 
 
