@@ -59,20 +59,42 @@ OWN_POINTS = """
 """Column and row, on the grid of 32 points a side, of the points that the published masks come from."""
 
 
-@pytest.mark.parametrize("exact", [True, False])
-def test_the_published_masks_come_from_their_own_points(published, exact):
-    """What the whole grid adds loses against these masks, so they and no others remain."""
+OWN_GRID = (np.array([point.split(",") for point in OWN_POINTS.split()], float) + 0.5) / 32
+
+
+@pytest.fixture(scope="module")
+def from_own_points(published):
+    """The published masks, asked at their own points alone and computed in whole, in the published order."""
     sam, truck, vectors = published
-    grid = (np.array([point.split(",") for point in OWN_POINTS.split()], float) + 0.5) / 32
-    masks = samlet.MaskGenerator(sam, exact=exact, points_per_side=None, point_grids=(grid,))(truck)
-    overlap = ious(codes(masks), vectors["grid"])
+    masks = samlet.MaskGenerator(sam, exact=True, points_per_side=None, point_grids=(OWN_GRID,))(truck)
     assert masks.decoder_prompts == 39
-    if exact:
-        assert len(masks) == len(vectors["grid"]) == 43
-        assert np.diag(overlap).min() > 0.999
-    else:
-        assert 41 <= len(masks) <= 43
-        assert (overlap.max(axis=0) >= 0.98).mean() >= 0.98
+    return masks, ious(codes(masks), vectors["grid"])
+
+
+def test_the_published_masks_come_from_their_own_points(published, from_own_points):
+    """What the whole grid adds loses against these masks, so they and no others remain."""
+    masks, overlap = from_own_points
+    assert len(masks) == len(published[2]["grid"]) == 43
+    assert np.diag(overlap).min() > 0.999
+
+
+def test_all_but_borderline_masks_are_found_on_samples(published, from_own_points):
+    """What is computed where it matters alone finds all but masks that are within rounding of a threshold.
+
+    Image features are bfloat16 where the processor multiplies it, so predicted IoU and stability move in their third
+    digit, and a mask that is dropped so may make room for one that it suppressed.
+    """
+    sam, truck, vectors = published
+    exact, _ = from_own_points
+    masks = samlet.MaskGenerator(sam, points_per_side=None, point_grids=(OWN_GRID,))(truck)
+    assert masks.decoder_prompts == 39
+    assert 41 <= len(masks) <= 44
+    found = ious(codes(masks), vectors["grid"]).max(axis=0) >= 0.98
+    assert found.mean() >= 0.95
+    for number in np.flatnonzero(~found):
+        record = exact[number]
+        margin = min(record["predicted_iou"] - 0.88, record["stability_score"] - 0.95)
+        assert margin < 0.005, f"mask {number} is {margin:.4f} over the thresholds and was not found"
 
 
 @pytest.mark.slow
