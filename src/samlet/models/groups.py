@@ -112,6 +112,32 @@ def stream_groups(streams: Sequence[Sequence[Member]], sizes: Sequence[int]) -> 
     ]
 
 
+def mlp_group(
+    mlp: str, layers: tuple[str, str], size: int, divisor: int, path: Sequence[str | int], stage: int
+) -> ChannelGroup:
+    """The hidden channels of an MLP.
+
+    Args:
+        mlp: name of the module, and of the group.
+        layers: names of its two linear layers inside it.
+        size: hidden channels.
+        divisor: kept channels are a multiple of this.
+        path: of `size` in the config.
+        stage: of the encoder.
+    """
+    first, second = (f"{mlp}.{layer}" for layer in layers)
+    return ChannelGroup(
+        name=mlp,
+        kind="bottleneck",
+        family="mlp",
+        size=size,
+        divisor=divisor,
+        members=(*rows_and_bias(first), *columns(second)),
+        config_path=tuple(path),
+        stage=stage,
+    )
+
+
 def attention_groups(
     block: str,
     heads: int,

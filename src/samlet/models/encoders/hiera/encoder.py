@@ -20,6 +20,7 @@ from samlet.models.groups import (
     Segment,
     attention_groups,
     columns,
+    mlp_group,
     norm,
     rows_and_bias,
     stream_groups,
@@ -250,16 +251,7 @@ class HieraEncoder(ImageEncoder):
                 family="global attention" if number in config.global_blocks else "attention",
             )
             inside.append(
-                ChannelGroup(
-                    name=f"{block}.mlp",
-                    kind="bottleneck",
-                    family="mlp",
-                    size=config.mlp_dims[stage][i],
-                    divisor=8,
-                    members=(*rows_and_bias(f"{block}.mlp.fc1"), *columns(f"{block}.mlp.fc2")),
-                    config_path=("mlp_dims", stage, i),
-                    stage=stage,
-                )
+                mlp_group(f"{block}.mlp", ("fc1", "fc2"), config.mlp_dims[stage][i], 8, ("mlp_dims", stage, i), stage)
             )
         for stage, stream in enumerate(streams):
             stream += columns(f"neck.lateral.{stage}")

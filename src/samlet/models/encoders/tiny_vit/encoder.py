@@ -21,6 +21,7 @@ from samlet.models.groups import (
     Segment,
     attention_groups,
     columns,
+    mlp_group,
     norm,
     rows_and_bias,
     stream_groups,
@@ -221,16 +222,7 @@ class TinyViTEncoder(ImageEncoder):
             biases = Member(parameter=f"{block}.attn.attention_biases", dim=0)
             bottlenecks += [qk, v, dataclasses.replace(heads, members=(*heads.members, biases))]
             bottlenecks.append(
-                ChannelGroup(
-                    name=f"{block}.mlp",
-                    kind="bottleneck",
-                    family="mlp",
-                    size=config.mlp_dims[at][i],
-                    divisor=8,
-                    members=(*rows_and_bias(f"{block}.mlp.fc1"), *columns(f"{block}.mlp.fc2")),
-                    config_path=("mlp_dims", at, i),
-                    stage=stage,
-                )
+                mlp_group(f"{block}.mlp", ("fc1", "fc2"), config.mlp_dims[at][i], 8, ("mlp_dims", at, i), stage)
             )
         for stage in range(3):
             merging = f"layers.{stage}.downsample"

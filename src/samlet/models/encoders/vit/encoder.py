@@ -14,7 +14,16 @@ from torch import Tensor, nn
 
 from samlet.models.encoders.encoder import ImageEncoder
 from samlet.models.encoders.vit.config import ViTConfig
-from samlet.models.groups import ChannelGroup, Member, Segment, attention_groups, columns, norm, rows_and_bias
+from samlet.models.groups import (
+    ChannelGroup,
+    Member,
+    Segment,
+    attention_groups,
+    columns,
+    mlp_group,
+    norm,
+    rows_and_bias,
+)
 from samlet.models.layers import AttentionProducts, Neck, window_partition, window_unpartition
 from samlet.models.strips import gelu_, in_chunks
 
@@ -227,16 +236,7 @@ class ViTEncoder(ImageEncoder):
             tables = tuple(Member(parameter=f"{block}.attn.rel_pos_{axis}", dim=1) for axis in axes)
             groups += [dataclasses.replace(qk, members=qk.members + tables), v, heads]
             groups.append(
-                ChannelGroup(
-                    name=f"{block}.mlp",
-                    kind="bottleneck",
-                    family="mlp",
-                    size=config.mlp_dims[i],
-                    divisor=width,
-                    members=(*rows_and_bias(f"{block}.mlp.lin1"), *columns(f"{block}.mlp.lin2")),
-                    config_path=("mlp_dims", i),
-                    stage=stage,
-                )
+                mlp_group(f"{block}.mlp", ("lin1", "lin2"), config.mlp_dims[i], width, ("mlp_dims", i), stage)
             )
         stream = ChannelGroup(
             name="embedding",
