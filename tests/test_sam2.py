@@ -25,6 +25,7 @@ from samlet.training.embeddings import EmbeddingCache
 from samlet.training.engine import Engine
 from tests.conftest import PHOTOS, flat, make_hiera, make_tiny
 from tests.distillation.test_distill import write_data
+from tests.models.test_hiera import narrow
 
 LOOSE = {"points_per_side": 6, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0}
 
@@ -200,6 +201,15 @@ def test_exports_answer_as_the_model(tmp_path, sam, photograph, to, settings):
         np.testing.assert_allclose(own.iou, other.iou, atol=5e-3 if half else 1e-4)
     quick = samlet.MaskGenerator(exported, **LOOSE)(photograph)  # with the weights beside the graph
     assert len(quick) > 0
+
+
+def test_folders_for_transformers_and_published_files(tmp_path):
+    """Run there and read again, with widths that Sam2Model can hold."""
+    sam = narrow()
+    export_model(sam, tmp_path / "hf", to="hf", photographs=1)
+    assert samlet.load(tmp_path / "hf").fingerprint() == sam.fingerprint()
+    with pytest.raises(samlet.InputError, match="irregular"):
+        export_model(make_hiera(), tmp_path / "other", to="segment-anything", photographs=1)
 
 
 @pytest.mark.slow

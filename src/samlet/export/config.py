@@ -12,7 +12,7 @@ TARGETS: dict[Target, str] = {
     "onnx": "encoder.onnx and decoder.onnx, for ONNX Runtime everywhere, a browser included",
     "openvino": "encoder.xml and decoder.xml with their .bin, for Intel and AMD processors",
     "executorch": "encoder.pte and decoder.pte with XNNPACK, for phones; fixed sizes",
-    "hf": "a folder that transformers' SamModel loads",
+    "hf": "a folder that transformers' SamModel or Sam2Model loads",
     "segment-anything": "the published state dict",
 }
 """Where a model can go."""

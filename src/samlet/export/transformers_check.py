@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from samlet.checkpoints.reading import read_json
 from samlet.data.images import RGBImage
 from samlet.data.transforms import preprocess
 from samlet.errors import InputError, SamletError
@@ -18,7 +19,7 @@ _TOLERANCE = 1e-3  # of logits, relative to their largest
 
 
 def check_in_transformers(sam: Sam, folder: Path, images: Sequence[RGBImage]) -> None:
-    """Ask transformers' `SamModel` and the source model for the logits of one point on each photograph.
+    """Ask the folder's model in transformers and the source model for the logits of one point on each photograph.
 
     Raises:
         InputError: transformers is not installed.
@@ -30,7 +31,8 @@ def check_in_transformers(sam: Sam, folder: Path, images: Sequence[RGBImage]) ->
         raise InputError(
             "exporting to hf runs the result in transformers, which is not installed; run: pip install transformers"
         ) from error
-    model = transformers.SamModel.from_pretrained(str(folder)).eval()
+    (kind,) = read_json(folder / "config.json")["architectures"]  # SamModel or Sam2Model
+    model = getattr(transformers, kind).from_pretrained(str(folder)).eval()
     side = sam.image_size
     for image in images:
         pixels, frame = preprocess(image, side, *sam.preprocessing)

@@ -31,7 +31,7 @@ def add_export(commands: Any) -> None:
             "onnx": "ONNX Runtime everywhere, a browser included",
             "openvino": "Intel and AMD processors",
             "executorch": "phones, by XNNPACK; fixed sizes",
-            "hf": "transformers' SamModel",
+            "hf": "transformers' SamModel or Sam2Model",
             "segment-anything": "the published state dict",
         },
         "onnx",
