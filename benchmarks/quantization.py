@@ -63,6 +63,7 @@ def rows(table: str) -> Iterator[Row]:
             yield row(*bits, metric="hessian", shrinkage=0.0)
     for bits in (*PAPER, (4, 8)):
         yield row(*bits, metric="minmax")
+    yield row(4, 8, metric="minmax", weight_group=64)
     yield row(4, 8, metric="hessian", weight_group=64)
     yield row(4, 8, metric="hessian", scheme="log")
     yield "mixed, 6 on average", {"mixed": 6.0, "metric": "hessian"}

@@ -40,12 +40,13 @@ def _points(change: dict[str, float]) -> str:
 
 
 def _order(row: dict[str, Any]) -> tuple[Any, ...]:
-    """Most bits first; of a row's bits the plain metrics before other quantizers."""
+    """Most bits of weights first; of a row's bits the plain metrics before other quantizers."""
     settings = row["settings"]
-    bits = settings.get("mixed", 0.0) or 0.5 * (settings["weights"] + settings["activations"])
+    mixed = settings.get("mixed")
+    bits = (mixed, mixed) if mixed else (settings["weights"], settings["activations"])
     metrics = ("hessian", "mse", "percentile", "minmax")
     others = (settings.get("shrinkage") == 0, "weight_group" in settings, settings.get("weight_group", 0))
-    return -bits, "mixed" in settings, *others, "scheme" in settings, metrics.index(settings["metric"])
+    return -bits[0], -bits[1], mixed is not None, *others, "scheme" in settings, metrics.index(settings["metric"])
 
 
 def _is_rival(row: dict[str, Any], other: dict[str, Any]) -> bool:
