@@ -126,7 +126,8 @@ def window_partition(x: Tensor, size: int) -> tuple[Tensor, tuple[int, int]]:
     """Cut (B, H, W, C) into (B · windows, size, size, C), zero-padded at the right and bottom; also the padded size."""
     batch, height, width, channels = x.shape
     padded_h, padded_w = (height + size - 1) // size * size, (width + size - 1) // size * size
-    x = F.pad(x, (0, 0, 0, padded_w - width, 0, padded_h - height))
+    if (padded_h, padded_w) != (height, width):
+        x = F.pad(x, (0, 0, 0, padded_w - width, 0, padded_h - height))
     x = x.view(batch, padded_h // size, size, padded_w // size, size, channels)
     return x.transpose(2, 3).reshape(-1, size, size, channels), (padded_h, padded_w)
 

@@ -46,6 +46,14 @@ def conv_rows(conv: nn.Conv2d, x: Tensor, first: int, total: int, start: int, st
     return y[:, :, skip : skip + stop - start]
 
 
+def plus_(fresh: Tensor, x: Tensor) -> Tensor:
+    """Sum of both; with grad mode off in the memory of the first, which nobody else may look at.
+
+    Fresh memory of the size of a stream costs more than the sum.
+    """
+    return fresh + x if torch.is_grad_enabled() else fresh.add_(x)
+
+
 def in_chunks(layer: Callable[[Tensor], Tensor], x: Tensor, hidden_elements: int) -> Tensor:
     """Apply a layer that treats the entries of the first axis apart, some entries at a time.
 

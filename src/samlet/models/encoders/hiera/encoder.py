@@ -26,7 +26,7 @@ from samlet.models.groups import (
     stream_groups,
 )
 from samlet.models.layers import AttentionProducts, window_partition, window_unpartition
-from samlet.models.strips import gelu_, in_chunks
+from samlet.models.strips import gelu_, in_chunks, plus_
 
 _EPS = 1e-6
 _TABLE = 8  # side of the table of positions that is repeated over the image, patches; that of a window of stage 0
@@ -118,8 +118,8 @@ class HieraBlock(nn.Module):
             y = window_unpartition(self.attn(windows), (padded[0] // factor, padded[1] // factor), grid)
         else:
             y = self.attn(y)
-        x_BHWC = shortcut + y
-        return x_BHWC + self.mlp(self.norm2(x_BHWC))
+        x_BHWC = plus_(y, shortcut)
+        return plus_(self.mlp(self.norm2(x_BHWC)), x_BHWC)
 
 
 class HieraPatches(nn.Module):
