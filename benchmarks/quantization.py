@@ -183,7 +183,8 @@ def table(name: str, options: argparse.Namespace) -> None:
     for bits, settings in list(rows(name))[: options.rows]:
         key = {"name": bits, "settings": settings}
         known = content()
-        if any({k: done[k] for k in key} == key for done in known["rows"]):
+        others = [done for done in known["rows"] if {k: done[k] for k in key} != key]
+        if any("divergence" in done for done in known["rows"] if done not in others):
             continue
         print(name, bits, settings, flush=True)
         exact = measured(sam, options, kept(options, "float"))
@@ -204,7 +205,7 @@ def table(name: str, options: argparse.Namespace) -> None:
         rival = kept(options, {**settings, "metric": "hessian"})
         if settings["metric"] == "mse" and rival.is_file():
             found["hessian_less_mse"] = differences(json.loads(rival.read_text()), values)
-        known["rows"].append(found)
+        known["rows"] = [*others, found]
         write(f"quantization_{name}", protocol, known, options.out, quiet=True)
         print(json.dumps(found), flush=True)
     if not options.keep:
@@ -219,7 +220,7 @@ def main() -> None:
     parser.add_argument("tables", nargs="+", choices=("metrics", "aim"))
     parser.add_argument("--photographs", type=Path, default=photos, help="to calibrate on")
     parser.add_argument("--calibration-images", type=int, default=8)
-    parser.add_argument("--candidates", type=int, default=100)
+    parser.add_argument("--candidates", type=int, help="32 for metrics, 100 for the aim")
     parser.add_argument("--image-size", type=int, help="side of the input; 512 for metrics, 1024 for the aim")
     parser.add_argument("--limit", type=int, help="photographs with masks; 40 for metrics, 0 for all")
     parser.add_argument("--held-out", type=int, default=8, help="photographs for the divergence")
@@ -230,9 +231,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    size, limit = options.image_size, options.limit
+    size, limit, candidates = options.image_size, options.limit, options.candidates
     for name in options.tables:
         options.image_size = size or (512 if name == "metrics" else 1024)
+        options.candidates = candidates or (32 if name == "metrics" else 100)
         options.limit = (40 if name == "metrics" else None) if limit is None else limit or None
         table(name, options)
 

@@ -275,10 +275,10 @@ class ErrorMetric:
 def clipped(gradients: Sequence[Tensor | None], axes: tuple[int, ...], config: QuantConfig) -> Sequence[Tensor | None]:
     """Draws of the gradient in which no position has more than `_LONGEST` times the usual length.
 
-    A few positions carry most of the curvature: of one or two thousand draws that a layer has, as much is known as of
-    ten to a hundred equal ones. Steps of least loss on those fit their inputs, and do worse on other photographs, in
-    that very loss, than steps of least squared error. Shorter draws and an even share for every output
-    (`ErrorMetric`) keep what the rest says.
+    A few positions carry most of the curvature: the one or two thousand draws of a layer tell as much as some tens or
+    hundreds of equal ones would. Steps of least loss on those fit them, and keep less of the gain on other photographs
+    (`benchmarks/quantization.py metrics`). Shorter draws and an even share for every output (`ErrorMetric`) keep what
+    the rest says.
 
     Args:
         gradients: of one layer.
