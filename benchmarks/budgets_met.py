@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--share-of-latency", type=float, default=0.5)
     parser.add_argument("--image-size", type=int, default=128, help="of the photographs that widths are searched on")
     parser.add_argument("--widths", choices=WIDTHS, default="even", help="of latency; to search them takes longer")
-    parser.add_argument("--repeats", type=int, default=9, help="turns of the two encoders")
+    parser.add_argument("--repeats", type=int, default=5, help="turns of the two encoders")
     parser.add_argument("--memory-size", type=int, default=1024, help="of the pictures that ViT-B is refitted on")
     parser.add_argument("--parts", type=int, default=6, help="of ViT-B, its first, that are refitted")
     parser.add_argument("--refit", action="store_true", help=argparse.SUPPRESS)
@@ -160,8 +160,8 @@ def main() -> None:
     content = json.loads(path.read_text()) if path.is_file() else {}
     protocol = (
         f"procedure one-step, nothing trained; macs: searched on the bundled photographs at {options.image_size} px, "
-        "random weights; latency: mobile_sam at 1024 px, share of the teacher's time, both encoders in turns, "
-        f"median of {options.repeats} turns; memory: peak of a process that refits the first {options.parts} parts of "
+        f"random weights; latency: mobile_sam at 1024 px, {options.widths} widths, share of the teacher's time, both "
+        f"encoders in turns, median of {options.repeats} turns; memory: peak of a process that refits the first {options.parts} parts of "
         f"sam_vit_b with random weights, cut uniformly by 0.5, on 4 pictures of {options.memory_size} px; seed 0"
     )
     for name in options.checks or CHECKS:
