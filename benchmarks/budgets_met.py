@@ -161,8 +161,9 @@ def main() -> None:
     protocol = (
         f"procedure one-step, nothing trained; macs: searched on the bundled photographs at {options.image_size} px, "
         f"random weights; latency: mobile_sam at 1024 px, {options.widths} widths, share of the teacher's time, both "
-        f"encoders in turns, median of {options.repeats} turns; memory: peak of a process that refits the first {options.parts} parts of "
-        f"sam_vit_b with random weights, cut uniformly by 0.5, on 4 pictures of {options.memory_size} px; seed 0"
+        f"encoders in turns, median of {options.repeats} turns; memory: peak of a process that refits the first "
+        f"{options.parts} parts of sam_vit_b with random weights, cut uniformly by 0.5, on 4 pictures of "
+        f"{options.memory_size} px; seed 0"
     )
     for name in options.checks or CHECKS:
         content[name] = CHECKS[name](options)
