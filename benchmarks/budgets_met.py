@@ -27,6 +27,7 @@ from samlet.data.bundled import bundled_photographs
 from samlet.evaluation.costs import count_encoder_macs
 from samlet.models import ImageEncoder, Sam
 from samlet.slimming import SlimConfig, run
+from samlet.slimming.config import WIDTHS
 from samlet.slimming.recovery import recover
 from samlet.slimming.selection import select_uniform
 from samlet.slimming.surgery import cut_encoder
@@ -68,6 +69,7 @@ def latency(options: argparse.Namespace) -> dict[str, Any]:
     teacher = load_weights("mobile_sam").requires_grad_(False)
     settings = SlimConfig(
         latency=options.share_of_latency,
+        widths=options.widths,
         procedure="one-step",
         steps=0,
         image_size=options.image_size,
@@ -140,7 +142,8 @@ def main() -> None:
     parser.add_argument("--share-of-macs", type=float, default=0.3)
     parser.add_argument("--share-of-latency", type=float, default=0.5)
     parser.add_argument("--image-size", type=int, default=128, help="of the photographs that widths are searched on")
-    parser.add_argument("--repeats", type=int, default=9, help="turns of the two encoders")
+    parser.add_argument("--widths", choices=WIDTHS, default="even", help="of latency; to search them takes longer")
+    parser.add_argument("--repeats", type=int, default=5, help="turns of the two encoders")
     parser.add_argument("--memory-size", type=int, default=1024, help="of the pictures that ViT-B is refitted on")
     parser.add_argument("--parts", type=int, default=6, help="of ViT-B, its first, that are refitted")
     parser.add_argument("--refit", action="store_true", help=argparse.SUPPRESS)
@@ -156,10 +159,11 @@ def main() -> None:
     path = options.out / "budgets_met.json"
     content = json.loads(path.read_text()) if path.is_file() else {}
     protocol = (
-        f"procedure one-step, nothing trained; widths searched on the bundled photographs at {options.image_size} px; "
-        "macs: random weights; latency: mobile_sam at 1024 px, share of the teacher's time, both encoders in turns, "
-        f"median of {options.repeats} turns; memory: peak of a process that refits the first {options.parts} parts of "
-        f"sam_vit_b with random weights, cut uniformly by 0.5, on 4 pictures of {options.memory_size} px; seed 0"
+        f"procedure one-step, nothing trained; macs: searched on the bundled photographs at {options.image_size} px, "
+        f"random weights; latency: mobile_sam at 1024 px, {options.widths} widths, share of the teacher's time, both "
+        f"encoders in turns, median of {options.repeats} turns; memory: peak of a process that refits the first "
+        f"{options.parts} parts of sam_vit_b with random weights, cut uniformly by 0.5, on 4 pictures of "
+        f"{options.memory_size} px; seed 0"
     )
     for name in options.checks or CHECKS:
         content[name] = CHECKS[name](options)

@@ -40,9 +40,9 @@ def slimming_ablations() -> str:
 
 
 def _ways(rows: Sequence[Row], part: str, ratio: float) -> Iterator[tuple[str, list[Row]]]:
-    """Rows of a part and ratio, recovered and not, aligned and not, each in words; those with all seeds."""
+    """Rows of a part and ratio, recovered and not, aligned and not, each in words; those that have all seeds."""
     there = [row for row in rows if (row["part"], row["settings"]["ratio"]) == (part, ratio)]
-    seeds = max((len(_of(there, row["name"], _way(row))) for row in there), default=0)
+    seeds = len({row["settings"]["seed"] for row in rows})
     for way in dict.fromkeys(map(_way, there)):
         chosen = [row for row in there if _way(row) == way and len(_of(there, row["name"], way)) == seeds]
         if chosen:
