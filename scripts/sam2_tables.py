@@ -76,7 +76,7 @@ def slimming() -> str:
             cells = [
                 f"{row['parameters'] / 1e6:.1f} M",
                 f"{row['macs_modules'] / 1e9:.1f} G",
-                *(f"{row['agreement'][name]:.3f}" for name in ("pruned", "aligned")),
+                *("" if (value := row["agreement"][n]) is None else f"{value:.3f}" for n in ("pruned", "aligned")),
                 *(f"{100 * miou[c]['miou']:.1f}" for c in columns),
             ]
             lines.append(f"| ratio {ratio} | {size} | {' | '.join(cells)} |")

@@ -30,7 +30,8 @@ from samlet.slimming.validation import Validation
 from samlet.training.batches import Photographs
 from samlet.training.engine import Engine
 from samlet.zoo import load_weights
-from tests.conftest import PHOTOS, ROOT
+from tests.conftest import PHOTOS, ROOT, make_hiera
+from tests.distillation.test_distill import write_data
 from tests.runtimes import exporting
 
 pytestmark = pytest.mark.benchmark
@@ -463,3 +464,32 @@ def test_accuracy_of_exports_is_measured(tmp_path, monkeypatch):
     assert found["drop"] == {"openvino int8": dict.fromkeys(found["miou"]["float32"], 0)}
     assert len(found["miou"]["float32"]) == 4
     assert all(0 < value < 1 for value in found["miou"]["float32"].values())
+
+
+def test_sam2_tables_run_and_continue(photos, tmp_path, monkeypatch):
+    """With a small SAM 2 in place of Hiera-T, and human masks of two photographs."""
+    module = script("sam2")
+    data = write_data(tmp_path / "human" / "data" / "bsds500" / "val")
+    monkeypatch.setattr(module, "SETS", {"bsds500_val": ("bsds500", "val")})
+    monkeypatch.setattr(module, "SIZES", (64,))
+    monkeypatch.setenv("SAMLET_SHARED", str(tmp_path / "human"))
+    samlet.save(make_hiera(), tmp_path / "weights")
+    asked = ("--weights", tmp_path / "weights", "--images", photos, "--limit", 2, "--steps", 2, *SIZE)
+    asked += ("--scoring-images", 1, "--ratios", 0.5, "--precision", "fp32", "--save", tmp_path / "made")
+    assert len(open_dataset(data).order) == 4
+    found = measured(module, tmp_path, "slimming", *asked, name="sam2_slimming")
+    row = found["rows"]["0.5"]
+    assert 0 <= row["agreement"]["pruned"] <= 1
+    made = samlet.load(tmp_path / "made" / "sam2-0.5")
+    assert row["parameters"] == sum(p.numel() for p in made.image_encoder.parameters())
+    assert set(row["miou"]["64"]) == {f"bsds500_val {p} {r}" for p in ("sa1b-point", "box") for r in ("single", "best")}
+    (tmp_path / "sam2_slimming.json").unlink()
+    again = measured(module, tmp_path, "slimming", *asked, name="sam2_slimming")["rows"]["0.5"]
+    assert again["agreement"]["pruned"] is None
+    assert again["agreement"]["aligned"] == pytest.approx(row["agreement"]["aligned"], abs=1e-4)
+    for name, cell in again["miou"]["64"].items():
+        assert cell["miou"] == pytest.approx(row["miou"]["64"][name]["miou"], abs=1e-3)
+    accuracy = measured(module, tmp_path, "accuracy", *asked, name="sam2_accuracy")["rows"]
+    assert list(accuracy) == ["mobile_sam at 64", "sam2_hiera_tiny at 64"]
+    for cell in accuracy["sam2_hiera_tiny at 64"]["miou"].values():
+        assert cell["ci"][0] <= cell["miou"] <= cell["ci"][1]

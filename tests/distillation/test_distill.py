@@ -48,7 +48,7 @@ ENV = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPA
 
 def write_data(folder, count=4, size=(48, 64)):
     """Photographs with two masks each, in SA-1B's layout."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     source = np.random.default_rng(0)
     for i in range(count):
         image = source.integers(0, 100, (*size, 3), np.uint8)
