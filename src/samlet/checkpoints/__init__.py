@@ -20,10 +20,10 @@ from samlet.checkpoints import (
     tiny,
 )
 from samlet.checkpoints.reading import EXPORT, read_json, read_module, shorten
-from samlet.checkpoints.remarks import remark
 from samlet.checkpoints.writing import new_file, write_tensors
 from samlet.errors import CheckpointError, InputError
 from samlet.models import PromptableModel, Sam
+from samlet.remarks import remark
 
 __all__ = ["FORMATS", "Format", "load_checkpoint", "save"]
 

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from samlet.checkpoints.reading import StateDict, build, read_json, read_tensors
-from samlet.checkpoints.remarks import remark
 from samlet.checkpoints.sam2 import check_names, check_published, sam2_config
 from samlet.checkpoints.writing import MODEL_FILES, new_folder, write_json, write_tensors
 from samlet.errors import CheckpointError, InputError
 from samlet.models import Sam, SamConfig
 from samlet.models.encoders.hiera.config import HieraConfig
+from samlet.remarks import remark
 
 MODEL_TYPES = ("sam2", "sam2_video")
 _VIDEO = re.compile(

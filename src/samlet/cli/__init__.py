@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     options.began = began
     try:
+        _say_how_to_read(options)
         options.run(options)
     except InputError as error:
         return _complain(error, 2)
@@ -33,6 +35,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("samlet: stopped", file=sys.stderr)
         return 130
     return 0
+
+
+def _say_how_to_read(options: argparse.Namespace) -> None:
+    """Apply --range and --page, in the commands that have them."""
+    if not hasattr(options, "range"):
+        return
+    from samlet.data.images import Reading, set_reading  # only now: `--help` does not wait for it
+    from samlet.data.ranges import Range
+
+    set_reading(Reading(None if options.range is None else Range.parse(options.range), options.page))
 
 
 def _complain(error: Exception, code: int) -> int:

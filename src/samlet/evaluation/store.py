@@ -10,6 +10,7 @@ from typing import IO, Any
 
 from samlet.checkpoints.locking import take
 from samlet.checkpoints.writing import check_output, write_json
+from samlet.data.images import current_reading
 from samlet.errors import InputError
 from samlet.training.engine import Engine
 
@@ -46,7 +47,7 @@ class Store:
         self.folder = folder.expanduser().resolve()
         self._path, self._engine = self.folder / f"images-{rank}.jsonl", engine
         if rank == 0:
-            self._begin(json.loads(json.dumps(recipe)), overwrite)
+            self._begin(json.loads(json.dumps({**recipe, **current_reading().as_dict()})), overwrite)
         self._wait()
         self.done = {record["name"] for record in self._all()}
         self._wait()

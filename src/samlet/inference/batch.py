@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from samlet.checkpoints.locking import take
 from samlet.checkpoints.writing import write_json
+from samlet.data.images import current_reading
 from samlet.data.masks import rle_from_segmentation
 from samlet.data.sources import Entry, Source
 from samlet.errors import InputError
@@ -145,7 +146,8 @@ def _recipe(
     settings.pop("points_per_batch", None)
     if min_area:
         settings["min_area"] = min_area
-    return json.loads(json.dumps({"format": format, "model": model.fingerprint(), **settings}, default=_as_list))
+    said = {"format": format, "model": model.fingerprint(), **settings, **current_reading().as_dict()}
+    return json.loads(json.dumps(said, default=_as_list))
 
 
 def _as_list(value: Any) -> Any:

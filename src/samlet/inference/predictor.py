@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from torch import Tensor
 
-from samlet.data.images import RGBImage, read_image, to_rgb
+from samlet.data.images import RGBImage, array_to_rgb, read_image, to_rgb
 from samlet.data.transforms import Frame, preprocess
 from samlet.errors import InputError
 from samlet.inference.prompts import Prompts, make_prompts
@@ -81,7 +81,8 @@ class Predictor:
         """Encode one image, or several at once.
 
         Args:
-            image: (H, W, 3) uint8 RGB, a PIL image or a path; or a list of them.
+            image: (H, W, 3) RGB or (H, W) grey, uint8 or of any number type (see `samlet.data.ranges`), a PIL image or
+                a path; or a list of them.
 
         Raises:
             InputError: something that is no image.
@@ -197,7 +198,8 @@ def as_rgb(image: AnyImage) -> RGBImage:
         return read_image(image)
     if isinstance(image, Image.Image):
         return to_rgb(image)
-    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
-        return np.ascontiguousarray(image)
-    found = f"{image.dtype} array of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-    raise InputError(f"the image is a {found}; expected (H, W, 3) uint8 RGB, a PIL image or a path")
+    if isinstance(image, np.ndarray):
+        return array_to_rgb(image)
+    raise InputError(
+        f"the image is a {type(image).__name__}; expected (H, W, 3) RGB, (H, W) grey, a PIL image or a path"
+    )

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import multiprocessing
 
-from samlet.data.images import RGBImage
+from samlet.data.images import Reading, RGBImage, current_reading, set_reading
 from samlet.data.sources import Entry
 from samlet.errors import InputError, SamletError
 from samlet.inference.everything import Everything, MaskGenerator
@@ -66,7 +66,7 @@ def segment_many(
             yield from _in_this_process(generator, entries)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _start_worker, (model, options)) as pool:
+    with ProcessPoolExecutor(workers, context, _start_worker, (model, options, current_reading())) as pool:
         try:
             yield from _in_order(pool, entries, 2 * workers, _work)
         except BrokenProcessPool as error:
@@ -131,8 +131,9 @@ def _segment(generate: Callable[[RGBImage], Everything], image: RGBImage) -> Eve
         return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _start_worker(sam: PromptableModel, options: dict[str, Any]) -> None:
+def _start_worker(sam: PromptableModel, options: dict[str, Any], chosen: Reading) -> None:
     global _generator
+    set_reading(chosen)
     torch.set_num_threads(1)
     _generator = MaskGenerator(sam, **options)
 

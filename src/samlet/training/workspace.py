@@ -11,6 +11,7 @@ from typing import Any
 
 from samlet.checkpoints.locking import take
 from samlet.checkpoints.writing import RUN_FOLDER, write_json
+from samlet.data.images import current_reading
 from samlet.errors import InputError
 from samlet.training.checkpoints import CheckpointFolder
 
@@ -74,6 +75,7 @@ class Workspace:
         Raises:
             InputError: an unfinished run of another recipe is here.
         """
+        recipe = {**recipe, **current_reading().as_dict()}
         found = self._described()
         if found is not None and not found.get("finished", False):
             differing = _differences(found.get("recipe", {}), recipe)

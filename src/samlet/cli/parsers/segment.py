@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from samlet.cli.parsers.common import RUNNABLE, add_command, add_image_size, add_machine, choice
+from samlet.cli.parsers.common import RUNNABLE, add_command, add_image_size, add_machine, add_reading, choice
 
 
 def add_segment(commands: Any) -> None:
@@ -51,6 +51,7 @@ def add_segment(commands: Any) -> None:
     add_image_size(parser)
     _add_everything(parser.add_argument_group("everything"))
     _add_many(parser.add_argument_group("everything, on a folder or a video"))
+    add_reading(parser)
     add_machine(parser)
 
 
