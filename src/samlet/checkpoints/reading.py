@@ -30,6 +30,7 @@ EXPORT = "export.json"
 
 _NESTED = ("model", "state_dict", "model_state_dict")
 _SHOWN = 4
+_LARGEST = torch.finfo(torch.float32).max
 _ALIGNMENT = 64  # bytes, of the memory that torch allocates
 
 
@@ -204,6 +205,7 @@ def build(
     expected = sam.state_dict()
     _check_names_and_shapes(expected, tensors, path)
     taken: set[int] = set()
+    check_finite({name: tensors[name] for name in expected}, path)
     sam.load_state_dict({name: _own(tensors[name], place, taken) for name, place in expected.items()}, assign=True)
     return sam.to(torch.get_default_device()).eval()
 
@@ -235,7 +237,33 @@ def fill(module: nn.Module, tensors: StateDict, path: Path) -> None:
     """
     expected = module.state_dict()
     _check_names_and_shapes(expected, tensors, path)
+    check_finite({name: tensors[name] for name in expected}, path)
     module.load_state_dict({name: tensors[name].to(expected[name].dtype) for name in expected})
+
+
+def check_finite(tensors: StateDict, path: Path) -> None:
+    """Refuse weights that are NaN or infinite, or are so in single precision; each is looked at once.
+
+    Raises:
+        CheckpointError: the first such tensor, by its name in the file.
+    """
+    broken = next((name for name, value in tensors.items() if not _is_finite(value)), None)
+    if broken is None:
+        return
+    with contextlib.suppress(Exception):  # its name in the file, where that is another one
+        if broken not in (there := read_tensors(path)):
+            broken = next((name for name, value in there.items() if not _is_finite(value)), broken)
+    raise CheckpointError(
+        f"{path}: {broken} holds values that are NaN or infinite; expected finite weights. Its training diverged or "
+        "the file is damaged: take an earlier checkpoint, or download it again"
+    )
+
+
+def _is_finite(value: Tensor) -> bool:
+    if not value.is_floating_point() or not value.numel() or value.is_meta:
+        return True
+    least, most = (float(limit) for limit in value.aminmax())  # which a NaN goes through
+    return abs(least) <= _LARGEST and abs(most) <= _LARGEST
 
 
 def _check_names_and_shapes(expected: Mapping[str, Tensor], tensors: StateDict, path: Path) -> None:

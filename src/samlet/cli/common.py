@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from samlet.data.datasets import Dataset
 from samlet.errors import InputError
 from samlet.inference.fast_sam import FastSam
 from samlet.inference.sam2_onnx import Sam2Onnx, find_pair
+from samlet.jsons import dumps
 from samlet.models import PromptableModel, Sam
 from samlet.runtimes import is_exported, read_manifest
 from samlet.training.engine import Engine
@@ -85,7 +85,7 @@ def file_bytes(path: Path) -> int:
 
 def show(options: argparse.Namespace, content: dict[str, Any], text: str) -> None:
     """Print one JSON object with --json, the text without."""
-    print(json.dumps(content, ensure_ascii=False) if options.json else text)
+    print(dumps(content, ensure_ascii=False) if options.json else text)
 
 
 def note(text: str) -> None:

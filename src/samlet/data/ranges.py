@@ -2,8 +2,8 @@
 
 A picture's values mean black to white over a range. It is the full range of the type (16 bits: 0…65535; floating
 point: 0…1), unless the values say otherwise: microscopes and satellites put 10, 12 or 14 bits into 16, and tools write
-0…255 or 0…65535 as floating point. Then the range is the least usual one that holds the values, and a remark says so. Signed and
-larger values span from the least to the largest one. `--range` overrules all of it.
+0…255 or 0…65535 as floating point. Then the range is the least usual one that holds the values, and a remark says so.
+Signed and larger values span from the least to the largest one. `--range` overrules all of it.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import copy
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +20,7 @@ from samlet.data.transforms import preprocess
 from samlet.errors import InputError, SamletError
 from samlet.evaluation.costs import cost
 from samlet.export.config import GRAPHS, ExportConfig
-from samlet.export.gate import Figures, compare_answers, embedding, part_bytes, refusals, sqnr, time_parts
+from samlet.export.gate import Figures, compare_answers, drawn, embedding, part_bytes, refusals, sqnr, time_parts
 from samlet.export.integers import is_deployable
 from samlet.export.overflow import check_range
 from samlet.export.questions import Answer, Question, answers, photographs, questions
@@ -101,6 +101,7 @@ def export_model(
             figures, found = _graphs(sam, integer, temporary, config, asked, expected, size, provenance)
         else:
             figures, found = _checkpoint(sam, temporary, config, asked, expected)
+        figures = replace(figures, drawn=drawn(expected))
         refused = refusals(figures, config)
         if refused and not config.force:
             raise SamletError(

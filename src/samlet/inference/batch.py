@@ -26,6 +26,7 @@ from samlet.inference.overlay import draw_masks
 from samlet.inference.results import JsonLines, Sa1bFiles
 from samlet.inference.segmenter import Segmenter
 from samlet.inference.workers import segment_many
+from samlet.jsons import dumps
 from samlet.models import PromptableModel
 
 Format = Literal["jsonl", "sa1b"]
@@ -147,7 +148,7 @@ def _recipe(
     if min_area:
         settings["min_area"] = min_area
     said = {"format": format, "model": model.fingerprint(), **settings, **current_reading().as_dict()}
-    return json.loads(json.dumps(said, default=_as_list))
+    return json.loads(dumps(said, default=_as_list))
 
 
 def _as_list(value: Any) -> Any:

@@ -18,7 +18,7 @@ from samlet.data.transforms import Frame, preprocess
 from samlet.inference.candidates import CropMasks, EdgeTest
 from samlet.inference.grids import Box, crop_boxes
 from samlet.inference.options import EverythingOptions
-from samlet.inference.predictor import AnyImage, as_rgb
+from samlet.inference.predictor import AnyImage, as_rgb, finite_embedding
 from samlet.inference.regions import remove_small_regions
 from samlet.inference.rounds import ask
 from samlet.inference.suppression import suppress
@@ -113,7 +113,7 @@ class MaskGenerator:
         if encoded is None:
             part = np.ascontiguousarray(image[y0:y1, x0:x1])
             inputs, frame = preprocess(part, self.image_size, *self.sam.preprocessing)
-            encoded = self.sam.encode(inputs[None].to(self.sam.dtype)), frame
+            encoded = finite_embedding(self.sam.encode(inputs[None].to(self.sam.dtype))), frame
         crop = CropMasks(self.sam, *encoded, self.options)
         ask(crop, self.options, layer, y1 - y0, x1 - x0)
         masks = [

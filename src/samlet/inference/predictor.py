@@ -15,12 +15,14 @@ from torch import Tensor
 
 from samlet.data.images import RGBImage, array_to_rgb, read_image, to_rgb
 from samlet.data.transforms import Frame, preprocess
-from samlet.errors import InputError
+from samlet.errors import InputError, SamletError
 from samlet.inference.prompts import Prompts, make_prompts
-from samlet.models import Embedding, PromptableModel, joined, single_masks
+from samlet.models import Embedding, PromptableModel, joined, maps_of, single_masks
 
 _PROMPT_BATCH = 8  # prompts decoded together: larger batches fall out of a CPU's cache
 _STABILITY_OFFSET = 1.0
+
+_BROKEN = "its weights are broken, or too large for their precision: take another checkpoint, or float32"
 
 AnyImage = RGBImage | Image.Image | str | Path
 
@@ -92,7 +94,7 @@ class Predictor:
         self._embeddings, self._frames = [], []
         for entry in images:
             pixels, frame = preprocess(as_rgb(entry), self.image_size, *self.sam.preprocessing)
-            self._embeddings.append(self.sam.encode(pixels[None].to(self.sam.dtype)))
+            self._embeddings.append(finite_embedding(self.sam.encode(pixels[None].to(self.sam.dtype))))
             self._frames.append(frame)
 
     @property
@@ -175,6 +177,13 @@ class Predictor:
         )
 
 
+def finite_embedding(embedding: Embedding) -> Embedding:
+    """The same embedding; raises SamletError where it holds NaN or infinity."""
+    if not all(bool(torch.isfinite(one).all()) for one in maps_of(embedding)):
+        raise SamletError(f"the image embedding is not made of finite numbers; {_BROKEN}")
+    return embedding
+
+
 def decode(sam: PromptableModel, embedding: Embedding, prompts: Prompts) -> tuple[Tensor, Tensor]:
     """All outputs of the decoder for prompts on one image, a few prompts at a time.
 
@@ -189,6 +198,8 @@ def decode(sam: PromptableModel, embedding: Embedding, prompts: Prompts) -> tupl
             for name, value in part.items()
         }
         outputs.append(sam.decode(embedding, **moved))
+        if not bool(torch.isfinite(outputs[-1].iou).all()):
+            raise SamletError(f"the model's predicted IoUs are not finite numbers; {_BROKEN}")
     return torch.cat([o.low_res for o in outputs]), torch.cat([o.iou for o in outputs])
 
 

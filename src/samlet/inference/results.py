@@ -13,6 +13,7 @@ from PIL import Image
 from samlet.data.sources import Entry
 from samlet.errors import InputError
 from samlet.inference.everything import Everything
+from samlet.jsons import dumps
 
 OUR_FILES = frozenset({"run.json", "failures.json"})
 """JSON files of a run that are no results."""
@@ -62,7 +63,7 @@ class JsonLines:
             "decoder_prompts": masks.decoder_prompts,
             "seconds": masks.seconds,
         }
-        self._file.write(json.dumps(content).encode() + b"\n")
+        self._file.write(dumps(content).encode() + b"\n")
         self._file.flush()
 
 
@@ -97,7 +98,7 @@ class Sa1bFiles:
         annotations: list[dict[str, Any]] = [{"id": number, **mask} for number, mask in enumerate(masks)]
         if not isinstance(entry.content, Path):
             self._replace(f"{stem}.png", lambda path: Image.fromarray(entry.read()).save(path, format="png"))
-        text = json.dumps({"image": image, "annotations": annotations})
+        text = dumps({"image": image, "annotations": annotations})
         self._replace(f"{stem}.json", lambda path: path.write_text(text))
 
     def _replace(self, name: str, write: Any) -> None:
