@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 
@@ -17,12 +16,12 @@ from samlet.cli import main
 from samlet.export.config import ExportConfig
 from samlet.export.gate import Figures, refusals
 from samlet.models import Sam, SamConfig, ViTConfig
-from tests.conftest import CHANNELS, PHOTOS, SMALL_DECODER, make_tiny, randomise
+from tests.conftest import PHOTOS, make_tiny, randomise
 
 
 def plain_vit() -> Sam:
     config = ViTConfig.uniform(embed_dim=32, depth=2, num_heads=2, global_blocks=(0,), image_size=64)
-    sam = Sam(SamConfig(encoder=dataclasses.replace(config, out_channels=CHANNELS), decoder=SMALL_DECODER))
+    sam = Sam(SamConfig(encoder=config))
     randomise(sam)
     return sam.eval()
 
@@ -55,7 +54,7 @@ def test_double_precision_that_single_does_not_hold(tmp_path):
 def test_a_model_that_answers_nan_ends_with_an_error(tmp_path):
     sam = plain_vit()
     with torch.no_grad():
-        next(sam.mask_decoder.parameters()).fill_(math.nan)
+        sam.mask_decoder.mask_tokens.weight.fill_(math.nan)
     predictor = samlet.Predictor(sam)
     predictor.set_image(PHOTOS / "dogs.jpg")
     with pytest.raises(samlet.SamletError, match="not finite"):

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 
 from samlet.cli.parsers import FIRST_STEPS, build_parser
-from samlet.errors import InputError, SamletError
+from samlet.errors import InputError, NothingLeftError, SamletError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _say_how_to_read(options)
         options.run(options)
+    except NothingLeftError as error:
+        return _complain(error, 1)
     except InputError as error:
         return _complain(error, 2)
     except SamletError as error:

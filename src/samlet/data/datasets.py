@@ -100,7 +100,8 @@ class _Sidecars:
 
     def sample(self, index: int) -> Sample:
         path, sidecar = self._pairs[index]
-        return Sample(path, read_annotations(str(sidecar), _read(sidecar)["annotations"], None))
+        found, problems = read_annotations(str(sidecar), _read(sidecar)["annotations"], None)
+        return Sample(path, found, problems=problems)
 
 
 class _Images:
@@ -203,9 +204,9 @@ def _is_sidecar(path: Path) -> bool:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict) or "annotations" not in content:
-        raise InputError(f"{path} has no 'annotations'; expected SA-1B or COCO instances JSON")
+    if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
+        raise InputError(f"{path} has no list of 'annotations'; expected SA-1B or COCO instances JSON")
     return content

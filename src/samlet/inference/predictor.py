@@ -198,8 +198,8 @@ def decode(sam: PromptableModel, embedding: Embedding, prompts: Prompts) -> tupl
             for name, value in part.items()
         }
         outputs.append(sam.decode(embedding, **moved))
-        if not bool(torch.isfinite(outputs[-1].iou).all()):
-            raise SamletError(f"the model's predicted IoUs are not finite numbers; {_BROKEN}")
+        if not all(bool(torch.isfinite(one).all()) for one in (outputs[-1].iou, outputs[-1].low_res)):
+            raise SamletError(f"the model's masks or predicted IoUs are not finite numbers; {_BROKEN}")
     return torch.cat([o.low_res for o in outputs]), torch.cat([o.iou for o in outputs])
 
 
