@@ -105,8 +105,8 @@ def test_bad_images_and_sizes():
     predictor = samlet.Predictor(sam)
     with pytest.raises(samlet.InputError, match="set_image"):
         predictor.predict(points=[[1, 1]])
-    with pytest.raises(samlet.InputError, match=r"float64 array of shape \(3, 3\)"):
-        predictor.set_image(np.zeros((3, 3)))
+    with pytest.raises(samlet.InputError, match=r"float64 array of shape \(3, 3, 2\)"):
+        predictor.set_image(np.zeros((3, 3, 2)))
 
 
 def test_overlays_tint_masks_and_nothing_else():

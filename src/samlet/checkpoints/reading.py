@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from samlet.checkpoints.modules import PickledModule, flatten, is_module
 from samlet.checkpoints.prescan import DamagedError, UnsafeError
 from samlet.checkpoints.unpickling import read_file
+from samlet.checkpoints.wrappers import unwrap, without_levels, without_prefix
 from samlet.errors import CheckpointError, InputError
 from samlet.models import Sam, SamConfig
 
@@ -28,7 +29,6 @@ StateDict = dict[str, Tensor]
 EXPORT = "export.json"
 """What the folder of an exported model has in place of `config.json`; see `samlet.runtimes`."""
 
-_NESTED = ("model", "state_dict", "model_state_dict")
 _SHOWN = 4
 _LARGEST = torch.finfo(torch.float32).max
 _ALIGNMENT = 64  # bytes, of the memory that torch allocates
@@ -63,7 +63,7 @@ def read_module(path: Path) -> PickledModule:
             "The download was probably redirected to a login or error page; download it again"
         )
     if head[8:9] == b"{" or path.suffix == ".safetensors":  # first: the length before it may look like a pickle
-        return PickledModule(_read_safetensors(path, size))
+        return PickledModule(_state_dict(path, _read_safetensors(path, size)))
     if head[:4] == b"PK\x03\x04" or head[:1] == b"\x80":
         return _find_module(path, read_objects(path, size))
     raise CheckpointError(
@@ -106,9 +106,7 @@ def read_objects(path: Path, size: int) -> Any:
 
 
 def _find_module(path: Path, content: Any) -> PickledModule:
-    for key in _NESTED:
-        if isinstance(content, Mapping) and (isinstance(content.get(key), Mapping) or is_module(content.get(key))):
-            content = content[key]
+    content = unwrap(content, path)
     if is_module(content):
         return flatten(content, path)
     return PickledModule(_state_dict(path, content))
@@ -120,16 +118,10 @@ def _state_dict(path: Path, content: Any) -> StateDict:
     wrong = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
     if wrong:
         raise CheckpointError(f"{path} holds entries that are no tensors ({shorten(wrong)}); expected a state dict")
-    tensors = {_without_wrappers(str(key)): value for key, value in content.items()}
+    tensors = {without_levels(str(key)): value for key, value in content.items()}
     if len(tensors) < len(content):
         raise CheckpointError(f"{path} holds entries both with and without 'module.' in their names; expected either")
-    return tensors
-
-
-def _without_wrappers(name: str) -> str:
-    """A name without the levels that `DataParallel` adds."""
-    *levels, last = name.split(".")
-    return ".".join([level for level in levels if level != "module"] + [last])
+    return without_prefix(tensors, path)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -7,13 +7,15 @@ import argparse
 from samlet.cli.common import load_any, set_up, show
 from samlet.errors import SamletError
 from samlet.inference.labelling import label
+from samlet.inference.workers import all_cores
 
 
 def run(options: argparse.Namespace) -> None:
     """Label a folder of photographs."""
     device = set_up(options)
+    teacher = load_any(options.teacher, device, options.threads)
     result = label(
-        load_any(options.teacher, device, options.threads),
+        teacher,
         options.images,
         options.out,
         strategy=options.strategy,
@@ -23,7 +25,7 @@ def run(options: argparse.Namespace) -> None:
         image_size=options.image_size,
         min_area=options.min_area,
         limit=options.limit,
-        workers=options.workers,
+        workers=all_cores(teacher) if options.workers is None else options.workers,
         overlays=options.overlays,
         overwrite=options.overwrite,
     )

@@ -19,6 +19,7 @@ from samlet.inference.batch import segment_source
 from samlet.inference.everything import Everything, MaskGenerator
 from samlet.inference.options import EverythingOptions, option_names
 from samlet.inference.overlay import draw_masks
+from samlet.inference.workers import all_cores
 
 _MASKS_SHOWN = 10
 
@@ -43,7 +44,7 @@ def _one(options: argparse.Namespace, chosen: dict[str, Any]) -> None:
             raise InputError(f"{name} is for folders and videos, and {options.image} is one image; leave it out")
     check_output(options.out, RESULT_FILES, options.overwrite)
     image = read_image(options.image)
-    generate = MaskGenerator(load_to_run(options.model, set_up(options)), **chosen)
+    generate = MaskGenerator(load_to_run(options.model, set_up(options)), progress=True, **chosen)
     masks = generate(image)
     codes = _codes(masks)
     with new_folder(options.out, RESULT_FILES, options.overwrite) as folder:
@@ -81,14 +82,15 @@ def _write_pictures(masks: Everything, folder: Path) -> None:
 
 def _many(options: argparse.Namespace, chosen: dict[str, Any]) -> None:
     source = open_source(options.image, options.every)
+    model = load_to_run(options.model, set_up(options))
     result = segment_source(
-        load_to_run(options.model, set_up(options)),
+        model,
         source,
         options.out,
         format=options.format or "jsonl",
         overlays=options.overlays,
         labels=options.labels,
-        workers=options.workers,
+        workers=all_cores(model) if options.workers is None else options.workers,
         overwrite=options.overwrite,
         **chosen,
     )

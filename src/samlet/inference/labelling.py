@@ -74,7 +74,7 @@ def label(
         image_size: side of the input of a `Sam`, pixels; its own if None.
         min_area: masks that cover a smaller share of the image are dropped.
         limit: use only the first so many photographs, in the order of their names; a later call may go on.
-        workers: processes, for a `Sam`; see `segment_many`.
+        workers: processes, for a `Sam`; this one alone if None. See `segment_many`.
         overlays: also draw each photograph with its masks, into `overlays/` in `out`.
         overwrite: begin again where an earlier run stands.
         progress: show a progress bar.

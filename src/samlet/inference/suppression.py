@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -16,6 +18,12 @@ def box_iou(box: ArrayLike, boxes: ArrayLike) -> NDArray[np.float64]:
     common = size.clip(min=0).prod(axis=1)
     union = (a[2:] - a[:2]).prod() + (b[:, 2:] - b[:, :2]).prod(axis=1) - common
     return common / np.maximum(union, 1e-12)
+
+
+def with_area(box: Sequence[float]) -> Sequence[float]:
+    """A box whose last pixels are inclusive; one that is a single row or column of pixels, with their area."""
+    x0, y0, x1, y1 = box
+    return (x0, y0, x1 + 1, y1 + 1) if x0 == x1 or y0 == y1 else box
 
 
 def suppress(boxes: ArrayLike, scores: ArrayLike, threshold: float) -> list[int]:

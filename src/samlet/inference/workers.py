@@ -21,6 +21,10 @@ from samlet.inference.everything import Everything, MaskGenerator
 from samlet.inference.segmenter import Segmenter
 from samlet.models import PromptableModel
 
+_DIED = (
+    'a worker process died. In a script of your own, put what starts workers under `if __name__ == "__main__":`, for '
+    "each of them runs the script's top level again; or it was for lack of memory: use fewer workers"
+)
 _MAX_WORKERS = 8  # each holds a model and its features, about 0.7 GB
 
 _generator: MaskGenerator | None = None  # of a worker process
@@ -38,7 +42,8 @@ def segment_many(
     Args:
         model: the model.
         entries: the images.
-        workers: processes; with 1 the work is done in this one; None for as many as torch has threads, 8 at most.
+        workers: processes; with 1 or None the work is done in this one. Several need a script whose top level starts
+            nothing: `if __name__ == "__main__":`.
         **options: of everything mode: of a `Sam`, fields of `EverythingOptions`.
 
     Yields:
@@ -59,7 +64,7 @@ def segment_many(
         yield from _in_this_process(partial(_ask, model, options), entries)
         return
     if workers is None:
-        workers = 1 if model.device.type != "cpu" else min(torch.get_num_threads(), _MAX_WORKERS)
+        workers = 1
     generator = MaskGenerator(model, **options)
     if workers == 1:
         with _one_thread(model):
@@ -70,7 +75,13 @@ def segment_many(
         try:
             yield from _in_order(pool, entries, 2 * workers, _work)
         except BrokenProcessPool as error:
-            raise SamletError("a worker process died, perhaps for lack of memory; use fewer workers") from error
+            raise SamletError(_DIED) from error
+
+
+def all_cores(model: PromptableModel | Segmenter) -> int:
+    """As many workers as torch has threads, 8 at most; 1 on a GPU, and for a model that uses all threads itself."""
+    alone = not isinstance(model, PromptableModel) or model.device.type != "cpu"
+    return 1 if alone else min(torch.get_num_threads(), _MAX_WORKERS)
 
 
 def _ask(segmenter: Segmenter, options: dict[str, Any], image: RGBImage) -> Everything:
