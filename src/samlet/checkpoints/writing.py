@@ -35,7 +35,7 @@ RUN_FOLDER = "run"
 
 _TEMPORARY = ".samlet-"
 
-RESULT_FILES = frozenset({"masks.json", "overlay.png", "masks/"})
+RESULT_FILES = frozenset({"masks.json", "overlay.png", "labels.png", "masks/"})
 """What a folder with the masks of one image holds; a name that ends with a slash is a folder of PNG files alone."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from samlet.models import PromptableModel, Sam
 from samlet.runtimes import is_exported, read_manifest
 from samlet.training.engine import Engine
 from samlet.zoo import load, load_path, load_weights, locate
+
+_LISTED = 200  # files of a table
 
 
 def set_up(options: argparse.Namespace) -> torch.device:
@@ -99,6 +101,18 @@ def tell_left_out(dataset: Dataset) -> None:
         note(f"samlet: {dataset.without_masks} photographs without annotations are left out")
     if dataset.without_image:
         note(f"samlet: {dataset.without_image} annotation files without a photograph are left out")
+
+
+def file_table(used: int, failed: Mapping[str, str], passed_over: Mapping[str, str]) -> str:
+    """What became of the files of a folder: how many were used, and every other one with the reason; '' if all were."""
+    if not failed and not passed_over:
+        return ""
+    rows: list[tuple[str, ...]] = [("FILES", "WHAT", "WHY"), (str(used), "used", "")]
+    others = [("failed", *one) for one in failed.items()] + [("passed over", *one) for one in passed_over.items()]
+    rows += [(name, what, " ".join(why.split())) for what, name, why in others[:_LISTED]]
+    if len(others) > _LISTED:
+        rows.append((f"{len(others) - _LISTED} more", "", "--json names all"))
+    return columns(rows)
 
 
 def columns(rows: Sequence[tuple[str, ...]]) -> str:

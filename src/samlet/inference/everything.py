@@ -22,7 +22,7 @@ from samlet.inference.options import EverythingOptions
 from samlet.inference.predictor import AnyImage, as_rgb, finite_embedding
 from samlet.inference.regions import remove_small_regions
 from samlet.inference.rounds import ask
-from samlet.inference.suppression import suppress, with_area
+from samlet.inference.suppression import suppress, suppress_masks, with_area
 from samlet.models import Embedding, PromptableModel
 from samlet.remarks import remark
 
@@ -108,6 +108,12 @@ class MaskGenerator:
             ]
         if self.options.min_mask_region_area:
             masks = self._without_small_regions(masks)
+        if self.options.max_mask_region_area:
+            masks = [mask for mask in masks if rle_area(mask.rle) <= self.options.max_mask_region_area]
+        if self.options.mask_nms_thresh < 1:
+            order = sorted(range(len(masks)), key=lambda i: -masks[i].iou)
+            kept = suppress_masks([masks[i].rle for i in order], self.options.mask_nms_thresh)
+            masks = [masks[i] for i in sorted(order[k] for k in kept)]
         records = [self._record(mask) for mask in masks]
         return Everything(records, prompts, time.perf_counter() - start, (height, width))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,14 @@ class LabelResult:
         masks: of these images.
         failed: why images have no labels, by name.
         seconds: of this run.
+        passed_over: why other files of the folder are no photographs, by name.
     """
 
     images: int
     masks: int
     failed: dict[str, str]
     seconds: float
+    passed_over: dict[str, str] = field(default_factory=dict)
 
 
 def label(
@@ -116,7 +118,7 @@ def label(
         min_area=min_area,
         **chosen,
     )
-    return LabelResult(*count_labels(out), run.failed, time.perf_counter() - start)
+    return LabelResult(*count_labels(out), run.failed, time.perf_counter() - start, run.passed_over)
 
 
 def _photographs(images: Path, out: Path, overlays: bool) -> Source:

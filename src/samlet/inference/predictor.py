@@ -16,6 +16,7 @@ from torch import Tensor
 from samlet.data.images import RGBImage, array_to_rgb, read_image, to_rgb
 from samlet.data.transforms import Frame, preprocess
 from samlet.errors import InputError, SamletError
+from samlet.inference import embeddings
 from samlet.inference.prompts import Prompts, make_prompts
 from samlet.models import Embedding, PromptableModel, joined, maps_of, single_masks
 
@@ -77,6 +78,7 @@ class Predictor:
         self._embeddings: list[Embedding] = []
         self._frames: list[Frame] = []
         self._many = False
+        self._digest = ""
 
     @torch.inference_mode()
     def set_image(self, image: AnyImage | Sequence[AnyImage]) -> None:
@@ -93,9 +95,39 @@ class Predictor:
         images = cast("list[AnyImage]", list(image) if isinstance(image, list | tuple) else [image])
         self._embeddings, self._frames = [], []
         for entry in images:
-            pixels, frame = preprocess(as_rgb(entry), self.image_size, *self.sam.preprocessing)
+            image_rgb = as_rgb(entry)
+            self._digest = embeddings.digest(image_rgb)
+            pixels, frame = preprocess(image_rgb, self.image_size, *self.sam.preprocessing)
             self._embeddings.append(finite_embedding(self.sam.encode(pixels[None].to(self.sam.dtype))))
             self._frames.append(frame)
+
+    def save_embedding(self, path: str | Path) -> None:
+        """Write the embedding of the one image that is set, so that its prompts can be answered later without encoding.
+
+        Args:
+            path: a new `.safetensors` file.
+
+        Raises:
+            InputError: no image, or several, are set; or something is at `path`.
+        """
+        self._check_set()
+        if self._many:
+            raise InputError("several images are set; set one of them to save its embedding")
+        embeddings.write(Path(path).expanduser(), self._embeddings[0], self._frames[0], self._digest, self.sam)
+
+    def load_embedding(self, path: str | Path, image: AnyImage | None = None) -> None:
+        """Set the image whose embedding a file holds.
+
+        Args:
+            path: written by `save_embedding` of a predictor of the same model and image size.
+            image: the image that it is meant to be of; not looked at if None.
+
+        Raises:
+            InputError: no such file, or the embedding of another model, image size or image.
+        """
+        digest = None if image is None else embeddings.digest(as_rgb(image))
+        embedding, frame, self._digest = embeddings.read(Path(path).expanduser(), self.sam, self.image_size, digest)
+        self._embeddings, self._frames, self._many = [embedding], [frame], False
 
     @property
     def embedding(self) -> Embedding:

@@ -13,6 +13,7 @@ from PIL import Image
 from samlet.data.sources import Entry
 from samlet.errors import InputError
 from samlet.inference.everything import Everything
+from samlet.inference.label_map import image_of, label_map, write_label_map
 from samlet.jsons import dumps
 
 OUR_FILES = frozenset({"run.json", "failures.json"})
@@ -105,6 +106,36 @@ class Sa1bFiles:
         temporary = self.folder / f".samlet-{name}.tmp"
         write(temporary)
         temporary.replace(self.folder / name)
+
+
+class LabelMaps:
+    """One `ID.png` for each image: a map of labels, 16 bits, without overlaps; see `samlet.inference.label_map`.
+
+    Args:
+        folder: where the files go. `samlet.data.datasets.open_dataset(folder, images=…)` reads them back.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._sources: dict[str, str] = {}
+
+    def done(self) -> set[str]:
+        """Names of the images that are written already."""
+        for path in sorted(self.folder.glob("*.png")):
+            if (name := image_of(path)) is not None:
+                self._sources[path.stem] = name
+        return set(self._sources.values())
+
+    def write(self, entry: Entry, masks: Everything) -> None:
+        """Write one `ID.png`; raises InputError where two images would share it."""
+        stem = Path(entry.name).stem
+        if self._sources.setdefault(stem, entry.name) != entry.name:
+            raise InputError(
+                f"{entry.name} and {self._sources[stem]} would both be {stem}.png; rename one, or use --format jsonl"
+            )
+        temporary = self.folder / f".samlet-{stem}.png.tmp"
+        write_label_map(label_map(masks, *masks.size), temporary, entry.name)
+        temporary.replace(self.folder / f"{stem}.png")
 
 
 def count_labels(folder: Path) -> tuple[int, int]:

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pycocotools import mask as coco_mask
+
+from samlet.data.masks import RLE
 
 Boxes = NDArray[np.float64]
 """(N, 4) x0, y0, x1, y1."""
@@ -43,4 +46,22 @@ def suppress(boxes: ArrayLike, scores: ArrayLike, threshold: float) -> list[int]
     while len(left):
         kept.append(int(left[0]))
         left = left[1:][box_iou(boxes[left[0]], boxes[left[1:]]) <= threshold]
+    return kept
+
+
+def suppress_masks(codes: Sequence[RLE], threshold: float) -> list[int]:
+    """Greedy non-maximum suppression by the masks themselves.
+
+    Args:
+        codes: RLE of the masks, best first.
+        threshold: a mask goes whose IoU with one that stays is larger.
+
+    Returns:
+        Indices of the masks that stay.
+    """
+    kept: list[int] = []
+    for number, code in enumerate(codes):
+        others = [codes[i] for i in kept]
+        if not others or coco_mask.iou([code], others, [0] * len(others)).max() <= threshold:
+            kept.append(number)
     return kept
