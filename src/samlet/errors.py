@@ -14,3 +14,7 @@ class InputError(SamletError, ValueError):
 
 class CheckpointError(InputError):
     """A checkpoint file or model folder that cannot be read as what it claims to be."""
+
+
+class NothingLeftError(InputError):
+    """Every input was tried and none could be used; the message has the first reason. The command line exits with 1."""

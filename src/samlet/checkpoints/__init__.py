@@ -20,10 +20,11 @@ from samlet.checkpoints import (
     tiny,
 )
 from samlet.checkpoints.reading import EXPORT, read_json, read_module, shorten
-from samlet.checkpoints.remarks import remark
+from samlet.checkpoints.statistics import PIXELS
 from samlet.checkpoints.writing import new_file, write_tensors
 from samlet.errors import CheckpointError, InputError
 from samlet.models import PromptableModel, Sam
+from samlet.remarks import collected, remark
 
 __all__ = ["FORMATS", "Format", "load_checkpoint", "save"]
 
@@ -43,7 +44,14 @@ def load_checkpoint(path: str | Path) -> Sam:
         InputError: there is nothing at `path`, or an exported model, which has graphs and no weights.
         CheckpointError: what is there cannot be read; the message says what was found and what was expected.
     """
-    path = Path(path).expanduser()
+    with collected() as said:
+        sam = _load(Path(path).expanduser())
+    if said:
+        sam.read_remarks = tuple(said)
+    return sam
+
+
+def _load(path: Path) -> Sam:
     if path.is_dir():
         if (path / EXPORT).is_file():
             raise InputError(
@@ -68,15 +76,31 @@ def _read_file(path: Path) -> Sam:
     tensors = found.tensors
     if q_tinysam.matches(found):
         return q_tinysam.read(found, path)
-    for module in (sam2, efficient_sam, edge_sam, tiny):
+    for module in (sam2, efficient_sam):
         if module.matches(tensors):
             return module.read(tensors, path)
+    pixels = {name: value for name, value in found.non_persistent.items() if name in PIXELS}
+    tensors = {**pixels, **tensors}
+    for other in (edge_sam, tiny):
+        if other.matches(tensors):
+            return other.read(tensors, path)
     if segment_anything.matches(tensors):
         return segment_anything.read(tensors, path, found.attributes)
     raise CheckpointError(
         f"{path} holds {len(tensors)} tensors ({shorten(tensors)}) of no architecture that samlet knows; "
         "expected a segment-anything, SAM 2, SlimSAM, MobileSAM, TinySAM, EdgeSAM or EfficientSAM state dict"
     )
+
+
+def check_format(sam: Sam, format: Format) -> None:
+    """Raise InputError if a format cannot hold a model; nothing is computed or written for it."""
+    if format == "native":
+        return
+    native.check_float(sam, f"format {format}")
+    if format == "hugging-face":
+        (hugging_face_sam2 if sam.config.decoder.style == "sam2" else hugging_face).check(sam)
+    else:
+        {"segment-anything": segment_anything, "mobile-sam": tiny, "sam2": sam2}[format].write(sam)
 
 
 def save(

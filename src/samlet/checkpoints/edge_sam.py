@@ -14,10 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from samlet.checkpoints.decoders import decoder_of
 from samlet.checkpoints.reading import StateDict, build, shorten
+from samlet.checkpoints.statistics import taken_from
 from samlet.checkpoints.tiny import fold
 from samlet.errors import CheckpointError, InputError
-from samlet.models import DecoderConfig, Sam, SamConfig
+from samlet.models import Sam, SamConfig
 from samlet.models.encoders.repvit.config import RepViTConfig
 from samlet.models.encoders.repvit.encoder import RepViTEncoder
 
@@ -180,7 +182,9 @@ def read(tensors: StateDict, path: Path) -> Sam:
     Raises:
         CheckpointError: names or shapes are not those of the format.
     """
+    tensors, own = taken_from(tensors, path)
     encoder = {f"{_PREFIX}{name}": value for name, value in encoder_tensors(tensors, path).items()}
     rest = {name: value for name, value in tensors.items() if not name.startswith(_PREFIX)}
-    config = SamConfig(encoder=infer_config(tensors, path), decoder=DecoderConfig(), score="stability")
+    decoder = decoder_of(tensors, path)
+    config = SamConfig(encoder=infer_config(tensors, path), decoder=decoder, score="stability", **own)  # type: ignore[arg-type]
     return build(config, encoder | rest, path)

@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from samlet.checkpoints.reading import StateDict, build, read_json, read_tensors
+from samlet.checkpoints.reading import StateDict, build, read_json
 from samlet.checkpoints.segment_anything import check_plain, infer_vit_config, with_own_scale
+from samlet.checkpoints.shards import read_weights
+from samlet.checkpoints.statistics import PREPROCESSOR, from_folder, preprocessor
 from samlet.checkpoints.writing import MODEL_FILES, new_folder, write_json, write_tensors
 from samlet.errors import CheckpointError, InputError
 from samlet.models import DecoderConfig, Sam, SamConfig
@@ -89,8 +91,7 @@ def read(folder: Path) -> Sam:
     depth = decoder.get("iou_head_depth", 3)
     if not isinstance(depth, int):
         raise CheckpointError(f"{folder / 'config.json'} has iou_head_depth {str(depth)[:40]}; expected a number")
-    path = folder / "model.safetensors"
-    theirs = read_tensors(path)
+    theirs, path = read_weights(folder)
     theirs.pop(_TIED_POSITIONS, None)
     tensors = {_from_theirs(name, depth): value for name, value in theirs.items()}
     if "image_encoder.pos_embed" not in tensors:
@@ -110,7 +111,8 @@ def read(folder: Path) -> Sam:
         )
     except (InputError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / 'config.json'}: {error}; expected that of a SamModel") from error
-    return build(SamConfig(encoder=encoder, decoder=config), tensors, path)
+    own = from_folder(folder, encoder.image_size, stretch=False)
+    return build(SamConfig(encoder=encoder, decoder=config, **own), tensors, path)  # type: ignore[arg-type]
 
 
 def _their_config(sam: Sam) -> dict[str, Any]:
@@ -157,6 +159,11 @@ def _their_config(sam: Sam) -> dict[str, Any]:
     }
 
 
+def check(sam: Sam) -> None:
+    """Raise InputError if `SamModel` cannot hold the model."""
+    _their_config(with_own_scale(sam))
+
+
 def write(sam: Sam, folder: Path, overwrite: bool = False) -> None:
     """Write a folder that `transformers.SamModel.from_pretrained` reads.
 
@@ -172,3 +179,4 @@ def write(sam: Sam, folder: Path, overwrite: bool = False) -> None:
     with new_folder(folder, MODEL_FILES, overwrite) as temporary:
         write_tensors(temporary / "model.safetensors", tensors)
         write_json(temporary / "config.json", config)
+        write_json(temporary / PREPROCESSOR, preprocessor(sam.config))

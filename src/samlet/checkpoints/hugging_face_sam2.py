@@ -5,6 +5,7 @@ Folders of `Sam2VideoModel`, which is how SAM 2 stands on the hub, hold the same
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from samlet.checkpoints.reading import StateDict, build, read_json, read_tensors
-from samlet.checkpoints.remarks import remark
+from samlet.checkpoints.reading import StateDict, build, read_json
 from samlet.checkpoints.sam2 import check_names, check_published, sam2_config
+from samlet.checkpoints.shards import read_weights
+from samlet.checkpoints.statistics import from_folder
 from samlet.checkpoints.writing import MODEL_FILES, new_folder, write_json, write_tensors
 from samlet.errors import CheckpointError, InputError
 from samlet.models import Sam, SamConfig
 from samlet.models.encoders.hiera.config import HieraConfig
+from samlet.remarks import remark
 
 MODEL_TYPES = ("sam2", "sam2_video")
 _VIDEO = re.compile(
@@ -89,8 +92,7 @@ def read(folder: Path) -> Sam:
         CheckpointError: another architecture, or names and shapes that are not those of the config.
     """
     content = read_json(folder / "config.json")
-    path = folder / "model.safetensors"
-    tensors = read_tensors(path)
+    tensors, path = read_weights(folder)
     tensors.pop(_TIED_POSITIONS, None)
     check_names(tensors, f"{_BACKBONE}pos_embed", path)
     video = sorted({name.split(".")[0] for name in tensors if _VIDEO.match(name)})
@@ -99,6 +101,8 @@ def read(folder: Path) -> Sam:
     image = {name: value for name, value in tensors.items() if not _VIDEO.match(name)}
     has_score = any("pred_obj_score_head" in name for name in image)
     config = sam2_config(_hiera(content, folder), has_score)
+    own = from_folder(folder, config.encoder.image_size, stretch=True)
+    config = dataclasses.replace(config, **own)  # type: ignore[arg-type]
     names = {theirs: ours for ours, theirs in _their_names(config).items()}
     renamed: StateDict = {}
     for name, value in image.items():
@@ -192,6 +196,11 @@ def _their_config(sam: Sam) -> dict[str, Any]:
             "iou_head_hidden_dim": decoder.iou_head_hidden_dim,
         },
     }
+
+
+def check(sam: Sam) -> None:
+    """Raise InputError if `Sam2Model` cannot hold the model."""
+    _their_config(sam)
 
 
 def write(sam: Sam, folder: Path, overwrite: bool = False) -> None:

@@ -104,7 +104,8 @@ def write_into(sam: Sam, folder: Path, provenance: Mapping[str, Any] | None = No
         content["quantization"] = quantized.describe(sam)
     write_tensors(folder / "model.safetensors", tensors)
     write_json(folder / "config.json", content)
-    write_provenance(folder, provenance or {})
+    said = {"read": list(sam.read_remarks)} if sam.read_remarks else {}
+    write_provenance(folder, {**said, **(provenance or {})})
 
 
 def write_provenance(folder: Path, provenance: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from samlet.checkpoints.modules import PickledModule, flatten, is_module
 from samlet.checkpoints.prescan import DamagedError, UnsafeError
 from samlet.checkpoints.unpickling import read_file
+from samlet.checkpoints.wrappers import unwrap, without_levels, without_prefix
 from samlet.errors import CheckpointError, InputError
 from samlet.models import Sam, SamConfig
 
@@ -28,8 +29,8 @@ StateDict = dict[str, Tensor]
 EXPORT = "export.json"
 """What the folder of an exported model has in place of `config.json`; see `samlet.runtimes`."""
 
-_NESTED = ("model", "state_dict", "model_state_dict")
 _SHOWN = 4
+_LARGEST = torch.finfo(torch.float32).max
 _ALIGNMENT = 64  # bytes, of the memory that torch allocates
 
 
@@ -62,7 +63,7 @@ def read_module(path: Path) -> PickledModule:
             "The download was probably redirected to a login or error page; download it again"
         )
     if head[8:9] == b"{" or path.suffix == ".safetensors":  # first: the length before it may look like a pickle
-        return PickledModule(_read_safetensors(path, size))
+        return PickledModule(_state_dict(path, _read_safetensors(path, size)))
     if head[:4] == b"PK\x03\x04" or head[:1] == b"\x80":
         return _find_module(path, read_objects(path, size))
     raise CheckpointError(
@@ -105,9 +106,7 @@ def read_objects(path: Path, size: int) -> Any:
 
 
 def _find_module(path: Path, content: Any) -> PickledModule:
-    for key in _NESTED:
-        if isinstance(content, Mapping) and (isinstance(content.get(key), Mapping) or is_module(content.get(key))):
-            content = content[key]
+    content = unwrap(content, path)
     if is_module(content):
         return flatten(content, path)
     return PickledModule(_state_dict(path, content))
@@ -119,16 +118,10 @@ def _state_dict(path: Path, content: Any) -> StateDict:
     wrong = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
     if wrong:
         raise CheckpointError(f"{path} holds entries that are no tensors ({shorten(wrong)}); expected a state dict")
-    tensors = {_without_wrappers(str(key)): value for key, value in content.items()}
+    tensors = {without_levels(str(key)): value for key, value in content.items()}
     if len(tensors) < len(content):
         raise CheckpointError(f"{path} holds entries both with and without 'module.' in their names; expected either")
-    return tensors
-
-
-def _without_wrappers(name: str) -> str:
-    """A name without the levels that `DataParallel` adds."""
-    *levels, last = name.split(".")
-    return ".".join([level for level in levels if level != "module"] + [last])
+    return without_prefix(tensors, path)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -204,6 +197,7 @@ def build(
     expected = sam.state_dict()
     _check_names_and_shapes(expected, tensors, path)
     taken: set[int] = set()
+    check_finite({name: tensors[name] for name in expected}, path)
     sam.load_state_dict({name: _own(tensors[name], place, taken) for name, place in expected.items()}, assign=True)
     return sam.to(torch.get_default_device()).eval()
 
@@ -235,7 +229,33 @@ def fill(module: nn.Module, tensors: StateDict, path: Path) -> None:
     """
     expected = module.state_dict()
     _check_names_and_shapes(expected, tensors, path)
+    check_finite({name: tensors[name] for name in expected}, path)
     module.load_state_dict({name: tensors[name].to(expected[name].dtype) for name in expected})
+
+
+def check_finite(tensors: StateDict, path: Path) -> None:
+    """Refuse weights that are NaN or infinite, or are so in single precision; each is looked at once.
+
+    Raises:
+        CheckpointError: the first such tensor, by its name in the file.
+    """
+    broken = next((name for name, value in tensors.items() if not _is_finite(value)), None)
+    if broken is None:
+        return
+    with contextlib.suppress(Exception):  # its name in the file, where that is another one
+        if broken not in (there := read_tensors(path)):
+            broken = next((name for name, value in there.items() if not _is_finite(value)), broken)
+    raise CheckpointError(
+        f"{path}: {broken} holds values that are NaN or infinite; expected finite weights. Its training diverged or "
+        "the file is damaged: take an earlier checkpoint, or download it again"
+    )
+
+
+def _is_finite(value: Tensor) -> bool:
+    if not value.is_floating_point() or not value.numel() or value.is_meta:
+        return True
+    least, most = (float(limit) for limit in value.aminmax())  # which a NaN goes through
+    return abs(least) <= _LARGEST and abs(most) <= _LARGEST
 
 
 def _check_names_and_shapes(expected: Mapping[str, Tensor], tensors: StateDict, path: Path) -> None:

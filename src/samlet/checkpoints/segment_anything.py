@@ -14,14 +14,15 @@ from pathlib import Path
 
 import torch
 
+from samlet.checkpoints.decoders import decoder_of
 from samlet.checkpoints.modules import Attributes, described
 from samlet.checkpoints.reading import StateDict, build
+from samlet.checkpoints.statistics import taken_from
 from samlet.errors import CheckpointError, InputError
-from samlet.models import DecoderConfig, Sam, SamConfig, ViTConfig
+from samlet.models import Sam, SamConfig, ViTConfig
 from samlet.models.encoders.vit.encoder import ViTBlock, ViTEncoder
 
 _SPLIT = re.compile(r"(image_encoder\.blocks\.\d+\.attn)\.q\.(weight|bias)")
-_NEVER_READ = ("pixel_mean", "pixel_std")  # the same in every published file
 
 
 def matches(tensors: StateDict) -> bool:
@@ -86,12 +87,13 @@ def read(tensors: StateDict, path: Path, attributes: Mapping[str, Attributes] | 
     Raises:
         CheckpointError: names or shapes are not those of the format.
     """
-    tensors = _joined({name: value for name, value in tensors.items() if name not in _NEVER_READ}, path)
+    tensors, own = taken_from(tensors, path)
+    tensors = _joined(tensors, path)
     config = infer_vit_config(tensors, path)
     dims = _scale_dims(config, attributes or {}, path)
     one = round(dims[0]) if len(set(dims)) == 1 and dims[0] == round(dims[0]) else config.scale_dim
     config = dataclasses.replace(config, scale_dim=one)
-    sam = build(SamConfig(encoder=config, decoder=DecoderConfig()), tensors, path)
+    sam = build(SamConfig(encoder=config, decoder=decoder_of(tensors, path), **own), tensors, path)  # type: ignore[arg-type]
     assert isinstance(sam.image_encoder, ViTEncoder)
     _rescale(sam.image_encoder, dims)
     return sam

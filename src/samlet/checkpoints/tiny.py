@@ -12,9 +12,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from samlet.checkpoints.decoders import decoder_of
 from samlet.checkpoints.reading import StateDict, build
+from samlet.checkpoints.statistics import taken_from
 from samlet.errors import CheckpointError, InputError
-from samlet.models import DecoderConfig, Sam, SamConfig, TinyViTConfig
+from samlet.models import Sam, SamConfig, TinyViTConfig
 
 _PREFIX = "image_encoder."
 _EPS = 1e-5  # of torch's BatchNorm2d
@@ -108,8 +110,10 @@ def read(tensors: StateDict, path: Path) -> Sam:
     Raises:
         CheckpointError: names or shapes are not those of the format.
     """
+    tensors, own = taken_from(tensors, path)
     folded = _fold_all(tensors, path)
-    return build(SamConfig(encoder=_infer_config(folded, path), decoder=DecoderConfig()), folded, path)
+    config = SamConfig(encoder=_infer_config(folded, path), decoder=decoder_of(folded, path), **own)  # type: ignore[arg-type]
+    return build(config, folded, path)
 
 
 def write(sam: Sam) -> StateDict:

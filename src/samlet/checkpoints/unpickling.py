@@ -66,6 +66,17 @@ _NAMES = frozenset(
 )
 _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # Python 2's names, which pickle protocol 2 keeps
 _PACKAGES = ("torch.nn.modules.", "torch.nn.parallel.", "torch.nn.parameter.", "timm.models.", "timm.layers.")
+_TRAINERS = (
+    "pytorch_lightning",
+    "lightning",
+    "lightning_fabric",
+    "omegaconf",
+    "argparse",
+    "pathlib",
+    "torch_em",
+    "micro_sam",
+)
+"""Packages whose objects stand beside the weights in what training programs save; they become inert records too."""
 _PUBLISHERS = (
     "segment_anything",
     "segment_anything_kd",
@@ -134,7 +145,7 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         module = _RENAMED.get(module, module)
         path = f"{module}.{name}"
-        known = path in _NAMES or path.startswith(_PACKAGES) or module.split(".")[0] in _PUBLISHERS
+        known = path in _NAMES or path.startswith(_PACKAGES) or module.split(".")[0] in (*_PUBLISHERS, *_TRAINERS)
         if not known:
             raise UnsafeError(path)
         return self._types.setdefault(path, type(name.rpartition(".")[2] or "Unnamed", (Inert,), {"path": path}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import tempfile
@@ -15,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from samlet.errors import InputError
+from samlet.jsons import dumps
 
 MODEL_FILES = frozenset(
     {
@@ -35,7 +35,7 @@ RUN_FOLDER = "run"
 
 _TEMPORARY = ".samlet-"
 
-RESULT_FILES = frozenset({"masks.json", "overlay.png", "masks/"})
+RESULT_FILES = frozenset({"masks.json", "overlay.png", "labels.png", "masks/"})
 """What a folder with the masks of one image holds; a name that ends with a slash is a folder of PNG files alone."""
 
 
@@ -149,4 +149,4 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON that a person can read, atomically."""
     with new_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from collections.abc import Sequence
 
 from samlet.cli.parsers import FIRST_STEPS, build_parser
-from samlet.errors import InputError, SamletError
+from samlet.errors import InputError, NothingLeftError, SamletError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,7 +20,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     options.began = began
     try:
+        _say_how_to_read(options)
         options.run(options)
+    except NothingLeftError as error:
+        return _complain(error, 1)
     except InputError as error:
         return _complain(error, 2)
     except SamletError as error:
@@ -33,6 +37,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("samlet: stopped", file=sys.stderr)
         return 130
     return 0
+
+
+def _say_how_to_read(options: argparse.Namespace) -> None:
+    """Apply --range and --page, in the commands that have them."""
+    if not hasattr(options, "range"):
+        return
+    from samlet.data.images import Reading, set_reading  # only now: `--help` does not wait for it
+    from samlet.data.ranges import Range
+
+    set_reading(Reading(None if options.range is None else Range.parse(options.range), options.page))
 
 
 def _complain(error: Exception, code: int) -> int:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,13 @@ from samlet.data.datasets import Dataset
 from samlet.errors import InputError
 from samlet.inference.fast_sam import FastSam
 from samlet.inference.sam2_onnx import Sam2Onnx, find_pair
+from samlet.jsons import dumps
 from samlet.models import PromptableModel, Sam
 from samlet.runtimes import is_exported, read_manifest
 from samlet.training.engine import Engine
 from samlet.zoo import load, load_path, load_weights, locate
+
+_LISTED = 200  # files of a table
 
 
 def set_up(options: argparse.Namespace) -> torch.device:
@@ -85,7 +87,7 @@ def file_bytes(path: Path) -> int:
 
 def show(options: argparse.Namespace, content: dict[str, Any], text: str) -> None:
     """Print one JSON object with --json, the text without."""
-    print(json.dumps(content, ensure_ascii=False) if options.json else text)
+    print(dumps(content, ensure_ascii=False) if options.json else text)
 
 
 def note(text: str) -> None:
@@ -99,6 +101,18 @@ def tell_left_out(dataset: Dataset) -> None:
         note(f"samlet: {dataset.without_masks} photographs without annotations are left out")
     if dataset.without_image:
         note(f"samlet: {dataset.without_image} annotation files without a photograph are left out")
+
+
+def file_table(used: int, failed: Mapping[str, str], passed_over: Mapping[str, str]) -> str:
+    """What became of the files of a folder: how many were used, and every other one with the reason; '' if all were."""
+    if not failed and not passed_over:
+        return ""
+    rows: list[tuple[str, ...]] = [("FILES", "WHAT", "WHY"), (str(used), "used", "")]
+    others = [("failed", *one) for one in failed.items()] + [("passed over", *one) for one in passed_over.items()]
+    rows += [(name, what, " ".join(why.split())) for what, name, why in others[:_LISTED]]
+    if len(others) > _LISTED:
+        rows.append((f"{len(others) - _LISTED} more", "", "--json names all"))
+    return columns(rows)
 
 
 def columns(rows: Sequence[tuple[str, ...]]) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from functools import partial
+from pathlib import Path
 
-from samlet.cli.common import columns, file_bytes, giga, load_to_run, mega, set_up, show
-from samlet.errors import InputError
+import torch
+
+from samlet.cli.common import columns, file_bytes, giga, load_to_run, mega, note, set_up, show
+from samlet.errors import InputError, SamletError
 from samlet.evaluation.costs import PartCost, cost, peak_memory
-from samlet.models import PromptableModel, Sam
+from samlet.models import PromptableModel, Sam, SamConfig
 from samlet.models.quantized import is_quantized
 from samlet.slimming.latencies import LatencyTable
 from samlet.slimming.sizing import this_machine
@@ -27,8 +30,7 @@ def run(options: argparse.Namespace) -> None:
         sam: PromptableModel = Sam(config).eval()
         path = None
     else:
-        path = locate(options.model)
-        sam = load_to_run(options.model, device)
+        path, sam = _found(options.model, config, device)
     table = None if options.table is None else _latency_table(sam, options)
     found = cost(sam, options.image_size, measure=not options.no_measure)
     content = dataclasses.asdict(found)
@@ -59,6 +61,18 @@ def run(options: argparse.Namespace) -> None:
         content["table"] = str(options.table)
         text += f"\nlatency table {options.table}"
     show(options, content, text)
+
+
+def _found(model: str, config: SamConfig | None, device: torch.device) -> tuple[Path | None, PromptableModel]:
+    """The model and where it lies; where its weights cannot be fetched, one of its shapes, which is all that counts."""
+    try:
+        path = locate(model)
+    except SamletError as error:
+        if config is None:
+            raise
+        note(f"samlet: {error}; counted and timed by its shapes, with weights drawn at random")
+        return None, Sam(config).eval().to(device)
+    return path, load_to_run(model, device)
 
 
 def _latency_table(sam: PromptableModel, options: argparse.Namespace) -> LatencyTable:

@@ -14,6 +14,7 @@ from samlet.distillation import DistillConfig, fresh_student, report
 from samlet.distillation import run as distill_run
 from samlet.errors import InputError
 from samlet.inference.labelling import label
+from samlet.inference.workers import all_cores
 from samlet.models import Sam
 from samlet.training.budget import Clock
 from samlet.training.engine import Engine
@@ -122,6 +123,7 @@ def labelled(dataset: Dataset, out: Path, teacher: Sam, options: argparse.Namesp
             stability_score_thresh=options.stability_score_thresh,
             overwrite=options.overwrite,
             limit=options.limit,
+            workers=all_cores(labeller),
         )
         for name, reason in made.failed.items():
             note(f"samlet: {name} could not be labelled: {reason}")

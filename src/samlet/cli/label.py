@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 
-from samlet.cli.common import load_any, set_up, show
+from samlet.cli.common import file_table, load_any, set_up, show
 from samlet.errors import SamletError
 from samlet.inference.labelling import label
+from samlet.inference.workers import all_cores
 
 
 def run(options: argparse.Namespace) -> None:
     """Label a folder of photographs."""
     device = set_up(options)
+    teacher = load_any(options.teacher, device, options.threads)
     result = label(
-        load_any(options.teacher, device, options.threads),
+        teacher,
         options.images,
         options.out,
         strategy=options.strategy,
@@ -23,7 +25,7 @@ def run(options: argparse.Namespace) -> None:
         image_size=options.image_size,
         min_area=options.min_area,
         limit=options.limit,
-        workers=options.workers,
+        workers=all_cores(teacher) if options.workers is None else options.workers,
         overlays=options.overlays,
         overwrite=options.overwrite,
     )
@@ -34,8 +36,10 @@ def run(options: argparse.Namespace) -> None:
         "images": result.images,
         "masks": result.masks,
         "failed": [{"image": name, "reason": reason} for name, reason in result.failed.items()],
+        "passed_over": [{"file": name, "reason": reason} for name, reason in result.passed_over.items()],
         "seconds": result.seconds,
     }
     text = f"{options.out}: {result.images} images, {result.masks} masks, {len(result.failed)} failed; "
     text += f"{result.seconds:.1f} s"
-    show(options, content, "\n".join([text, *(f"failed: {name}: {why}" for name, why in result.failed.items())]))
+    table = file_table(result.images, result.failed, result.passed_over)
+    show(options, content, f"{text}\n\n{table}" if table else text)

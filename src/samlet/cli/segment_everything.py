@@ -10,15 +10,17 @@ from typing import Any
 from PIL import Image
 
 from samlet.checkpoints.writing import RESULT_FILES, check_output, new_folder, write_json
-from samlet.cli.common import columns, load_to_run, mask_rows, note, set_up, show
+from samlet.cli.common import columns, file_table, load_to_run, mask_rows, note, set_up, show
 from samlet.data.images import read_image
 from samlet.data.masks import encode_rle, rle_from_segmentation
 from samlet.data.sources import is_image_file, open_source
 from samlet.errors import InputError, SamletError
 from samlet.inference.batch import segment_source
 from samlet.inference.everything import Everything, MaskGenerator
+from samlet.inference.label_map import label_map, write_label_map
 from samlet.inference.options import EverythingOptions, option_names
 from samlet.inference.overlay import draw_masks
+from samlet.inference.workers import all_cores
 
 _MASKS_SHOWN = 10
 
@@ -36,19 +38,21 @@ def run(options: argparse.Namespace) -> None:
 def _one(options: argparse.Namespace, chosen: dict[str, Any]) -> None:
     for given, name in (
         (options.workers, "--workers"),
-        (options.format, "--format"),
+        (options.format in ("jsonl", "sa1b"), f"--format {options.format}"),
         (options.every > 1, "--every"),
     ):
         if given:
             raise InputError(f"{name} is for folders and videos, and {options.image} is one image; leave it out")
     check_output(options.out, RESULT_FILES, options.overwrite)
     image = read_image(options.image)
-    generate = MaskGenerator(load_to_run(options.model, set_up(options)), **chosen)
+    generate = MaskGenerator(load_to_run(options.model, set_up(options)), progress=True, **chosen)
     masks = generate(image)
     codes = _codes(masks)
     with new_folder(options.out, RESULT_FILES, options.overwrite) as folder:
         if generate.options.output_mode == "binary_mask":
             _write_pictures(masks, folder)
+        if options.format == "label-map":
+            write_label_map(label_map(masks, *masks.size), folder / "labels.png", options.image.name)
         content = {"masks": list(masks), "seconds": masks.seconds, "decoder_prompts": masks.decoder_prompts}
         write_json(folder / "masks.json", content)
         Image.fromarray(draw_masks(image, codes, labels=options.labels)).save(folder / "overlay.png")
@@ -81,14 +85,15 @@ def _write_pictures(masks: Everything, folder: Path) -> None:
 
 def _many(options: argparse.Namespace, chosen: dict[str, Any]) -> None:
     source = open_source(options.image, options.every)
+    model = load_to_run(options.model, set_up(options))
     result = segment_source(
-        load_to_run(options.model, set_up(options)),
+        model,
         source,
         options.out,
         format=options.format or "jsonl",
         overlays=options.overlays,
         labels=options.labels,
-        workers=options.workers,
+        workers=all_cores(model) if options.workers is None else options.workers,
         overwrite=options.overwrite,
         **chosen,
     )
@@ -96,8 +101,10 @@ def _many(options: argparse.Namespace, chosen: dict[str, Any]) -> None:
         name, reason = next(iter(result.failed.items()))
         raise SamletError(f"all {len(result.failed)} images failed; the first, {name}: {reason}")
     content = {**dataclasses.asdict(result), "failed": [{"image": k, "reason": v} for k, v in result.failed.items()]}
+    content["passed_over"] = [{"file": name, "reason": why} for name, why in result.passed_over.items()]
     if result.continued:
         note(f"samlet: {result.continued} images were there already")
     text = f"{result.images} images, {result.masks} masks in this run, {len(result.failed)} failed, "
     text += f"{result.decoder_prompts} prompts, {result.seconds:.1f} s\n{options.out}"
-    show(options, content, "\n".join([text, *(f"failed: {k}: {v}" for k, v in result.failed.items())]))
+    table = file_table(result.images, result.failed, result.passed_over)
+    show(options, content, f"{text}\n\n{table}" if table else text)

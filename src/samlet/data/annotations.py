@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from samlet.data.masks import RLE, decode_rle, interior_point, rle_area, rle_box, rle_from_segmentation
 from samlet.errors import InputError
+
+_LEAST_COORDINATES = 6
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,9 @@ def annotation(rle: RLE, point: Any = None) -> Annotation | None:
     return Annotation(rle, (float(point[0]), float(point[1])), (x, y, x + width_of_box, y + height_of_box))
 
 
-def read_annotations(name: str, entries: Sequence[Any], size: tuple[int, int] | None) -> tuple[Annotation, ...]:
+def read_annotations(
+    name: str, entries: Sequence[Any], size: tuple[int, int] | None
+) -> tuple[tuple[Annotation, ...], tuple[str, ...]]:
     """Annotations of one image from COCO's or SA-1B's dictionaries.
 
     Args:
@@ -52,24 +58,96 @@ def read_annotations(name: str, entries: Sequence[Any], size: tuple[int, int] | 
         entries: what the file lists.
         size: height and width, where the entries do not bring their own.
 
-    Raises:
-        InputError: an entry is no mask.
+    Returns:
+        The masks that are not empty, and what is wrong with each entry that is no mask.
     """
-    found = []
+    found, problems = [], []
     for number, entry in enumerate(entries):
+        label = f"annotation {entry['id']}" if isinstance(entry, dict) and "id" in entry else f"annotation {number}"
         try:
-            segmentation = entry["segmentation"]
-            if isinstance(segmentation, list):
-                segmentation = [polygon for polygon in segmentation if len(polygon) >= 6]
-                if not segmentation:
-                    continue
-            height, width = size or segmentation["size"]
-            rle = rle_from_segmentation(segmentation, height, width)
-            made = annotation(rle, (entry.get("point_coords") or [None])[0])
+            made = _read_one(entry, size)
+        except InputError as error:
+            problems.append(f"{name}: {label} {error}")
         except Exception as error:  # pycocotools raises bare ones
-            raise InputError(
-                f"{name}: annotation {number} is damaged: {error!r}; expected a polygon or an RLE"
-            ) from error
-        if made is not None:
-            found.append(made)
-    return tuple(found)
+            problems.append(f"{name}: {label} is damaged ({error}); expected a polygon or an RLE")
+        else:
+            if made is not None:
+                found.append(made)
+    return tuple(found), tuple(problems)
+
+
+def _read_one(entry: Any, size: tuple[int, int] | None) -> Annotation | None:
+    if not isinstance(entry, dict):
+        raise InputError(f"is a {type(entry).__name__}; expected an object with 'segmentation'")
+    segmentation = entry.get("segmentation")
+    if segmentation is None or segmentation == [] or segmentation == {}:
+        beside = ", and a box is no mask" if entry.get("bbox") else ""
+        raise InputError(f"has no segmentation{beside}; expected a polygon or an RLE")
+    if isinstance(segmentation, list):
+        segmentation = _polygons(segmentation)
+        if size is None:
+            raise InputError("is a polygon in a file that does not say the image's size; expected an RLE")
+        height, width = size
+    elif isinstance(segmentation, dict):
+        if not {"size", "counts"} <= segmentation.keys():
+            raise InputError(f"has a segmentation of {', '.join(segmentation) or 'nothing'}; expected size and counts")
+        height, width = segmentation["size"]
+        if isinstance(segmentation["counts"], list) and sum(segmentation["counts"]) != height * width:
+            raise InputError(f"has an RLE of {sum(segmentation['counts'])} pixels; expected {height} x {width}")
+    else:
+        raise InputError(f"has a segmentation that is a {type(segmentation).__name__}; expected a polygon or an RLE")
+    point = (entry.get("point_coords") or [None])[0]
+    if point is not None and not all(_is_number(value) for value in point):
+        point = None
+    return annotation(rle_from_segmentation(segmentation, height, width), point)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _polygons(given: list[Any]) -> list[list[float]]:
+    """Polygons x0, y0, x1, y1, …, also where they are nested one level more or less, or listed as points.
+
+    Raises:
+        InputError: a coordinate is no number, or no polygon has three points.
+    """
+    if not any(isinstance(part, list) for part in given):
+        wrong = next((value for value in given if not _is_number(value)), None)
+        if wrong is not None or None in given:
+            raise InputError(f"has the coordinate {wrong}; expected a finite number")
+        if len(given) % 2:
+            raise InputError(f"has a polygon of {len(given)} coordinates; expected x and y of each point")
+        if len(given) < _LEAST_COORDINATES:
+            raise InputError(f"has a polygon of {len(given) // 2} points; expected at least 3")
+        return [[float(value) for value in given]]
+    if not all(isinstance(part, list) for part in given):
+        raise InputError("has numbers and lists side by side in its segmentation; expected polygons x0, y0, x1, y1, …")
+    if all(len(part) == 2 and not isinstance(part[0], list) for part in given):
+        return _polygons([value for part in given for value in part])
+    found: list[list[float]] = []
+    short: InputError | None = None
+    for part in given:
+        try:
+            found += _polygons(part)
+        except InputError as error:
+            if "points; expected" not in str(error):
+                raise
+            short = error  # such as LVIS and COCO have some beside whole ones
+    if not found:
+        raise short or InputError("has an empty segmentation; expected a polygon or an RLE")
+    return found
+
+
+def other_size(path: Path, shape: tuple[int, int], annotated: tuple[int, int]) -> str:
+    """What to say where an image and its annotations, (height, width) each, differ in size."""
+    said = (
+        f"{path} is {shape[1]} wide and {shape[0]} high, but a mask of it {annotated[1]} and {annotated[0]}; "
+        "expected them to agree"
+    )
+    if shape == annotated[::-1]:
+        said += (
+            ". The sides are swapped: the masks were probably drawn on the picture turned by its EXIF orientation; "
+            "save the picture turned, without that tag"
+        )
+    return said

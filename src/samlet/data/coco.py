@@ -6,19 +6,23 @@ ones in memory and vanishes with the process.
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import ijson
 
 from samlet.data.annotations import read_annotations
 from samlet.data.samples import Sample
 from samlet.errors import InputError
+from samlet.remarks import remark, shortened
 
-_KEPT = ("segmentation", "point_coords")
+_KEPT = ("id", "segmentation", "point_coords", "bbox")
+_LARGEST_AT_ONCE = 1 << 30  # bytes
 
 
 class CocoSource:
@@ -42,39 +46,53 @@ class CocoSource:
         self._path, self._images = path, images
         self._base = sqlite3.connect("", check_same_thread=False)
         self._base.execute("create table mask (image, content)")
-        self._base.execute("create table image (id, height, width, file)")
-        try:
-            self._fill()
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise InputError(f"{path} is not COCO instances JSON: {error!r} is missing or misplaced") from error
+        self._base.execute("create table image (id, key, height, width, file)")
+        problems: list[str] = []
+        self._fill(problems)
+        if problems:
+            remark(f"{path}: {len(problems)} entries are left out: {shortened(problems)}")
         self._base.execute("create index by_image on mask (image)")
-        kept = "where id in (select image from mask)" if annotated_only else ""
-        self._base.execute(f"create table entry as select id, file, height, width from image {kept} order by file")
+        strays = self._base.execute("select count(*) from mask where image not in (select key from image)").fetchone()[
+            0
+        ]
+        if strays:
+            remark(f"{path}: {strays} annotations are of images that it does not list, and are left out")
+        kept = "where key in (select image from mask)" if annotated_only else ""
+        self._base.execute(f"create table entry as select id, key, file, height, width from image {kept} order by file")
         self._count = int(self._base.execute("select count(*) from entry").fetchone()[0])
         if not self._count:
-            raise InputError(f"{path} annotates no image; expected COCO instances")
+            why = f" ({shortened(problems, 1)})" if problems else ""
+            raise InputError(f"{path} annotates no image{why}; expected COCO instances")
         files = (self._images / row[0] for row in self._base.execute("select file from entry"))
         if not any(file.is_file() for file in files):
             raise InputError(
-                f"{self._entry(0)[1]} and all other images of {path.name} are missing; name their folder (--images)"
+                f"{self._entry(0)[2]} and all other images of {path.name} are missing; name their folder (--images)"
             )
 
-    def _fill(self) -> None:
-        self._base.executemany(
-            "insert into mask values (?, ?)",
-            (
-                (json.dumps(entry["image_id"]), json.dumps({key: entry[key] for key in _KEPT if key in entry}))
-                for entry in _items(self._path, "annotations")
-                if not entry.get("iscrowd")
-            ),
-        )
-        self._base.executemany(
-            "insert into image values (?, ?, ?, ?)",
-            (
-                (json.dumps(entry["id"]), int(entry["height"]), int(entry["width"]), self._file(entry))
-                for entry in _items(self._path, "images")
-            ),
-        )
+    def _fill(self, problems: list[str]) -> None:
+        """Read the JSON; what is wrong with entries that cannot be used is added to `problems`."""
+
+        def masks() -> Iterator[tuple[str, str]]:
+            for number, entry in enumerate(_items(self._path, "annotations")):
+                if not isinstance(entry, dict) or entry.get("image_id") is None:
+                    problems.append(f"annotation {_name(entry, number)} has no image_id")
+                elif not entry.get("iscrowd"):
+                    yield _key(entry["image_id"]), json.dumps({key: entry[key] for key in _KEPT if key in entry})
+
+        def images() -> Iterator[tuple[str, str, int, int, str]]:
+            for number, entry in enumerate(_items(self._path, "images")):
+                try:
+                    row = (int(entry["height"]), int(entry["width"]), self._file(entry))
+                    if min(row[:2]) < 1:
+                        raise ValueError(entry)
+                    identity = entry["id"]
+                except (KeyError, TypeError, AttributeError, ValueError, OverflowError, IndexError):
+                    problems.append(f"image {_name(entry, number)} lacks id, height, width or file_name")
+                    continue
+                yield json.dumps(identity), _key(identity), *row
+
+        self._base.executemany("insert into mask values (?, ?)", masks())
+        self._base.executemany("insert into image values (?, ?, ?, ?, ?)", images())
 
     def _file(self, entry: dict[str, Any]) -> str:
         """Where an image lies in the folder; LVIS v1 says only its address, which ends with split and name."""
@@ -86,31 +104,81 @@ class CocoSource:
     def __len__(self) -> int:
         return self._count
 
-    def _entry(self, index: int) -> tuple[Any, Path, int, int]:
+    def _entry(self, index: int) -> tuple[Any, str, Path, int, int]:
         row = self._base.execute("select * from entry where rowid = ?", (index + 1,)).fetchone()
-        return row[0], self._images / row[1], row[2], row[3]
+        return row[0], row[1], self._images / row[2], row[3], row[4]
 
     def sample(self, index: int) -> Sample:
         """One photograph with its annotations."""
-        image, path, height, width = self._entry(index)
-        rows = self._base.execute("select content from mask where image = ? order by rowid", (image,))
+        image, key, path, height, width = self._entry(index)
+        rows = self._base.execute("select content from mask where image = ? order by rowid", (key,))
         entries = [json.loads(row[0]) for row in rows]
         name = f"{self._path} ({path.name})"
-        return Sample(path, read_annotations(name, entries, (height, width)), identity=json.loads(image))
+        found, problems = read_annotations(name, entries, (height, width))
+        return Sample(path, found, identity=json.loads(image), problems=problems)
 
 
-def _items(path: Path, key: str) -> Iterator[dict[str, Any]]:
+def _name(entry: Any, number: int) -> Any:
+    return entry.get("id", f"number {number}") if isinstance(entry, dict) else f"number {number}"
+
+
+def _key(identity: Any) -> str:
+    """One text for an image's id, be it written as 7, 7.0 or "7"."""
+    return str(int(identity)) if isinstance(identity, float) and identity.is_integer() else str(identity)
+
+
+def _items(path: Path, key: str) -> Iterator[Any]:
     """The entries of one of a JSON's lists, one at a time."""
     try:
-        with path.open("rb") as file:
-            found = False
+        yield from _streamed(path, key)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as JSON: {error}") from error
+
+
+def _streamed(path: Path, key: str) -> Iterator[Any]:
+    given = 0
+    try:
+        with _opened(path) as file:
+            found, first = False, ""
             for prefix, event, _ in ijson.parse(file):  # the list may be empty, but it must be there
+                first = first or event
                 if (prefix, event) == (key, "start_array"):
                     found = True
                     break
+        if first and first != "start_map":
+            raise InputError(f"{path} is a list at its top; expected an object with 'images' and 'annotations'")
         if not found:
             raise InputError(f"{path} has no {key!r}; expected SA-1B or COCO instances JSON")
-        with path.open("rb") as file:
-            yield from ijson.items(file, f"{key}.item", use_float=True)
-    except (OSError, ijson.JSONError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as JSON: {error}") from error
+        with _opened(path) as file:
+            for entry in ijson.items(file, f"{key}.item", use_float=True):
+                given += 1
+                yield entry
+    except ijson.JSONError as error:
+        for entry in _tolerant(path, key, error)[given:]:
+            yield entry
+
+
+def _tolerant(path: Path, key: str, reason: Exception) -> list[Any]:
+    """The entries of a JSON with NaN or infinity in it, which JSON has not, but some programs write.
+
+    Raises:
+        InputError: it is no JSON all the same, or too large to be read at once.
+    """
+    content: Any = None
+    if path.stat().st_size <= _LARGEST_AT_ONCE:
+        with contextlib.suppress(ValueError, RecursionError):
+            content = json.loads(path.read_text(encoding="utf-8-sig"))
+    if content is None:
+        raise InputError(f"{path} cannot be read as JSON: {reason}") from reason
+    if not isinstance(content, dict) or not isinstance(content.get(key), list):
+        raise InputError(f"{path} has no {key!r}; expected SA-1B or COCO instances JSON")
+    return content[key]
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """A file without the byte-order mark that some editors put before it."""
+    with path.open("rb") as file:
+        if file.read(3) != codecs.BOM_UTF8:
+            file.seek(0)
+        yield file

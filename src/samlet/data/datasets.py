@@ -12,7 +12,7 @@ import numpy as np
 
 from samlet.data.annotations import Annotation, read_annotations
 from samlet.data.coco import CocoSource
-from samlet.data.images import find_images
+from samlet.data.folders import find_images, survey
 from samlet.data.label_maps import LabelMapSource, find_pairs
 from samlet.data.samples import Sample
 from samlet.data.shards import ShardSource
@@ -100,7 +100,8 @@ class _Sidecars:
 
     def sample(self, index: int) -> Sample:
         path, sidecar = self._pairs[index]
-        return Sample(path, read_annotations(str(sidecar), _read(sidecar)["annotations"], None))
+        found, problems = read_annotations(str(sidecar), _read(sidecar)["annotations"], None)
+        return Sample(path, found, problems=problems)
 
 
 class _Images:
@@ -141,14 +142,17 @@ def open_dataset(path: str | Path, images: str | Path | None = None) -> Dataset:
         return _open_apart(path, Path(images).expanduser())
     if path.is_dir() and (shards := sorted(path.glob("*.tar"))):
         return _shards(path, shards)
-    found = find_images(path)
-    pairs = [(p, p.with_suffix(".json")) for p in found if _is_sidecar(p.with_suffix(".json"))]
+    seen = survey(path)
+    pairs = [(p, p.with_suffix(".json")) for p in seen.images if _is_sidecar(p.with_suffix(".json"))]
     if pairs:
+        found = seen.images
+        seen.without({sidecar for _, sidecar in pairs}).tell(path)
         return _whole(path, _Sidecars(pairs), len(found) - len(pairs), _alone(path, pairs))
-    maps = find_pairs(found)
+    maps = find_pairs(list(seen.images))
     if maps:
         pictures = {picture for pair in maps for picture in pair}
-        return _whole(path, LabelMapSource(maps), without_masks=len(set(found) - pictures))
+        seen.without(pictures).tell(path)
+        return _whole(path, LabelMapSource(maps), without_masks=len(set(seen.images) - pictures))
     return plain_images(path)
 
 
@@ -200,9 +204,9 @@ def _is_sidecar(path: Path) -> bool:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict) or "annotations" not in content:
-        raise InputError(f"{path} has no 'annotations'; expected SA-1B or COCO instances JSON")
+    if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
+        raise InputError(f"{path} has no list of 'annotations'; expected SA-1B or COCO instances JSON")
     return content

@@ -2,66 +2,233 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
+import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from samlet.data.folders import find_images
+from samlet.data.formats import EXPECTED, EXTENSIONS, allowed_formats, kind_of
+from samlet.data.ranges import Range, to_8_bits
 from samlet.errors import InputError
+from samlet.remarks import remark
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+__all__ = ["EXTENSIONS", "RGBImage", "Reading", "array_to_rgb", "find_images", "read_image", "reading", "to_rgb"]
 
 RGBImage = NDArray[np.uint8]
 """(H, W, 3) red, green, blue in 0…255."""
 
+_PAGED = ("TIFF", "GIF", "WEBP", "PNG", "AVIF")
 
-def read_image(path: str | Path, upright: bool = True) -> RGBImage:
+
+@dataclass(frozen=True)
+class Reading:
+    """How photographs are read.
+
+    Attributes:
+        range: of pictures with more than 8 bits, what is black and what is white; told by the values if None.
+        page: of files with several pages or frames, which one, from 1 on; the first, with a remark, if None.
+    """
+
+    range: Range | None = None
+    page: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.page is not None and self.page < 1:
+            raise InputError(f"page is {self.page}; expected 1 for the first")
+
+    def as_dict(self) -> dict[str, Any]:
+        """What differs from the default, ready for JSON."""
+        given = {"range": None if self.range is None else str(self.range), "page": self.page}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+_reading = Reading()
+
+
+def current_reading() -> Reading:
+    """How photographs are read at present."""
+    return _reading
+
+
+def set_reading(chosen: Reading) -> None:
+    """Read photographs so from now on, in all threads of this process."""
+    global _reading
+    _reading = chosen
+
+
+@contextlib.contextmanager
+def reading(chosen: Reading) -> Iterator[None]:
+    """Read photographs so while it lasts."""
+    before = _reading
+    set_reading(chosen)
+    try:
+        yield
+    finally:
+        set_reading(before)
+
+
+def read_image(path: str | Path, upright: bool = True, page: int | None = None) -> RGBImage:
     """Read one photograph.
 
-    Greyscale becomes grey RGB, transparency is dropped, 16-bit values are scaled to 8 bits.
+    Greyscale becomes grey RGB, transparency is dropped, and higher bit depths are scaled to 8 bits; see
+    `samlet.data.ranges`.
 
     Args:
         path: an image file.
         upright: turn the picture as its EXIF orientation says. Annotations of datasets are on the stored pixels, so
             datasets read with False.
+        page: of a file with several, from 1 on.
 
     Raises:
-        InputError: no such file, no image, or a damaged one.
+        InputError: no such file, no image of the formats that are read, or a damaged one.
     """
     path = Path(path).expanduser()
     if not path.is_file():
         raise InputError(f"{path} is not a file; expected an image")
-    return decode_image(path, str(path), upright)
+    with path.open("rb") as file:
+        return decode_image(file, str(path), upright, page)
 
 
-def decode_image(source: Path | BinaryIO, name: str, upright: bool = True) -> RGBImage:
-    """Read a photograph from a file or an open stream; `name` is for messages. See `read_image`."""
+def decode_image(source: BinaryIO, name: str, upright: bool = True, page: int | None = None) -> RGBImage:
+    """Read a photograph from an open file or stream; `name` is for messages. See `read_image`."""
+    head = source.read(1024)
+    source.seek(0)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(source) as image:
-                image.load()
-                return to_rgb(image, upright)
+            warnings.simplefilter("ignore")
+            with Image.open(source, formats=allowed_formats()) as image:
+                _turn_to(image, name, page)
+                deep = _deep_colour(image, source)
+                if deep is None:
+                    image.load()
+                    return to_rgb(image, upright, name)
+                turned = deep if not upright else _turn(deep, image.getexif().get(0x0112, 1))
+                return to_8_bits(turned, name, _reading.range)
+    except InputError:
+        raise
     except UnidentifiedImageError as error:
-        raise InputError(f"{name} is not an image that can be read; expected JPEG, PNG, WebP, BMP or TIFF") from error
+        kind = kind_of(head)
+        if kind is not None:
+            raise InputError(
+                f"{name} is {kind}, which is not opened as a photograph; expected {EXPECTED}. Convert it to one of them"
+            ) from error
+        raise InputError(f"{name} is not an image that can be read; expected {EXPECTED}") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{name} is a damaged or oversized image: {error}; save it again or leave it out") from error
 
 
-def to_rgb(image: Image.Image, upright: bool = True) -> RGBImage:
+def count_pages(path: Path) -> int:
+    """Pages of a TIFF; 1 for any other file, and for what cannot be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=["TIFF"]) as image:
+                return int(getattr(image, "n_frames", 1))
+    except Exception:  # which reading the picture will say
+        return 1
+
+
+def _turn_to(image: Image.Image, name: str, page: int | None) -> None:
+    """Go to the page that was asked for, or say that there are others."""
+    pages = int(getattr(image, "n_frames", 1)) if image.format in _PAGED else 1
+    chosen = page or _reading.page
+    if chosen is None:
+        if pages > 1:
+            remark(f"{name} has {pages} pages or frames, of which the first is used; --page N takes another")
+        return
+    if pages == 1 and page is None:
+        return  # in a folder, files of one page are read as they are
+    if not 1 <= chosen <= pages:
+        raise InputError(f"{name} has {pages} pages, and page {chosen} was asked for; expected 1 to {pages}")
+    image.seek(chosen - 1)
+
+
+def _deep_colour(image: Image.Image, source: BinaryIO) -> NDArray[np.uint16] | None:
+    """(H, W, 3) of a picture with 16 bits a colour, of which Pillow keeps the higher 8; None for any other.
+
+    Both bytes come from decoding twice, the second time as if the bytes stood in the other order.
+    """
+    tiles = getattr(image, "tile", [])
+    raw = _raw_mode(tiles[0]) if tiles else ""
+    colour, _, order = raw.partition(";16")
+    if colour not in ("RGB", "RGBA", "RGBX") or order not in ("L", "B", "N") or image.mode not in ("RGB", "RGBA"):
+        return None
+    position = image.tell()
+    other = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}[order]
+    place = source.tell()
+    source.seek(0)
+    content = io.BytesIO(source.read())
+    source.seek(place)
+    with Image.open(content, formats=[str(image.format)]) as twin:
+        if position:
+            twin.seek(position)
+        twin.tile = [_with_raw_mode(tile, f"{colour};16{other}") for tile in twin.tile]
+        image.load()
+        twin.load()
+        high, low = (np.asarray(one)[..., :3].astype(np.uint16) for one in (image, twin))
+    return np.asarray(high << 8 | low, np.uint16)
+
+
+def _raw_mode(tile: Any) -> str:
+    given = tile[3]
+    found = given[0] if isinstance(given, tuple) and given else given
+    return found if isinstance(found, str) else ""
+
+
+def _with_raw_mode(tile: Any, after: str) -> Any:
+    given = tile[3]
+    changed = (after, *given[1:]) if isinstance(given, tuple) else after
+    return (*tile[:3], changed) if not hasattr(tile, "_replace") else tile._replace(args=changed)
+
+
+def _turn(pixels: NDArray, orientation: int) -> NDArray:
+    """Pixels (H, W, C) turned as an EXIF orientation says."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+def to_rgb(image: Image.Image, upright: bool = True, name: str = "the image") -> RGBImage:
     """A PIL image as 8-bit RGB; see `read_image`."""
     if upright:
         image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):  # 16 or 32 bits of grey
-        values = np.asarray(image).astype(np.float64)
-        values = values / 257 if values.max(initial=0) > 255 else values
-        return np.repeat(values.clip(0, 255).round().astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode == "F" or image.mode.startswith("I"):  # floating point, or 16 or 32 bits of grey
+        return array_to_rgb(np.asarray(image), name)
     return np.array(image.convert("RGB"))
+
+
+def array_to_rgb(values: NDArray, name: str = "the image") -> RGBImage:
+    """An array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of any number type as 8-bit RGB; see `samlet.data.ranges`.
+
+    Raises:
+        InputError: another shape or type.
+    """
+    if values.ndim == 2:
+        values = values[..., None]
+    if values.ndim != 3 or values.shape[2] not in (1, 3, 4) or not values.size:
+        swapped = "; move the axis of colours to the end" if values.ndim == 3 and values.shape[0] in (1, 3, 4) else ""
+        raise InputError(
+            f"{name} is a {values.dtype} array of shape {values.shape}; expected (H, W, 3) RGB or (H, W) grey, "
+            f"a PIL image or a path{swapped}"
+        )
+    values = values[..., :3]
+    if values.dtype != np.uint8:
+        values = to_8_bits(values, name, _reading.range)
+    return np.ascontiguousarray(np.broadcast_to(values, (*values.shape[:2], 3)))
 
 
 def is_readable(path: str | Path) -> bool:
@@ -80,19 +247,3 @@ def fingerprint(paths: Iterable[Path]) -> str:
         digest.update(path.name.encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
-
-
-def find_images(folder: str | Path) -> list[Path]:
-    """All image files in a folder and its subfolders, in the order of their names.
-
-    Raises:
-        InputError: no such folder, or no image in it.
-    """
-    folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; expected a folder of images")
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
-    if not found:
-        kinds = ", ".join(sorted(EXTENSIONS))
-        raise InputError(f"{folder} holds no images; expected files that end in {kinds}")
-    return found

@@ -21,6 +21,8 @@ from samlet.errors import InputError
 
 _SMALLEST = 0.005  # of the image: smaller regions are slips of the pencil
 
+_FORMATS = ("PNG",)
+
 LabelMap = NDArray[np.integer]
 """(H, W), 0 for nothing."""
 
@@ -64,7 +66,7 @@ def _may_be_map(path: Path) -> bool:
     if path.suffix == ".mat":
         return True
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             return len(image.getbands()) == 1
     except (UnidentifiedImageError, OSError):
         return False
@@ -88,7 +90,7 @@ def read_label_map(path: Path) -> LabelMap:
         maps.sort(key=lambda one: len(np.unique(one)))
         return maps[(len(maps) - 1) // 2]
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             labels: Any = np.asarray(image)
     except (UnidentifiedImageError, OSError, ValueError) as error:
         raise InputError(f"{path} is no label map: {error}; expected a PNG of one channel") from error

@@ -21,12 +21,14 @@ class Sample:
         annotations: its true masks.
         identity: what a COCO JSON calls it.
         content: reads its file, if that is no file of its own.
+        problems: what is wrong with annotations that are left out, one message each.
     """
 
     path: Path
     annotations: tuple[Annotation, ...] = field(default=())
     identity: Any = None
     content: Callable[[], bytes] | None = None
+    problems: tuple[str, ...] = ()
 
     def image(self, upright: bool = False) -> RGBImage:
         """(H, W, 3) uint8 RGB; as stored, as annotations are on the stored pixels, or turned upright.

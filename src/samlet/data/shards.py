@@ -70,11 +70,8 @@ class ShardSource:
         path = self._shards[shard]
         entry = self._json(path, json_start, json_size)
         name = path / str(entry.get("image", {}).get("file_name", f"image {index}"))[:_LONGEST_NAME]
-        return Sample(
-            name,
-            read_annotations(str(name), entry["annotations"], None),
-            content=lambda: _read(path, start, size),
-        )
+        found, problems = read_annotations(str(name), entry["annotations"], None)
+        return Sample(name, found, content=lambda: _read(path, start, size), problems=problems)
 
     def _json(self, path: Path, start: int, size: int) -> dict[str, Any]:
         try:

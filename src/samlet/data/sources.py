@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from samlet.data.images import EXTENSIONS, RGBImage, find_images, read_image
+from samlet.data.folders import survey
+from samlet.data.images import RGBImage, count_pages, current_reading, read_image
 from samlet.errors import InputError
 
 VIDEO_EXTENSIONS = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg"})
@@ -23,15 +24,19 @@ class Entry:
         name: what it is called in results: the path inside the folder, or the frame's number.
         content: its file, or its pixels (H, W, 3) RGB.
         upright: turn a file's picture as its EXIF orientation says.
+        page: of a file with several, from 1 on.
     """
 
     name: str
     content: Path | RGBImage
     upright: bool = True
+    page: int | None = None
 
     def read(self) -> RGBImage:
         """The pixels (H, W, 3) RGB; raises InputError for a file that is no image."""
-        return read_image(self.content, self.upright) if isinstance(self.content, Path) else self.content
+        if isinstance(self.content, Path):
+            return read_image(self.content, self.upright, self.page)
+        return self.content
 
 
 @dataclass(frozen=True)
@@ -41,11 +46,13 @@ class Source:
     Attributes:
         path: what the user named.
         count: how many images there are; None where nobody knows before the end.
+        passed_over: why other files of the folder are no photographs, by their path in it.
     """
 
     path: Path
     count: int | None
     _entries: Callable[[], Iterator[Entry]]
+    passed_over: Mapping[str, str] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Entry]:
         return self._entries()
@@ -53,7 +60,7 @@ class Source:
     def head(self, limit: int) -> Source:
         """The first `limit` images."""
         count = None if self.count is None else min(self.count, limit)
-        return Source(self.path, count, lambda: itertools.islice(self._entries(), limit))
+        return Source(self.path, count, lambda: itertools.islice(self._entries(), limit), self.passed_over)
 
 
 def open_source(path: str | Path, every: int = 1) -> Source:
@@ -74,14 +81,25 @@ def open_source(path: str | Path, every: int = 1) -> Source:
     if path.is_file():
         kinds = ", ".join(sorted(VIDEO_EXTENSIONS))
         raise InputError(f"{path} is neither a folder nor a video; expected a folder of images, or a file in {kinds}")
-    images = find_images(path)
-    entries = [Entry(image.relative_to(path).as_posix(), image) for image in images]
-    return Source(path, len(entries), lambda: iter(entries))
+    found = survey(path)
+    entries = [entry for image in found.images for entry in _pages(image.relative_to(path).as_posix(), image)]
+    passed_over = {other.relative_to(path).as_posix(): reason for other, reason in found.passed_over.items()}
+    return Source(path, len(entries), lambda: iter(entries), passed_over)
+
+
+def _pages(name: str, image: Path) -> list[Entry]:
+    """The pages of a TIFF as images of their own, unless one is asked for; any other file as it is."""
+    many = image.suffix.lower() in (".tif", ".tiff") and current_reading().page is None
+    pages = count_pages(image) if many else 1
+    if pages == 1:
+        return [Entry(name, image)]
+    stem, dot, ending = name.rpartition(".")
+    return [Entry(f"{stem}-page-{page:04d}{dot}{ending}", image, page=page) for page in range(1, pages + 1)]
 
 
 def is_image_file(path: Path) -> bool:
     """Whether a path names one image rather than a folder or a video."""
-    return path.suffix.lower() in EXTENSIONS or not (path.is_dir() or path.suffix.lower() in VIDEO_EXTENSIONS)
+    return not (path.is_dir() or path.suffix.lower() in VIDEO_EXTENSIONS)
 
 
 def _open_video(path: Path, every: int) -> Source:

@@ -15,14 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samlet.data.annotations import Annotation
+from samlet.data.annotations import Annotation, other_size
 from samlet.data.datasets import Dataset
 from samlet.data.images import RGBImage
 from samlet.data.masks import Mask, bounding_box, decode_rle
 from samlet.data.samples import Sample
 from samlet.data.transforms import Frame, Resize, preprocess
 from samlet.distillation.views import random_view
-from samlet.errors import InputError
+from samlet.errors import InputError, NothingLeftError
 from samlet.models import Embedding, Sam
 from samlet.training.batches import Order, read_ahead
 
@@ -137,6 +137,8 @@ class Examples:
         """A photograph of the dataset by number; None, and an entry in `skipped`, if it cannot be used."""
         try:
             sample = self.dataset.source.sample(index)
+            for number, why in enumerate(sample.problems, start=1):
+                self.skipped.setdefault(Path(f"{sample.path}, mask {number}"), why)
         except InputError as error:
             self.skipped[self.dataset.path / f"#{index}"] = str(error)
             return None
@@ -159,7 +161,7 @@ class Examples:
             if sample is not None and image is not None:
                 return sample, image
         first = next(iter(self.skipped.values()))
-        raise InputError(f"none of the {len(self.indices)} photographs can be used; the first: {first}")
+        raise NothingLeftError(f"none of the {len(self.indices)} photographs can be used; the first: {first}")
 
     def _image(self, sample: Sample) -> RGBImage | None:
         try:
@@ -169,10 +171,8 @@ class Examples:
                 raise InputError(f"{sample.path} is {width}x{height} pixels; expected at least {_SMALLEST_SIDE}")
             for annotation in sample.annotations:
                 if tuple(annotation.rle["size"]) != (height, width):
-                    raise InputError(
-                        f"{sample.path} is {width} wide and {height} high, but a mask of it "
-                        f"{annotation.rle['size'][1]} and {annotation.rle['size'][0]}; expected them to agree"
-                    )
+                    annotated = int(annotation.rle["size"][0]), int(annotation.rle["size"][1])
+                    raise InputError(other_size(sample.path, (height, width), annotated))
         except InputError as error:
             self.skipped[sample.path] = str(error)
             return None

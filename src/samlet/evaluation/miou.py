@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from samlet.data.datasets import Dataset
 from samlet.data.samples import Sample
-from samlet.errors import InputError
+from samlet.errors import InputError, NothingLeftError
 from samlet.evaluation import statistics
 from samlet.evaluation.protocols import COUNTS, Protocol, Values, find_protocol, judge
 from samlet.evaluation.store import Store
@@ -197,8 +197,11 @@ def evaluate_all(
                     store.add(asdict(measured))
         results = [ImageResult(**record) for record in store.all()]
     if not results:
-        reasons = f" ({len(skipped)} could not be read)" if skipped else ""
-        raise InputError(f"{dataset.path} has no mask to compare with{reasons}; expected annotated photographs")
+        said = f"{dataset.path} has no mask to compare with"
+        if skipped:
+            first = next(iter(skipped.values()))
+            raise NothingLeftError(f"{said}: all {len(skipped)} that were tried cannot be used; the first: {first}")
+        raise InputError(f"{said}; expected annotated photographs")
     seconds = time.perf_counter() - start
     truth = "reference model" if reference is not None else f"{dataset.kind} annotations"
     return [
@@ -259,12 +262,14 @@ def _measure(
     """One image by all protocols; None, and a reason in `skipped`, where it cannot be read."""
     try:
         image = sample.image(upright)
+        truth = None if reference is not None else annotated_truth(sample, (image.shape[0], image.shape[1]))
     except InputError as error:
         skipped[str(sample.path)] = str(error)
         return None
-    truth = None if reference is not None else annotated_truth(sample, image.shape[:2])
-    if reference is None and truth is None:
-        return None
+    if reference is None:
+        skipped.update({f"{sample.path}, mask {number}": why for number, why in enumerate(sample.problems, start=1)})
+        if truth is None:
+            return None
     begin = time.perf_counter()
     segmenter.set_image(image)
     if isinstance(segmenter, SamSegmenter):

@@ -10,7 +10,9 @@ from typing import IO, Any
 
 from samlet.checkpoints.locking import take
 from samlet.checkpoints.writing import check_output, write_json
+from samlet.data.images import current_reading
 from samlet.errors import InputError
+from samlet.jsons import dumps
 from samlet.training.engine import Engine
 
 _RUN = "run.json"
@@ -46,7 +48,7 @@ class Store:
         self.folder = folder.expanduser().resolve()
         self._path, self._engine = self.folder / f"images-{rank}.jsonl", engine
         if rank == 0:
-            self._begin(json.loads(json.dumps(recipe)), overwrite)
+            self._begin(json.loads(dumps({**recipe, **current_reading().as_dict()})), overwrite)
         self._wait()
         self.done = {record["name"] for record in self._all()}
         self._wait()
@@ -93,7 +95,7 @@ class Store:
     def add(self, record: Record) -> None:
         """Write one image; a killed process leaves whole images only."""
         assert self._file is not None
-        self._file.write((json.dumps(record) + "\n").encode())
+        self._file.write((dumps(record) + "\n").encode())
         self._file.flush()
         os.fsync(self._file.fileno())
         self.done.add(record["name"])

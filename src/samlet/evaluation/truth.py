@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from samlet.data.annotations import other_size
 from samlet.data.images import RGBImage
 from samlet.data.masks import Region, bounding_box, decode_rle
 from samlet.data.samples import Sample
@@ -52,10 +53,7 @@ def annotated_truth(sample: Sample, shape: tuple[int, int]) -> Truth | None:
     for annotation in sample.annotations:
         mask = decode_rle(annotation.rle)
         if mask.shape != shape:
-            raise InputError(
-                f"{sample.path} is {shape[1]} wide and {shape[0]} high, but a mask of it {mask.shape[1]} and "
-                f"{mask.shape[0]}; expected them to agree"
-            )
+            raise InputError(other_size(sample.path, shape, (mask.shape[0], mask.shape[1])))
         regions.append(Region.of(mask))
     return Truth(
         np.array([a.point for a in sample.annotations], np.float32),

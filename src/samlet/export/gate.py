@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ class Figures:
         agreement: mean IoU of the export's masks with the source model's, single-mask and best multimask output.
         worst: the least IoU of a prompt.
         prompts: points and boxes asked.
+        drawn: share of the source model's masks that are not empty.
         embedding_sqnr: of the image embedding, dB; None where no graph gives one.
         simulation_agreement: for int8, mean mask IoU with the simulation of the same scales in PyTorch.
         simulation_sqnr: for int8, of the image embedding against that simulation, dB.
@@ -41,6 +43,7 @@ class Figures:
     agreement: float
     worst: float
     prompts: int
+    drawn: float = 1.0
     embedding_sqnr: float | None = None
     simulation_agreement: float | None = None
     simulation_sqnr: float | None = None
@@ -57,6 +60,14 @@ class Figures:
 def refusals(figures: Figures, config: ExportConfig) -> list[str]:
     """Why an export must not be written; empty if it may."""
     found = []
+    if not figures.drawn > 0:
+        found.append(
+            "the source model's masks are all empty, so agreement says nothing; expected a model that segments"
+        )
+    for name in ("agreement", "worst", "embedding_sqnr", "simulation_agreement", "simulation_sqnr"):
+        value = getattr(figures, name)
+        if value is not None and not math.isfinite(value):
+            found.append(f"{name} is {value}; expected a finite number")
     if not figures.agreement >= config.limit:  # a NaN refuses too
         found.append(f"mask IoU with the source model is {figures.agreement:.4f}; expected at least {config.limit:g}")
     if config.precision == "int8" and figures.latency_s and figures.float_latency_s:
@@ -74,6 +85,11 @@ def compare_answers(source: Sequence[Answer], made: Sequence[Answer]) -> tuple[f
     """Mean and least mask IoU, and the number of prompts."""
     rows = agreement(source, made)
     return float(rows.mean()), float(rows.min()), len(rows)
+
+
+def drawn(source: Sequence[Answer]) -> float:
+    """Share of masks that are not empty."""
+    return float(np.mean([mask.any() for answer in source for masks in answer.masks for mask in masks]))
 
 
 def sqnr(found: Embedding, expected: Embedding) -> float:

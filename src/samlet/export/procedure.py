@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
 from samlet import __version__
-from samlet.checkpoints import Format, save
+from samlet.checkpoints import Format, check_format, save
 from samlet.checkpoints.writing import check_output, new_folder, write_json
 from samlet.data.images import find_images
 from samlet.data.transforms import preprocess
 from samlet.errors import InputError, SamletError
 from samlet.evaluation.costs import cost
 from samlet.export.config import GRAPHS, ExportConfig
-from samlet.export.gate import Figures, compare_answers, embedding, part_bytes, refusals, sqnr, time_parts
+from samlet.export.gate import Figures, compare_answers, drawn, embedding, part_bytes, refusals, sqnr, time_parts
 from samlet.export.integers import is_deployable
 from samlet.export.overflow import check_range
 from samlet.export.questions import Answer, Question, answers, photographs, questions
@@ -33,6 +34,13 @@ from samlet.quantization.config import QuantConfig
 from samlet.quantization.procedure import run as quantize_run
 from samlet.runtimes.exported import ExportedSam
 from samlet.runtimes.manifest import FORMAT, SHARED_WEIGHTS, VERSION
+
+_NEEDED = {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("openvino",),
+    "executorch": ("executorch", "torchao"),
+}
+"""Packages without which a target cannot be written or run."""
 
 EXPORT_FILES = frozenset(
     {
@@ -88,6 +96,7 @@ def export_model(
     config = ExportConfig(to=to, **settings)  # type: ignore[arg-type]
     source = None if images is None else Path(images).expanduser()
     path = check_output(Path(folder), EXPORT_FILES, overwrite)
+    _check_target(sam, config)
     sam.eval()
     shown = photographs(source, config.photographs, config.seed)
     integer, layers = _integers(sam, source, config, quantization, progress)
@@ -101,6 +110,7 @@ def export_model(
             figures, found = _graphs(sam, integer, temporary, config, asked, expected, size, provenance)
         else:
             figures, found = _checkpoint(sam, temporary, config, asked, expected)
+        figures = replace(figures, drawn=drawn(expected))
         refused = refusals(figures, config)
         if refused and not config.force:
             raise SamletError(
@@ -123,6 +133,25 @@ def export_model(
         if config.to in GRAPHS:
             write_markdown(made, temporary)
     return made
+
+
+def _check_target(sam: Sam, config: ExportConfig) -> None:
+    """Raise InputError for what can be known before anything is computed."""
+    sam.config.check_image_size(config.image_size)
+    if config.to == "hf":
+        check_format(sam, "hugging-face")
+    elif config.to == "segment-anything":
+        published = sam.config.encoder.published_format
+        if published is None:
+            raise InputError(
+                f"the model has a {sam.config.encoder.kind} encoder, whose published format samlet does not write; "
+                "expected a ViT, TinyViT or SAM 2. Export it to onnx or openvino, or save it natively"
+            )
+        check_format(sam, cast(Format, published))
+    for name in _NEEDED.get(config.to, ()):
+        if importlib.util.find_spec(name) is None:
+            extra = "executorch" if config.to == "executorch" else "export"
+            raise InputError(f"target {config.to} needs {name}, which is not installed: pip install 'samlet[{extra}]'")
 
 
 def _integers(

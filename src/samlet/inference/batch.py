@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,17 +17,20 @@ from tqdm import tqdm
 
 from samlet.checkpoints.locking import take
 from samlet.checkpoints.writing import write_json
+from samlet.data.images import current_reading
 from samlet.data.masks import rle_from_segmentation
 from samlet.data.sources import Entry, Source
 from samlet.errors import InputError
 from samlet.inference.everything import Everything, MaskGenerator
+from samlet.inference.label_map import image_of
 from samlet.inference.overlay import draw_masks
-from samlet.inference.results import JsonLines, Sa1bFiles
+from samlet.inference.results import JsonLines, LabelMaps, Sa1bFiles
 from samlet.inference.segmenter import Segmenter
 from samlet.inference.workers import segment_many
+from samlet.jsons import dumps
 from samlet.models import PromptableModel
 
-Format = Literal["jsonl", "sa1b"]
+Format = Literal["jsonl", "sa1b", "label-map"]
 
 _RECIPE, _LINES, _FAILURES, _OVERLAYS, _LOCK = "run.json", "masks.jsonl", "failures.json", "overlays", "run.lock"
 
@@ -43,6 +46,7 @@ class BatchResult:
         failed: why images have no masks, by name.
         decoder_prompts: of this run.
         seconds: of this run.
+        passed_over: why other files of the folder are no photographs, by name.
     """
 
     images: int
@@ -51,6 +55,7 @@ class BatchResult:
     failed: dict[str, str]
     decoder_prompts: int
     seconds: float
+    passed_over: dict[str, str] = field(default_factory=dict)
 
 
 def segment_source(
@@ -74,8 +79,8 @@ def segment_source(
         model: a `Sam`, an exported one, or another model that has an everything mode.
         source: from `open_source`.
         out: the folder: `masks.jsonl` with one line an image, or SA-1B's `ID.json` files; `failures.json` if any.
-        format: `jsonl`, or `sa1b`, which `open_dataset` reads back. Its masks are on the pixels as they are stored,
-            whatever their EXIF orientation, for that is how datasets are read.
+        format: `jsonl`; or `sa1b` or `label-map`, which `open_dataset` reads back. Their masks are on the pixels as
+            they are stored, whatever their EXIF orientation, for that is how datasets are read.
         overlays: also draw each image with its masks, into `overlays/`.
         labels: number the masks there.
         workers: processes; see `segment_many`.
@@ -92,7 +97,7 @@ def segment_source(
     if not 0 <= min_area < 1:
         raise InputError(f"min_area is {min_area}; expected a share of the image from 0 up to 1, such as 0.0005")
     mode = options.get("output_mode", "coco_rle")
-    if mode == "binary_mask" or (format == "sa1b" and mode != "coco_rle"):
+    if mode == "binary_mask" or (format != "jsonl" and mode != "coco_rle"):
         raise InputError(f"output mode {mode} does not fit format {format}; use coco_rle")
     recipe = _recipe(model, format, min_area, options)
     out = out.expanduser().resolve()
@@ -104,7 +109,7 @@ def segment_source(
         if overwrite:
             _clear(out)
         write_json(out / _RECIPE, recipe)
-        results = Sa1bFiles(out) if format == "sa1b" else JsonLines(out / _LINES)
+        results = _writer(out, format)
         done = set(results.done())
         before = len(done)
         masks = prompts = 0
@@ -130,7 +135,14 @@ def segment_source(
     (out / _FAILURES).unlink(missing_ok=True)
     if failed:
         write_json(out / _FAILURES, {"failed": failed})
-    return BatchResult(len(done), masks, before, failed, prompts, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return BatchResult(len(done), masks, before, failed, prompts, seconds, dict(source.passed_over))
+
+
+def _writer(out: Path, format: Format) -> JsonLines | Sa1bFiles | LabelMaps:
+    if format == "label-map":
+        return LabelMaps(out)
+    return Sa1bFiles(out) if format == "sa1b" else JsonLines(out / _LINES)
 
 
 def _recipe(
@@ -143,9 +155,13 @@ def _recipe(
         model.check_options(**options)
         settings = dict(options)
     settings.pop("points_per_batch", None)
+    for name, default in (("max_mask_region_area", 0), ("mask_nms_thresh", 1.0)):
+        if settings.get(name) == default:
+            settings.pop(name)
     if min_area:
         settings["min_area"] = min_area
-    return json.loads(json.dumps({"format": format, "model": model.fingerprint(), **settings}, default=_as_list))
+    said = {"format": format, "model": model.fingerprint(), **settings, **current_reading().as_dict()}
+    return json.loads(dumps(said, default=_as_list))
 
 
 def _as_list(value: Any) -> Any:
@@ -153,9 +169,9 @@ def _as_list(value: Any) -> Any:
 
 
 def _remaining(source: Source, done: set[str], format: Format) -> Iterator[Entry]:
-    """The images that are still to be done, in SA-1B's layout as they are stored."""
+    """The images that are still to be done; as they are stored, in formats that are read back as annotations."""
     left = (entry for entry in source if entry.name not in done)
-    return (dataclasses.replace(entry, upright=False) for entry in left) if format == "sa1b" else left
+    return (dataclasses.replace(entry, upright=False) for entry in left) if format != "jsonl" else left
 
 
 def _large(masks: Everything, min_area: float) -> Everything:
@@ -189,6 +205,9 @@ def _clear(out: Path) -> None:
     shutil.rmtree(out / _OVERLAYS, ignore_errors=True)
     for path in [out / _LINES, out / _FAILURES, *out.glob("frame-*.png")]:
         path.unlink(missing_ok=True)
+    for path in out.glob("*.png"):
+        if image_of(path) is not None:
+            path.unlink()
     for path in out.glob("*.json"):
         if path.name == _RECIPE or b'"annotations"' in path.read_bytes():
             path.unlink()

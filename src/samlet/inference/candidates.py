@@ -14,7 +14,7 @@ from samlet.data.transforms import Frame
 from samlet.inference.grids import Points
 from samlet.inference.options import EverythingOptions
 from samlet.inference.settling import Settling
-from samlet.inference.suppression import box_iou
+from samlet.inference.suppression import box_iou, with_area
 from samlet.inference.windows import LogitWindow, MaskWindow, Upscaler
 from samlet.models import Embedding, PromptableModel, maps_of
 from samlet.models.decoders import DECODERS
@@ -246,8 +246,9 @@ class CropMasks:
             mask = self._full(candidate)
             if mask.stability < self.options.stability_score_thresh or not mask.mask.any() or touches_edge(mask.box):
                 continue
-            if (box_iou(mask.box, boxes) <= limit).all():
-                boxes = np.concatenate([boxes, [mask.box]])
+            box = mask.box if self.options.exact else with_area(mask.box)
+            if (box_iou(box, boxes) <= limit).all():
+                boxes = np.concatenate([boxes, [box]])
                 yield Found(candidate.iou, candidate.point, mask)
 
     def _suppress_early(self) -> None:

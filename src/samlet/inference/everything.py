@@ -4,12 +4,13 @@ or hierarchically (Shu et al., "TinySAM", AAAI 2025, section 3.4)."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from samlet.data.images import RGBImage
 from samlet.data.masks import RLE, bounding_box, decode_rle, encode_rle, rle_area
@@ -18,12 +19,14 @@ from samlet.data.transforms import Frame, preprocess
 from samlet.inference.candidates import CropMasks, EdgeTest
 from samlet.inference.grids import Box, crop_boxes
 from samlet.inference.options import EverythingOptions
-from samlet.inference.predictor import AnyImage, as_rgb
+from samlet.inference.predictor import AnyImage, as_rgb, finite_embedding
 from samlet.inference.regions import remove_small_regions
 from samlet.inference.rounds import ask
-from samlet.inference.suppression import suppress
+from samlet.inference.suppression import suppress, suppress_masks, with_area
 from samlet.models import Embedding, PromptableModel
+from samlet.remarks import remark
 
+_MANY = 20  # masks, from which a bar is shown
 _EDGE_TOLERANCE = 20  # pixels: a box that comes so near to a crop's inner edge is taken as cut off
 
 
@@ -61,6 +64,7 @@ class MaskGenerator:
 
     Args:
         sam: the model.
+        progress: show a bar over crops, and over the masks whose small regions are removed.
         **options: fields of `EverythingOptions`.
 
     Example:
@@ -69,8 +73,9 @@ class MaskGenerator:
         >>> masks[0]["bbox"], masks.decoder_prompts
     """
 
-    def __init__(self, sam: PromptableModel, **options: Any) -> None:
+    def __init__(self, sam: PromptableModel, progress: bool = False, **options: Any) -> None:
         self.sam = sam.eval()
+        self.progress = progress
         self.options = EverythingOptions(**options)
         self.image_size = sam.check_image_size(self.options.image_size)
 
@@ -92,15 +97,23 @@ class MaskGenerator:
         masks: list[_Mask] = []
         prompts = 0
         crops = crop_boxes(height, width, self.options.crop_n_layers, self.options.crop_overlap_ratio)
-        for box, layer in crops:
+        for box, layer in tqdm(crops, desc="crops", disable=None if self.progress and len(crops) > 1 else True):
             found, asked = self._crop(pixels, box, layer, encoded if layer == 0 else None)
             masks += found
             prompts += asked
         if len(crops) > 1:
             areas = [1 / ((m.crop[2] - m.crop[0]) * (m.crop[3] - m.crop[1])) for m in masks]
-            masks = [masks[i] for i in suppress([m.box for m in masks], areas, self.options.crop_nms_thresh)]
+            masks = [
+                masks[i] for i in suppress(self._areas([m.box for m in masks]), areas, self.options.crop_nms_thresh)
+            ]
         if self.options.min_mask_region_area:
             masks = self._without_small_regions(masks)
+        if self.options.max_mask_region_area:
+            masks = [mask for mask in masks if rle_area(mask.rle) <= self.options.max_mask_region_area]
+        if self.options.mask_nms_thresh < 1:
+            order = sorted(range(len(masks)), key=lambda i: -masks[i].iou)
+            kept = suppress_masks([masks[i].rle for i in order], self.options.mask_nms_thresh)
+            masks = [masks[i] for i in sorted(order[k] for k in kept)]
         records = [self._record(mask) for mask in masks]
         return Everything(records, prompts, time.perf_counter() - start, (height, width))
 
@@ -113,7 +126,7 @@ class MaskGenerator:
         if encoded is None:
             part = np.ascontiguousarray(image[y0:y1, x0:x1])
             inputs, frame = preprocess(part, self.image_size, *self.sam.preprocessing)
-            encoded = self.sam.encode(inputs[None].to(self.sam.dtype)), frame
+            encoded = finite_embedding(self.sam.encode(inputs[None].to(self.sam.dtype))), frame
         crop = CropMasks(self.sam, *encoded, self.options)
         ask(crop, self.options, layer, y1 - y0, x1 - x0)
         masks = [
@@ -131,17 +144,28 @@ class MaskGenerator:
 
     def _without_small_regions(self, masks: list[_Mask]) -> list[_Mask]:
         """Small holes and islands removed; of masks that have become alike, one that did not change stays."""
-        cleaned, unchanged = [], []
-        for mask in masks:
+        cleaned, unchanged, filled = [], [], 0
+        shown = None if self.progress and len(masks) > _MANY else True
+        for mask in tqdm(masks, desc="small regions", unit="mask", disable=shown):
             before = decode_rle(mask.rle)
             after = remove_small_regions(before, self.options.min_mask_region_area)
             unchanged.append(float(after is before))
             if after is not before:
                 x, y, width, height = bounding_box(after)
+                filled += bool(after.all())
                 mask = replace(mask, rle=encode_rle(after), box=(x, y, x + width - 1, y + height - 1))
             cleaned.append(mask)
+        if filled:
+            remark(
+                f"min_mask_region_area {self.options.min_mask_region_area}: {filled} of {len(masks)} masks became the "
+                "whole picture, since all around them is smaller and was filled as a hole; ask for a smaller area"
+            )
         limit = max(self.options.box_nms_thresh, self.options.crop_nms_thresh)
-        return [cleaned[i] for i in suppress([m.box for m in cleaned], unchanged, limit)]
+        return [cleaned[i] for i in suppress(self._areas([m.box for m in cleaned]), unchanged, limit)]
+
+    def _areas(self, boxes: Sequence[Sequence[float]]) -> list[Sequence[float]]:
+        """Boxes whose last pixels are inclusive, as suppression takes them."""
+        return list(boxes) if self.options.exact else [with_area(box) for box in boxes]
 
     def _record(self, mask: _Mask) -> dict[str, Any]:
         segmentation: Any = mask.rle

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,14 @@ class LabelResult:
         masks: of these images.
         failed: why images have no labels, by name.
         seconds: of this run.
+        passed_over: why other files of the folder are no photographs, by name.
     """
 
     images: int
     masks: int
     failed: dict[str, str]
     seconds: float
+    passed_over: dict[str, str] = field(default_factory=dict)
 
 
 def label(
@@ -74,7 +76,7 @@ def label(
         image_size: side of the input of a `Sam`, pixels; its own if None.
         min_area: masks that cover a smaller share of the image are dropped.
         limit: use only the first so many photographs, in the order of their names; a later call may go on.
-        workers: processes, for a `Sam`; see `segment_many`.
+        workers: processes, for a `Sam`; this one alone if None. See `segment_many`.
         overlays: also draw each photograph with its masks, into `overlays/` in `out`.
         overwrite: begin again where an earlier run stands.
         progress: show a progress bar.
@@ -116,7 +118,7 @@ def label(
         min_area=min_area,
         **chosen,
     )
-    return LabelResult(*count_labels(out), run.failed, time.perf_counter() - start)
+    return LabelResult(*count_labels(out), run.failed, time.perf_counter() - start, run.passed_over)
 
 
 def _photographs(images: Path, out: Path, overlays: bool) -> Source:

@@ -41,6 +41,8 @@ class EverythingOptions:
         crop_overlap_ratio: overlap of crops in the first layer, as a share of the image's shorter side.
         crop_n_points_downscale_factor: points a side are divided by this to the power of the layer.
         min_mask_region_area: smaller islands and holes of masks are removed, pixels; 0 for none.
+        max_mask_region_area: larger masks are dropped, pixels; 0 for none.
+        mask_nms_thresh: of two masks whose own IoU exceeds this, that of lower predicted IoU is dropped; 1 for none.
         output_mode: `coco_rle`, `binary_mask` (H, W) bool, or `polygon` (COCO's lists x0, y0, x1, y1, …).
         sparse_points_per_side: of the first hierarchical round; a quarter of `points_per_side` if None.
         settling: what counts as settled: `consensus` (see `samlet.inference.settling`), which also passes over points
@@ -69,6 +71,8 @@ class EverythingOptions:
     crop_overlap_ratio: float = 512 / 1500
     crop_n_points_downscale_factor: int = 1
     min_mask_region_area: int = 0
+    max_mask_region_area: int = 0
+    mask_nms_thresh: float = 1.0
     output_mode: OutputMode = "coco_rle"
     sparse_points_per_side: int | None = None
     settling: Settled = "consensus"
@@ -86,9 +90,15 @@ class EverythingOptions:
                 raise InputError(f"{name} is {value!r}; expected one of {', '.join(get_args(kind))}")
         for name in ("points_per_batch", "crop_n_points_downscale_factor"):
             self._at_least(name, 1)
-        for name in ("crop_n_layers", "min_mask_region_area", "stability_score_offset"):
+        for name in ("crop_n_layers", "min_mask_region_area", "max_mask_region_area", "stability_score_offset"):
             self._at_least(name, 0)
-        for name in ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh", "crop_nms_thresh"):
+        for name in (
+            "pred_iou_thresh",
+            "stability_score_thresh",
+            "box_nms_thresh",
+            "crop_nms_thresh",
+            "mask_nms_thresh",
+        ):
             if getattr(self, name) is not None and not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}; expected a number from 0 to 1")
         if self.refine is not None and not 0 <= self.refine <= 1:

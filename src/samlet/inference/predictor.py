@@ -13,14 +13,17 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from torch import Tensor
 
-from samlet.data.images import RGBImage, read_image, to_rgb
+from samlet.data.images import RGBImage, array_to_rgb, read_image, to_rgb
 from samlet.data.transforms import Frame, preprocess
-from samlet.errors import InputError
+from samlet.errors import InputError, SamletError
+from samlet.inference import embeddings
 from samlet.inference.prompts import Prompts, make_prompts
-from samlet.models import Embedding, PromptableModel, joined, single_masks
+from samlet.models import Embedding, PromptableModel, joined, maps_of, single_masks
 
 _PROMPT_BATCH = 8  # prompts decoded together: larger batches fall out of a CPU's cache
 _STABILITY_OFFSET = 1.0
+
+_BROKEN = "its weights are broken, or too large for their precision: take another checkpoint, or float32"
 
 AnyImage = RGBImage | Image.Image | str | Path
 
@@ -75,13 +78,15 @@ class Predictor:
         self._embeddings: list[Embedding] = []
         self._frames: list[Frame] = []
         self._many = False
+        self._digest = ""
 
     @torch.inference_mode()
     def set_image(self, image: AnyImage | Sequence[AnyImage]) -> None:
         """Encode one image, or several at once.
 
         Args:
-            image: (H, W, 3) uint8 RGB, a PIL image or a path; or a list of them.
+            image: (H, W, 3) RGB or (H, W) grey, uint8 or of any number type (see `samlet.data.ranges`), a PIL image or
+                a path; or a list of them.
 
         Raises:
             InputError: something that is no image.
@@ -90,9 +95,39 @@ class Predictor:
         images = cast("list[AnyImage]", list(image) if isinstance(image, list | tuple) else [image])
         self._embeddings, self._frames = [], []
         for entry in images:
-            pixels, frame = preprocess(as_rgb(entry), self.image_size, *self.sam.preprocessing)
-            self._embeddings.append(self.sam.encode(pixels[None].to(self.sam.dtype)))
+            image_rgb = as_rgb(entry)
+            self._digest = embeddings.digest(image_rgb)
+            pixels, frame = preprocess(image_rgb, self.image_size, *self.sam.preprocessing)
+            self._embeddings.append(finite_embedding(self.sam.encode(pixels[None].to(self.sam.dtype))))
             self._frames.append(frame)
+
+    def save_embedding(self, path: str | Path) -> None:
+        """Write the embedding of the one image that is set, so that its prompts can be answered later without encoding.
+
+        Args:
+            path: a new `.safetensors` file.
+
+        Raises:
+            InputError: no image, or several, are set; or something is at `path`.
+        """
+        self._check_set()
+        if self._many:
+            raise InputError("several images are set; set one of them to save its embedding")
+        embeddings.write(Path(path).expanduser(), self._embeddings[0], self._frames[0], self._digest, self.sam)
+
+    def load_embedding(self, path: str | Path, image: AnyImage | None = None) -> None:
+        """Set the image whose embedding a file holds.
+
+        Args:
+            path: written by `save_embedding` of a predictor of the same model and image size.
+            image: the image that it is meant to be of; not looked at if None.
+
+        Raises:
+            InputError: no such file, or the embedding of another model, image size or image.
+        """
+        digest = None if image is None else embeddings.digest(as_rgb(image))
+        embedding, frame, self._digest = embeddings.read(Path(path).expanduser(), self.sam, self.image_size, digest)
+        self._embeddings, self._frames, self._many = [embedding], [frame], False
 
     @property
     def embedding(self) -> Embedding:
@@ -174,6 +209,13 @@ class Predictor:
         )
 
 
+def finite_embedding(embedding: Embedding) -> Embedding:
+    """The same embedding; raises SamletError where it holds NaN or infinity."""
+    if not all(bool(torch.isfinite(one).all()) for one in maps_of(embedding)):
+        raise SamletError(f"the image embedding is not made of finite numbers; {_BROKEN}")
+    return embedding
+
+
 def decode(sam: PromptableModel, embedding: Embedding, prompts: Prompts) -> tuple[Tensor, Tensor]:
     """All outputs of the decoder for prompts on one image, a few prompts at a time.
 
@@ -188,6 +230,8 @@ def decode(sam: PromptableModel, embedding: Embedding, prompts: Prompts) -> tupl
             for name, value in part.items()
         }
         outputs.append(sam.decode(embedding, **moved))
+        if not all(bool(torch.isfinite(one).all()) for one in (outputs[-1].iou, outputs[-1].low_res)):
+            raise SamletError(f"the model's masks or predicted IoUs are not finite numbers; {_BROKEN}")
     return torch.cat([o.low_res for o in outputs]), torch.cat([o.iou for o in outputs])
 
 
@@ -197,7 +241,8 @@ def as_rgb(image: AnyImage) -> RGBImage:
         return read_image(image)
     if isinstance(image, Image.Image):
         return to_rgb(image)
-    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
-        return np.ascontiguousarray(image)
-    found = f"{image.dtype} array of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-    raise InputError(f"the image is a {found}; expected (H, W, 3) uint8 RGB, a PIL image or a path")
+    if isinstance(image, np.ndarray):
+        return array_to_rgb(image)
+    raise InputError(
+        f"the image is a {type(image).__name__}; expected (H, W, 3) RGB, (H, W) grey, a PIL image or a path"
+    )

@@ -13,6 +13,10 @@ from torch import Tensor
 from samlet.data.transforms import Frame
 from samlet.errors import InputError
 from samlet.models.decoders.sam.prompt_encoder import PADDING
+from samlet.remarks import remark
+
+_TOLERANCE = 1.0  # pixels
+_LARGE = 64  # pixels, of the longer side
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,7 @@ def make_prompts(
         point_array = np.zeros((len(point_list), longest, 2), np.float32)
         label_array = np.full((len(point_list), longest), PADDING, np.int64)
         for row, (p, label) in enumerate(zip(point_list, label_list, strict=True)):
-            point_array[row, : len(p)], label_array[row, : len(p)] = p, label
-            _check_inside(p, frame)
+            point_array[row, : len(p)], label_array[row, : len(p)] = points_inside(p, frame), label
         point_batch = frame.to_input(torch.from_numpy(point_array))
         label_batch = torch.from_numpy(label_array)
     elif labels is not None:
@@ -74,7 +77,7 @@ def make_prompts(
         box_array = np.atleast_2d(_floats(boxes, "boxes"))
         if box_array.ndim != 2 or box_array.shape[1] != 4:
             raise InputError(f"boxes have shape {box_array.shape}; expected (P, 4): x0, y0, x1, y1")
-        _check_boxes(box_array, frame)
+        box_array = boxes_inside(box_array, frame)
         counts["boxes"] = len(box_array)
         box_batch = frame.to_input(torch.from_numpy(box_array).view(-1, 2, 2)).view(-1, 4)
     if masks is not None:
@@ -121,22 +124,51 @@ def _point_lists(points: Any, labels: Any) -> tuple[list[np.ndarray], list[np.nd
     return point_list, [entry.astype(np.int64) for entry in label_list]
 
 
-def _check_inside(points: np.ndarray, frame: Frame) -> None:
-    inside = (points >= 0).all(axis=1) & (points < [frame.width, frame.height]).all(axis=1)
+def points_inside(points: np.ndarray, frame: Frame) -> np.ndarray:
+    """Points (K, 2); those up to a pixel outside the image, as rounding leaves them, moved into it.
+
+    Raises:
+        InputError: one lies further outside.
+    """
+    limit = np.array([frame.width, frame.height], np.float32)
+    inside = ((points >= -_TOLERANCE) & (points <= limit + _TOLERANCE)).all(axis=1)
     if not inside.all():
         x, y = points[~inside][0]
         raise InputError(
             f"point {x:g},{y:g} lies outside the image, which is {frame.width} wide and {frame.height} high; "
             "expected x before y, in pixels of the original image"
         )
+    _hint_at_shares(points, frame, "point")
+    return np.where(points >= limit, limit - 1, points.clip(0)).astype(np.float32)
 
 
-def _check_boxes(boxes: np.ndarray, frame: Frame) -> None:
-    x0, y0, x1, y1 = boxes.T
-    fits = (x0 >= 0) & (y0 >= 0) & (x1 <= frame.width) & (y1 <= frame.height) & (x0 < x1) & (y0 < y1)
+def boxes_inside(boxes: np.ndarray, frame: Frame) -> np.ndarray:
+    """Boxes (P, 4); corners up to a pixel outside the image, as detectors give them, moved to its edge.
+
+    Raises:
+        InputError: a box is empty or reaches further outside.
+    """
+    limit = np.array([frame.width, frame.height] * 2, np.float32)
+    near = ((boxes >= -_TOLERANCE) & (boxes <= limit + _TOLERANCE)).all(axis=1)
+    clipped = np.clip(boxes, 0, limit).astype(np.float32)
+    x0, y0, x1, y1 = clipped.T
+    fits = near & (x0 < x1) & (y0 < y1)
     if not fits.all():
         shown = ",".join(f"{v:g}" for v in boxes[~fits][0])
         raise InputError(
             f"box {shown} is empty or reaches outside the image, which is {frame.width} wide and {frame.height} high; "
-            "expected x0,y0,x1,y1 with x0 < x1 and y0 < y1"
+            "expected x0,y0,x1,y1 with x0 < x1 and y0 < y1, in pixels of the original image"
         )
+    _hint_at_shares(clipped, frame, "box")
+    return clipped
+
+
+def _hint_at_shares(values: np.ndarray, frame: Frame, what: str) -> None:
+    """Say so where coordinates look like shares of a large image."""
+    if max(frame.width, frame.height) < _LARGE or not values.size or values.max() > 1 or (values % 1 == 0).all():
+        return
+    shown = ",".join(f"{v:g}" for v in values[0])
+    remark(
+        f"{what} {shown} lies in the first pixel of an image of {frame.width} x {frame.height}: coordinates are "
+        "pixels, x before y, not shares of the image"
+    )

@@ -13,6 +13,8 @@ from PIL import Image
 from samlet.data.sources import Entry
 from samlet.errors import InputError
 from samlet.inference.everything import Everything
+from samlet.inference.label_map import image_of, label_map, write_label_map
+from samlet.jsons import dumps
 
 OUR_FILES = frozenset({"run.json", "failures.json"})
 """JSON files of a run that are no results."""
@@ -62,7 +64,7 @@ class JsonLines:
             "decoder_prompts": masks.decoder_prompts,
             "seconds": masks.seconds,
         }
-        self._file.write(json.dumps(content).encode() + b"\n")
+        self._file.write(dumps(content).encode() + b"\n")
         self._file.flush()
 
 
@@ -97,13 +99,43 @@ class Sa1bFiles:
         annotations: list[dict[str, Any]] = [{"id": number, **mask} for number, mask in enumerate(masks)]
         if not isinstance(entry.content, Path):
             self._replace(f"{stem}.png", lambda path: Image.fromarray(entry.read()).save(path, format="png"))
-        text = json.dumps({"image": image, "annotations": annotations})
+        text = dumps({"image": image, "annotations": annotations})
         self._replace(f"{stem}.json", lambda path: path.write_text(text))
 
     def _replace(self, name: str, write: Any) -> None:
         temporary = self.folder / f".samlet-{name}.tmp"
         write(temporary)
         temporary.replace(self.folder / name)
+
+
+class LabelMaps:
+    """One `ID.png` for each image: a map of labels, 16 bits, without overlaps; see `samlet.inference.label_map`.
+
+    Args:
+        folder: where the files go. `samlet.data.datasets.open_dataset(folder, images=…)` reads them back.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._sources: dict[str, str] = {}
+
+    def done(self) -> set[str]:
+        """Names of the images that are written already."""
+        for path in sorted(self.folder.glob("*.png")):
+            if (name := image_of(path)) is not None:
+                self._sources[path.stem] = name
+        return set(self._sources.values())
+
+    def write(self, entry: Entry, masks: Everything) -> None:
+        """Write one `ID.png`; raises InputError where two images would share it."""
+        stem = Path(entry.name).stem
+        if self._sources.setdefault(stem, entry.name) != entry.name:
+            raise InputError(
+                f"{entry.name} and {self._sources[stem]} would both be {stem}.png; rename one, or use --format jsonl"
+            )
+        temporary = self.folder / f".samlet-{stem}.png.tmp"
+        write_label_map(label_map(masks, *masks.size), temporary, entry.name)
+        temporary.replace(self.folder / f"{stem}.png")
 
 
 def count_labels(folder: Path) -> tuple[int, int]:

@@ -14,13 +14,17 @@ from typing import Any
 import torch
 from torch import multiprocessing
 
-from samlet.data.images import RGBImage
+from samlet.data.images import Reading, RGBImage, current_reading, set_reading
 from samlet.data.sources import Entry
 from samlet.errors import InputError, SamletError
 from samlet.inference.everything import Everything, MaskGenerator
 from samlet.inference.segmenter import Segmenter
 from samlet.models import PromptableModel
 
+_DIED = (
+    'a worker process died. In a script of your own, put what starts workers under `if __name__ == "__main__":`, for '
+    "each of them runs the script's top level again; or it was for lack of memory: use fewer workers"
+)
 _MAX_WORKERS = 8  # each holds a model and its features, about 0.7 GB
 
 _generator: MaskGenerator | None = None  # of a worker process
@@ -38,7 +42,8 @@ def segment_many(
     Args:
         model: the model.
         entries: the images.
-        workers: processes; with 1 the work is done in this one; None for as many as torch has threads, 8 at most.
+        workers: processes; with 1 or None the work is done in this one. Several need a script whose top level starts
+            nothing: `if __name__ == "__main__":`.
         **options: of everything mode: of a `Sam`, fields of `EverythingOptions`.
 
     Yields:
@@ -59,18 +64,24 @@ def segment_many(
         yield from _in_this_process(partial(_ask, model, options), entries)
         return
     if workers is None:
-        workers = 1 if model.device.type != "cpu" else min(torch.get_num_threads(), _MAX_WORKERS)
+        workers = 1
     generator = MaskGenerator(model, **options)
     if workers == 1:
         with _one_thread(model):
             yield from _in_this_process(generator, entries)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _start_worker, (model, options)) as pool:
+    with ProcessPoolExecutor(workers, context, _start_worker, (model, options, current_reading())) as pool:
         try:
             yield from _in_order(pool, entries, 2 * workers, _work)
         except BrokenProcessPool as error:
-            raise SamletError("a worker process died, perhaps for lack of memory; use fewer workers") from error
+            raise SamletError(_DIED) from error
+
+
+def all_cores(model: PromptableModel | Segmenter) -> int:
+    """As many workers as torch has threads, 8 at most; 1 on a GPU, and for a model that uses all threads itself."""
+    alone = not isinstance(model, PromptableModel) or model.device.type != "cpu"
+    return 1 if alone else min(torch.get_num_threads(), _MAX_WORKERS)
 
 
 def _ask(segmenter: Segmenter, options: dict[str, Any], image: RGBImage) -> Everything:
@@ -131,8 +142,9 @@ def _segment(generate: Callable[[RGBImage], Everything], image: RGBImage) -> Eve
         return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _start_worker(sam: PromptableModel, options: dict[str, Any]) -> None:
+def _start_worker(sam: PromptableModel, options: dict[str, Any], chosen: Reading) -> None:
     global _generator
+    set_reading(chosen)
     torch.set_num_threads(1)
     _generator = MaskGenerator(sam, **options)
 

@@ -28,6 +28,8 @@ class Sam(nn.Module):
 
     pixel_mean: Tensor
     pixel_std: Tensor
+    read_remarks: tuple[str, ...] = ()
+    """What was stripped, ignored or merged when its file was read."""
 
     def __init__(self, config: SamConfig) -> None:
         super().__init__()

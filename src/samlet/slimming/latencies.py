@@ -23,6 +23,7 @@ from torch import nn
 
 from samlet.checkpoints.writing import new_file
 from samlet.errors import InputError
+from samlet.jsons import dumps
 from samlet.models import Embedding, ImageEncoder, build_encoder
 from samlet.slimming.selection import nearest_width
 from samlet.slimming.surgery import config_with
@@ -75,7 +76,7 @@ class LatencyTable:
         """Write the table as JSON."""
         content = {"format": FORMAT, **asdict(self)}
         with new_file(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            temporary.write_text(dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def read_table(path: Path, encoder: ImageEncoder) -> LatencyTable:
@@ -217,4 +218,4 @@ def _layers(encoder: ImageEncoder, modules: Sequence[str]) -> list[tuple[str, bo
 
 
 def _described(encoder: ImageEncoder) -> dict[str, Any]:
-    return dict(json.loads(json.dumps({"kind": type(encoder.config).__name__, **asdict(encoder.config)})))
+    return dict(json.loads(dumps({"kind": type(encoder.config).__name__, **asdict(encoder.config)})))

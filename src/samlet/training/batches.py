@@ -23,7 +23,7 @@ from torch import Tensor
 
 from samlet.data.images import RGBImage, read_image
 from samlet.data.transforms import Resize, preprocess
-from samlet.errors import InputError
+from samlet.errors import InputError, NothingLeftError
 
 _SMALLEST_CROP = 0.4
 _SMALLEST_SIDE = 16  # pixels: one patch of a SAM
@@ -171,7 +171,9 @@ class Photographs:
         except InputError as error:
             self.skipped[path] = str(error)
             if len(self.skipped) >= len(self.paths):
-                raise InputError(f"none of the {len(self.paths)} images can be used; the first: {error}") from error
+                raise NothingLeftError(
+                    f"none of the {len(self.paths)} images can be used; the first: {error}"
+                ) from error
             return None
         return image
 
@@ -214,7 +216,7 @@ class Photographs:
         for index in self._order.from_position(position):
             if self.paths[index] not in self.skipped:
                 return self.paths[index]
-        raise InputError(f"none of the {len(self.paths)} images can be used")
+        raise NothingLeftError(f"none of the {len(self.paths)} images can be used")
 
     def at(self, position: int) -> Photograph:
         """The photograph at a position of the endless sequence, cropped and mirrored at random if `augment`."""

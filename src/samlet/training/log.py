@@ -10,6 +10,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from samlet.jsons import dumps
+
 _NAME = "log.jsonl"
 
 
@@ -57,7 +59,7 @@ class RunLog:
             return
         self.lines = kept
         if self._path is not None:
-            content = "".join(json.dumps(line) + "\n" for line in self.lines)
+            content = "".join(dumps(line) + "\n" for line in self.lines)
             temporary = self._path.with_suffix(".tmp")
             temporary.write_text(content, encoding="utf-8")
             temporary.replace(self._path)
@@ -77,7 +79,7 @@ class RunLog:
         if self._path is None or self._board_folder is None:
             return
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(dumps(line) + "\n")
         if self._board is None:
             logging.getLogger("tensorboardX").setLevel(logging.ERROR)
             from tensorboardX import SummaryWriter

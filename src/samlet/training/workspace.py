@@ -11,7 +11,9 @@ from typing import Any
 
 from samlet.checkpoints.locking import take
 from samlet.checkpoints.writing import RUN_FOLDER, write_json
+from samlet.data.images import current_reading
 from samlet.errors import InputError
+from samlet.jsons import dumps
 from samlet.training.checkpoints import CheckpointFolder
 
 
@@ -74,6 +76,7 @@ class Workspace:
         Raises:
             InputError: an unfinished run of another recipe is here.
         """
+        recipe = {**recipe, **current_reading().as_dict()}
         found = self._described()
         if found is not None and not found.get("finished", False):
             differing = _differences(found.get("recipe", {}), recipe)
@@ -130,6 +133,6 @@ class Workspace:
 
 def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """Settings that differ, for a person."""
-    wanted = json.loads(json.dumps(wanted))
+    wanted = json.loads(dumps(wanted))
     different = [name for name in {**found, **wanted} if found.get(name) != wanted.get(name)]
     return ", ".join(f"{name} {found.get(name)!r} there, {wanted.get(name)!r} here" for name in different[:3])

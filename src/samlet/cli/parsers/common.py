@@ -47,6 +47,21 @@ def add_machine(parser: Parser, seed: bool = False) -> None:
         group.add_argument("--seed", type=int, default=0, metavar="N", help="default %(default)s")
 
 
+def add_reading(parser: Parser) -> None:
+    """Add --range and --page."""
+    group = parser.add_argument_group("photographs")
+    group.add_argument(
+        "--range",
+        metavar="LOW,HIGH",
+        help="of pictures with more than 8 bits, the values of black and white, such as 0,4095 (--range=-1000,3000 "
+        "where LOW is negative), or `percentile`: those of each picture that leave out 0.5 %% at either end. If not "
+        "given, the full range of the type, unless the values say otherwise, which a message then tells",
+    )
+    group.add_argument(
+        "--page", type=int, metavar="N", help="of files with several pages or frames, the one to read; the first is 1"
+    )
+
+
 def add_image_size(parser: Parser) -> None:
     """Add --image-size."""
     parser.add_argument(

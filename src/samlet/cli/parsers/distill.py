@@ -5,7 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from samlet.cli.parsers.common import MODEL, add_command, add_image_size, add_machine, add_minutes, add_training, choice
+from samlet.cli.parsers.common import (
+    MODEL,
+    add_command,
+    add_image_size,
+    add_machine,
+    add_minutes,
+    add_reading,
+    add_training,
+    choice,
+)
 
 
 def add_distill(commands: Any) -> None:
@@ -52,6 +61,7 @@ def add_distill(commands: Any) -> None:
     _add_losses(parser.add_argument_group("losses"))
     _add_prompts(parser.add_argument_group("prompts"))
     _add_training(parser.add_argument_group("training"))
+    add_reading(parser)
     add_machine(parser, seed=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from samlet.cli.parsers.common import RUNNABLE, Parser, add_command, add_image_size, add_machine, choice
+from samlet.cli.parsers.common import RUNNABLE, Parser, add_command, add_image_size, add_machine, add_reading, choice
 
 _PATH = (
     "PATH is an SA-1B folder (ID.jpg + ID.json), shard (.tar) or folder of shards, a COCO or LVIS v1 JSON (images in\n"
@@ -87,4 +87,5 @@ def _add_evaluation(parser: Parser) -> None:
         "--points-per-side", type=int, default=32, metavar="N", help="everything: of the grid; default %(default)s"
     )
     add_image_size(parser)
+    add_reading(parser)
     add_machine(parser, seed=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from samlet.cli.parsers.common import MODEL, add_command, add_image_size, add_machine, choice
+from samlet.cli.parsers.common import MODEL, add_command, add_image_size, add_machine, add_reading, choice
 
 
 def add_export(commands: Any) -> None:
@@ -90,4 +90,5 @@ def add_export(commands: Any) -> None:
     sizes = parser.add_argument_group("fixed sizes (executorch)")
     sizes.add_argument("--prompts", type=int, default=16, metavar="N", help="answered at once; default %(default)s")
     sizes.add_argument("--points", type=int, default=4, metavar="N", help="a prompt; default %(default)s")
+    add_reading(parser)
     add_machine(parser, seed=True)

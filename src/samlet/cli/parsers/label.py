@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from samlet.cli.parsers.common import RUNNABLE, add_command, add_image_size, add_machine
+from samlet.cli.parsers.common import RUNNABLE, add_command, add_image_size, add_machine, add_reading
 
 
 def add_label(commands: Any) -> None:
@@ -44,6 +44,7 @@ def add_label(commands: Any) -> None:
         "works in one, with --threads",
     )
     add_image_size(parser)
+    add_reading(parser)
     add_machine(parser)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from samlet.cli.parsers.common import MODEL, add_command, add_image_size, add_machine, choice
+from samlet.cli.parsers.common import MODEL, add_command, add_image_size, add_machine, add_reading, choice
 
 
 def add_quantize(commands: Any) -> None:
@@ -63,6 +63,7 @@ def add_quantize(commands: Any) -> None:
     )
     _add_search(parser.add_argument_group("search"))
     add_image_size(parser)
+    add_reading(parser)
     add_machine(parser, seed=True)
 
 

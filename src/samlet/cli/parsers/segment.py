@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from samlet.cli.parsers.common import RUNNABLE, add_command, add_image_size, add_machine, choice
+from samlet.cli.parsers.common import RUNNABLE, add_command, add_image_size, add_machine, add_reading, choice
 
 
 def add_segment(commands: Any) -> None:
@@ -51,6 +51,7 @@ def add_segment(commands: Any) -> None:
     add_image_size(parser)
     _add_everything(parser.add_argument_group("everything"))
     _add_many(parser.add_argument_group("everything, on a folder or a video"))
+    add_reading(parser)
     add_machine(parser)
 
 
@@ -78,6 +79,8 @@ def _add_everything(group: Any) -> None:
         ("--crop-overlap-ratio", float, 512 / 1500, "overlap of crops, as a share of the shorter side"),
         ("--crop-n-points-downscale-factor", int, 1, "points a side are divided by this in each layer"),
         ("--min-mask-region-area", int, 0, "smaller holes and islands are removed, pixels"),
+        ("--max-mask-region-area", int, 0, "larger masks are dropped, pixels; 0 for none"),
+        ("--mask-nms-thresh", float, 1.0, "of two masks whose own IoU exceeds this the lower predicted IoU goes"),
         ("--high-threshold", float, 8.5, "hierarchical: places above it are settled, a logit; inf asks the whole grid"),
     ]
     for name, kind, default, what in numbers:
@@ -142,8 +145,10 @@ def _add_everything(group: Any) -> None:
 def _add_many(group: Any) -> None:
     group.add_argument(
         "--format",
-        choices=("jsonl", "sa1b"),
-        help="masks.jsonl, one line an image (default), or SA-1B's ID.json files, which --data of other commands reads",
+        choices=("jsonl", "sa1b", "label-map"),
+        help="masks.jsonl, one line an image (default), or SA-1B's ID.json files, "
+        "which --data of other commands reads, or label-map: ID.png of 16 bits, number k + 1 where mask k lies, the "
+        "smallest on top (also of one image: labels.png)",
     )
     group.add_argument("--overlays", action="store_true", help="draw every image with its masks into overlays/")
     group.add_argument(

@@ -5,7 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from samlet.cli.parsers.common import MODEL, add_command, add_image_size, add_machine, add_minutes, add_training, choice
+from samlet.cli.parsers.common import (
+    MODEL,
+    add_command,
+    add_image_size,
+    add_machine,
+    add_minutes,
+    add_reading,
+    add_training,
+    choice,
+)
 
 
 def add_slim(commands: Any) -> None:
@@ -72,6 +81,7 @@ def add_slim(commands: Any) -> None:
     _add_slim_pruning(parser.add_argument_group("what is cut"))
     _add_slim_procedure(parser.add_argument_group("procedure"))
     _add_slim_training(parser.add_argument_group("training"))
+    add_reading(parser)
     add_machine(parser, seed=True)
 
 
