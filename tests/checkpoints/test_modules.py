@@ -149,7 +149,8 @@ def published_names(package):
 
 
 def decoder_names(package):
-    from samlet.models import layers, mask_decoder, prompt_encoder
+    from samlet.models import layers
+    from samlet.models.decoders.sam import mask_decoder, prompt_encoder
 
     modeling = f"{package}.modeling"
     return {

@@ -20,7 +20,7 @@ from samlet.distillation.views import random_view
 from samlet.models.decoders.sam.prompt_encoder import PADDING
 from tests.conftest import CHANNELS, make_tiny
 
-PREPARE = Preparation(64, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), False)
+PREPARE = Preparation(64, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "longest_side")
 
 
 def write(folder, name, masks, size):
@@ -66,7 +66,7 @@ def original(value, size, resized):
 def test_no_click_lies_about_its_mask(tmp_path, seed, clicks):
     rng = np.random.default_rng(seed)
     height, width = (int(side) for side in rng.integers(17, 200, 2))
-    prepare = Preparation(64, (0.0,) * 3, (1.0,) * 3, bool(seed % 2))
+    prepare = Preparation(64, (0.0,) * 3, (1.0,) * 3, ("longest_side", "stretch", "stretch_antialiased")[seed % 3])
     masks = [random_mask(rng, height, width) for _ in range(8)]
     example = one_example(tmp_path, masks, (height, width), prepare=prepare)
     frame = prepare(np.zeros((height, width, 3), np.uint8))[1]
