@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -14,7 +15,7 @@ import pytest
 import samlet
 from samlet.cli.parsers import build_parser
 from samlet.data.images import read_image
-from tests.conftest import PHOTOS, ROOT
+from tests.conftest import PHOTOS, ROOT, make_tiny
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -48,6 +49,33 @@ def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
     assert samlet.load("small").fingerprint() == found["small"].fingerprint()
     macs = [samlet.cost(sam, measure=False).encoder.macs_modules for sam in (found["small"], found["sam"])]
     assert 0.2 < macs[0] / macs[1] < 0.6
+
+
+EXAMPLES = [
+    pytest.param(path.name, number, marks=() if path.name == "labelling.md" else pytest.mark.slow)
+    for path in sorted((ROOT / "docs").glob("*.md"))
+    for number in range(path.read_text(encoding="utf-8").count("```python"))
+]
+
+
+@pytest.mark.parametrize(("document", "number"), EXAMPLES)
+def test_every_example_in_the_docs_runs_as_a_script(document, number, tmp_path):
+    text = (ROOT / "docs" / document).read_text(encoding="utf-8")
+    code = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[number]
+    samlet.save(make_tiny(), tmp_path / "model")
+    code = code.replace('load("mobile_sam")', 'load("./model")')  # the same in a fraction of the time
+    for folder in ("photos", "examples/photos"):
+        (tmp_path / folder).mkdir(parents=True)
+        for name in ("dogs.jpg", "cat.jpg"):
+            shutil.copy(PHOTOS / name, tmp_path / folder)
+    if "quantize" in code:
+        for number in range(8):
+            shutil.copy(PHOTOS / "cat.jpg", tmp_path / "photos" / f"{number}.jpg")
+    (tmp_path / "script.py").write_text(code)
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONPATH": str(ROOT / "src")}
+    run = [sys.executable, "script.py"]
+    done = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def commands(text: str) -> list[list[str]]:

@@ -506,10 +506,12 @@ def test_scales_that_are_none(tmp_path, scale):
     refused(saved(model, tmp_path / "m.pth"), "attention of block 1", "expected a head width")
 
 
-def test_the_buffers_that_a_state_dict_leaves_out_may_be_there(tmp_path):
-    state = slim_sam().state_dict() | {"pixel_mean": torch.zeros(3, 1, 1), "pixel_std": torch.ones(3, 1, 1)}
+def test_the_buffers_that_a_state_dict_leaves_out_may_be_there_and_are_heeded(tmp_path):
+    state = slim_sam().state_dict() | {"pixel_mean": torch.zeros(3, 1, 1), "pixel_std": torch.full((3, 1, 1), 2.0)}
     torch.save(state, tmp_path / "m.pth")
-    assert load_checkpoint(tmp_path / "m.pth").pixel_std.flatten().tolist() == pytest.approx([58.395, 57.12, 57.375])
+    sam = load_checkpoint(tmp_path / "m.pth")
+    assert sam.pixel_std.flatten().tolist() == [2.0, 2.0, 2.0]
+    assert sam.config.pixel_mean == (0.0, 0.0, 0.0)
 
 
 def test_the_bound_method_leads_back_to_its_module(file):

@@ -17,6 +17,7 @@ from samlet.remarks import remark, shortened
 _MASK_ENDINGS = ("_mask", "-mask", "_masks", "-masks", "_seg", "-seg", "_label", "-label", "_labels", "_gt", "-gt")
 _LOSSLESS = (".png", ".apng", ".tif", ".tiff", ".bmp", ".gif")  # what masks are kept in
 _FLAT = 0.9  # share of pixels alike to their left neighbour, from which a picture of one channel is a mask
+_DOCUMENTS = frozenset({".md", ".txt", ".json", ".csv", ".xml", ".yaml", ".yml", ".html", ".pdf"})
 _SYSTEM = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN"})
 
 
@@ -37,8 +38,8 @@ class Survey:
         return Survey(self.images, {path: why for path, why in self.passed_over.items() if path not in used})
 
     def tell(self, folder: Path) -> None:
-        """One remark for all that was passed over, if anything was."""
-        if not self.passed_over:
+        """One remark for all that was passed over, if anything but documents was: nobody takes those for photographs."""
+        if all(path.suffix.lower() in _DOCUMENTS for path in self.passed_over):
             return
         groups: dict[str, list[str]] = {}
         for path, reason in self.passed_over.items():
