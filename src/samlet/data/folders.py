@@ -38,7 +38,7 @@ class Survey:
         return Survey(self.images, {path: why for path, why in self.passed_over.items() if path not in used})
 
     def tell(self, folder: Path) -> None:
-        """One remark for all that was passed over, if anything but documents was: nobody takes those for photographs."""
+        """One remark for all that was passed over, unless it is documents alone, which nobody takes for photographs."""
         if all(path.suffix.lower() in _DOCUMENTS for path in self.passed_over):
             return
         groups: dict[str, list[str]] = {}
