@@ -22,7 +22,7 @@ _FORMAT = "samlet image embedding 1"
 def digest(image: RGBImage) -> str:
     """SHA-256 of a picture's size and pixels (H, W, 3)."""
     found = hashlib.sha256(str(image.shape).encode())
-    found.update(np.ascontiguousarray(image))
+    found.update(np.ascontiguousarray(image).data)
     return found.hexdigest()
 
 
@@ -59,7 +59,7 @@ def read(path: Path, model: PromptableModel, image_size: int, picture: str | Non
         if about.get("format") != _FORMAT:
             raise InputError(f"{path} holds no image embedding; expected a file that save_embedding wrote")
         size = int(about["image_size"])
-        frame = Frame(int(about["height"]), int(about["width"]), size, about["resize"])  # type: ignore[arg-type]
+        frame = Frame(int(about["height"]), int(about["width"]), size, about["resize"])
     except InputError:
         raise
     except (SafetensorError, OSError, KeyError, ValueError) as error:
