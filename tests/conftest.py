@@ -30,11 +30,18 @@ from samlet.models import (
     maps_of,
 )
 from samlet.models.encoders.hiera.config import HieraConfig
+from samlet.remarks import forget
 from samlet.training.checkpoints import CheckpointFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS = ROOT / "examples" / "photos"
 _SHARED = Path(os.environ.get("SAMLET_SHARED", ROOT.parent / "shared"))
+
+
+@pytest.fixture(autouse=True)
+def _remarks_anew() -> None:
+    """What one test was told is told to the next one, too."""
+    forget()
 
 
 @pytest.fixture(scope="session")

@@ -89,6 +89,7 @@ def test_masks_hidden_files_and_copies_are_passed_over_and_named(tmp_path, capsy
     }
     capsys.readouterr()
     names = [p.name for p in found.images]
+    find_images(tmp_path)
     assert [sample.path.name for sample in plain_images(tmp_path)] == names
     said = capsys.readouterr().err
     assert "4 photographs, 7 passed over" in said

@@ -25,6 +25,7 @@ import samlet
 from samlet import zoo
 from samlet.cli import main
 from samlet.zoo import download, hub, transport
+from tests.conftest import PHOTOS
 
 TINYSAM = "/xinghaochen/tinysam/resolve/main/tinysam.pth"
 VIT_B = "/facebook/sam-vit-base/resolve/main/"
@@ -173,6 +174,10 @@ def interrupt(server: Hub, after: int) -> None:
     server.gets.clear()
 
 
+ASKING = ("evaluate", "tinysam", "--data", str(PHOTOS), "--reference", "mobile_sam")
+"""A command that needs the weights; `cost` counts without."""
+
+
 def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """The one line of a command that fails."""
     capsys.readouterr()
@@ -308,7 +313,7 @@ def test_whole_part_is_only_checked(server, cache):
 
 def test_damaged_download_is_refused_and_removed(server, cache, capsys):
     server.damage = True
-    line = complaint(capsys, "cost", "tinysam")
+    line = complaint(capsys, *ASKING)
     found, expected = (hashlib.sha256(content).hexdigest() for content in (flip(CONTENT), CONTENT))
     assert line.startswith(f"samlet: tinysam.pth arrived damaged: its SHA-256 is {found}, expected {expected}")
     assert names(cache) == {"tinysam.pth.lock"}
@@ -379,7 +384,7 @@ def test_without_a_network_the_error_comes_at_once_and_says_what_to_do(monkeypat
         silent.bind(("127.0.0.1", 0))  # taken, but nobody listens
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
         monkeypatch.setattr(download, "time", None)  # with which it would wait before another attempt
-        line = complaint(capsys, "cost", "tinysam")
+        line = complaint(capsys, *ASKING)
     assert line.startswith("samlet: the weights of tinysam could not be downloaded from huggingface.co/xinghaochen/")
     assert "Connection refused. " in line
     assert line.endswith(REMEDY)
@@ -391,14 +396,14 @@ def test_without_a_network_the_error_comes_at_once_and_says_what_to_do(monkeypat
 def test_refusal_is_told_with_its_status(server, capsys, status, reason):
     server.files.clear()
     server.refusal = status
-    line = complaint(capsys, "cost", "tinysam")
+    line = complaint(capsys, *ASKING)
     assert f"{TINYSAM} was answered with {status} {reason}" in line
     assert line.endswith(REMEDY)
 
 
 def test_endpoint_that_is_no_address_is_told(monkeypatch, capsys):
     monkeypatch.setenv("HF_ENDPOINT", "nonsense")
-    assert "nonsense" + TINYSAM in complaint(capsys, "cost", "tinysam")
+    assert "nonsense" + TINYSAM in complaint(capsys, *ASKING)
 
 
 def test_what_needs_no_download_is_found_as_it_is(tmp_path):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from samlet.cli.parsers import FIRST_STEPS, build_parser
 from samlet.errors import InputError, NothingLeftError, SamletError
+from samlet.remarks import forget
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(FIRST_STEPS)
         return 0
     options.began = began
+    forget()
     try:
         _say_how_to_read(options)
         options.run(options)

@@ -96,7 +96,9 @@ def note(text: str) -> None:
 
 
 def tell_left_out(dataset: Dataset) -> None:
-    """Say how many photographs have no annotations, and how many annotations no photograph."""
+    """Say which files were passed over, which photographs have no annotations, and which annotations no photograph."""
+    if dataset.survey is not None:
+        dataset.survey.tell(dataset.path)
     if dataset.without_masks:
         note(f"samlet: {dataset.without_masks} photographs without annotations are left out")
     if dataset.without_image:

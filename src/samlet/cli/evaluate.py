@@ -113,7 +113,8 @@ def open_data(options: argparse.Namespace) -> Dataset:
     """The dataset; a folder counts as plain images where a reference model is asked."""
     annotated = options.reference is None or options.data.is_file()
     dataset = open_dataset(options.data, options.images) if annotated else plain_images(options.data)
-    tell_left_out(dataset)
+    if dataset.annotated or options.reference is not None:  # else an error follows, which is one line
+        tell_left_out(dataset)
     return dataset
 
 

@@ -40,6 +40,7 @@ def run(options: argparse.Namespace) -> None:
         prompts=options.prompts,
         points=options.points,
         full_masks=options.full_masks,
+        layout=options.layout,
         least_agreement=options.least_agreement,
         force=options.force,
         seed=options.seed,

@@ -12,7 +12,7 @@ import numpy as np
 
 from samlet.data.annotations import Annotation, read_annotations
 from samlet.data.coco import CocoSource
-from samlet.data.folders import find_images, survey
+from samlet.data.folders import Survey, find_images, survey
 from samlet.data.label_maps import LabelMapSource, find_pairs
 from samlet.data.samples import Sample
 from samlet.data.shards import ShardSource
@@ -46,6 +46,7 @@ class Dataset:
         order: which of the source's, in which order.
         without_masks: photographs beside them that have no annotations and are left out.
         without_image: annotations beside them that have no photograph and are left out.
+        survey: of a folder, what is in it and what was passed over.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class Dataset:
     order: Sequence[int]
     without_masks: int = 0
     without_image: int = 0
+    survey: Survey | None = None
 
     @property
     def kind(self) -> str:
@@ -146,19 +148,22 @@ def open_dataset(path: str | Path, images: str | Path | None = None) -> Dataset:
     pairs = [(p, p.with_suffix(".json")) for p in seen.images if _is_sidecar(p.with_suffix(".json"))]
     if pairs:
         found = seen.images
-        seen.without({sidecar for _, sidecar in pairs}).tell(path)
-        return _whole(path, _Sidecars(pairs), len(found) - len(pairs), _alone(path, pairs))
+        made = _whole(path, _Sidecars(pairs), len(found) - len(pairs), _alone(path, pairs))
+        return replace(made, survey=seen.without({sidecar for _, sidecar in pairs}))
     maps = find_pairs(list(seen.images))
     if maps:
         pictures = {picture for pair in maps for picture in pair}
-        seen.without(pictures).tell(path)
-        return _whole(path, LabelMapSource(maps), without_masks=len(set(seen.images) - pictures))
-    return plain_images(path)
+        made = _whole(path, LabelMapSource(maps), without_masks=len(set(seen.images) - pictures))
+        return replace(made, survey=seen.without(pictures))
+    return replace(plain_images(path, seen.images), survey=seen)
 
 
 def plain_images(path: str | Path, files: Sequence[Path] | None = None) -> Dataset:
     """A folder of images, annotations or not; or some files, `path` being what to call them."""
-    return _whole(Path(path), _Images(find_images(path) if files is None else list(files)))
+    if files is not None:
+        return _whole(Path(path), _Images(list(files)))
+    seen = survey(path)
+    return replace(_whole(Path(path).expanduser(), _Images(list(seen.images))), survey=seen)
 
 
 def _whole(path: Path, source: Source, without_masks: int = 0, without_image: int = 0) -> Dataset:

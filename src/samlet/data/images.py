@@ -144,7 +144,7 @@ def _turn_to(image: Image.Image, name: str, page: int | None) -> None:
     chosen = page or _reading.page
     if chosen is None:
         if pages > 1:
-            remark(f"{name} has {pages} pages or frames, of which the first is used; --page N takes another")
+            remark(f"{name} has {pages} pages or frames, of which the first is used; --page N takes another", "pages")
         return
     if pages == 1 and page is None:
         return  # in a folder, files of one page are read as they are

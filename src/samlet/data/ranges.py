@@ -82,7 +82,7 @@ def to_8_bits(values: NDArray, name: str, chosen: Range | None = None) -> NDArra
         known = wide[finite]
         if not known.size:
             raise InputError(f"{name} has no finite value; expected a picture")
-        remark(f"{name}: {wide.size - known.size} values that are NaN or infinite; NaN is taken as black")
+        remark(f"{name}: {wide.size - known.size} values that are NaN or infinite; NaN is taken as black", "NaN")
     low, high = _limits(known, values.dtype, name, chosen)
     if not finite.all():
         wide = np.nan_to_num(wide, nan=low, posinf=high, neginf=low)
@@ -98,7 +98,7 @@ def _limits(known: NDArray[np.float64], dtype: np.dtype, name: str, chosen: Rang
             low, high = (float(value) for value in np.percentile(known, _PERCENTILES))
             low, high = (low, high) if low < high else (least, max(most, least + 1.0))
         if most <= low or least >= high:
-            remark(f"{name}: all values ({least:g} to {most:g}) lie outside the range {low:g},{high:g}")
+            remark(f"{name}: all values ({least:g} to {most:g}) lie outside the range {low:g},{high:g}", "outside")
         return low, high
     if dtype == np.uint8:
         return 0.0, 255.0
@@ -111,12 +111,12 @@ def _limits(known: NDArray[np.float64], dtype: np.dtype, name: str, chosen: Rang
     fitting = [high for high in steps if most <= high * (1 + slack) and least >= -high * slack]
     if not fitting:
         high = most if most > least else least + 1.0
-        remark(f"{said} are taken as {least:g} black and {high:g} white; --range LOW,HIGH says otherwise")
+        remark(f"{said} are taken as {least:g} black and {high:g} white; --range LOW,HIGH says otherwise", "range")
         return least, high
     high = fitting[0]
     if most <= 0:
         return 0.0, high
     if not (high == steps[-1] and not floating):
         bits = "" if high == 1 else f" ({int(high).bit_length()} bits)"
-        remark(f"{said} are taken as 0 black and {high:g} white{bits}; --range LOW,HIGH says otherwise")
+        remark(f"{said} are taken as 0 black and {high:g} white{bits}; --range LOW,HIGH says otherwise", "range")
     return 0.0, high

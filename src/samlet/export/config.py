@@ -20,6 +20,8 @@ TARGETS: dict[Target, str] = {
 GRAPHS: tuple[Target, ...] = ("onnx", "openvino", "executorch")
 """Targets with a runtime of their own, which samlet can run in the model's place."""
 
+Layout = Literal["samlet", "segment-anything"]
+
 Precision = Literal["float32", "float16", "bfloat16", "int8"]
 LEAST_AGREEMENT: dict[Precision, float] = {"float32": 0.99, "float16": 0.99, "bfloat16": 0.97, "int8": 0.90}
 """Mask IoU with the source model that an export of that precision must reach."""
@@ -38,6 +40,7 @@ class ExportConfig:
         points: clicks and corners a prompt, for targets of fixed sizes.
         full_masks: the decoder also answers masks at the photograph's size (ONNX and OpenVINO).
         least_agreement: mask IoU with the source model below which nothing is written; see `LEAST_AGREEMENT` if None.
+        layout: `segment-anything` for a decoder of its own names and layout beside samlet's, `segment_anything.onnx`.
         photographs: to compare on.
         force: write even what the gate refuses, and mark the folder.
         seed: of photographs and prompts.
@@ -53,6 +56,7 @@ class ExportConfig:
     points: int = 4
     full_masks: bool = False
     least_agreement: float | None = None
+    layout: Layout = "samlet"
     photographs: int = 4
     force: bool = False
     seed: int = 0
@@ -70,6 +74,12 @@ class ExportConfig:
             raise InputError("XNNPACK's float16 is not exported; use int8 or float32 for executorch")
         if self.full_masks and self.to not in ("onnx", "openvino"):
             raise InputError(f"full-size masks are for onnx and openvino; the target is {self.to}")
+        if self.layout not in get_args(Layout):
+            raise InputError(f"layout {self.layout!r} is unknown; expected one of {', '.join(get_args(Layout))}")
+        if self.layout != "samlet" and (self.to, self.precision) != ("onnx", "float32"):
+            raise InputError(
+                f"layout {self.layout} is for onnx in float32; the target is {self.to} in {self.precision}"
+            )
         for name in ("prompts", "points", "photographs"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; expected at least 1")

@@ -68,7 +68,7 @@ def refusals(figures: Figures, config: ExportConfig) -> list[str]:
         value = getattr(figures, name)
         if value is not None and not math.isfinite(value):
             found.append(f"{name} is {value}; expected a finite number")
-    if not figures.agreement >= config.limit:  # a NaN refuses too
+    if figures.agreement < config.limit:  # a NaN was refused above
         found.append(f"mask IoU with the source model is {figures.agreement:.4f}; expected at least {config.limit:g}")
     if config.precision == "int8" and figures.latency_s and figures.float_latency_s:
         own, other = figures.latency_s["encoder"], figures.float_latency_s["encoder"]

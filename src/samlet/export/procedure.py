@@ -20,6 +20,7 @@ from samlet.data.images import find_images
 from samlet.data.transforms import preprocess
 from samlet.errors import InputError, SamletError
 from samlet.evaluation.costs import cost
+from samlet.export import published
 from samlet.export.config import GRAPHS, ExportConfig
 from samlet.export.gate import Figures, compare_answers, drawn, embedding, part_bytes, refusals, sqnr, time_parts
 from samlet.export.integers import is_deployable
@@ -54,6 +55,7 @@ EXPORT_FILES = frozenset(
         "preprocessor_config.json",
         "processor_config.json",
         "model.pth",
+        published.FILE,
     }
 )
 """What an export's folder may hold."""
@@ -108,6 +110,11 @@ def export_model(
     with new_folder(path, EXPORT_FILES, overwrite) as temporary:
         if config.to in GRAPHS:
             figures, found = _graphs(sam, integer, temporary, config, asked, expected, size, provenance)
+            if config.layout != "samlet":
+                side = sam.config.check_image_size(config.image_size)
+                file = published.write(sam, temporary, side)
+                mean, worst, _ = compare_answers(expected, published.answers(sam, file, asked, side))
+                figures = replace(figures, agreement=min(figures.agreement, mean), worst=min(figures.worst, worst))
         else:
             figures, found = _checkpoint(sam, temporary, config, asked, expected)
         figures = replace(figures, drawn=drawn(expected))
@@ -141,13 +148,15 @@ def _check_target(sam: Sam, config: ExportConfig) -> None:
     if config.to == "hf":
         check_format(sam, "hugging-face")
     elif config.to == "segment-anything":
-        published = sam.config.encoder.published_format
-        if published is None:
+        format = sam.config.encoder.published_format
+        if format is None:
             raise InputError(
                 f"the model has a {sam.config.encoder.kind} encoder, whose published format samlet does not write; "
                 "expected a ViT, TinyViT or SAM 2. Export it to onnx or openvino, or save it natively"
             )
-        check_format(sam, cast(Format, published))
+        check_format(sam, cast(Format, format))
+    if config.layout != "samlet":
+        published.check(sam)
     for name in _NEEDED.get(config.to, ()):
         if importlib.util.find_spec(name) is None:
             extra = "executorch" if config.to == "executorch" else "export"

@@ -50,6 +50,17 @@ def add_export(commands: Any) -> None:
         action="store_true",
         help="the decoder also answers masks at the photograph's size, which is one input more (onnx, openvino)",
     )
+    choice(
+        parser,
+        "--layout",
+        {
+            "samlet": "encoder.onnx and decoder.onnx",
+            "segment-anything": "beside them segment_anything.onnx, a decoder with the names and the layout of "
+            "segment-anything's own exporter, which programs written for its files take",
+        },
+        "samlet",
+        "what the decoder's inputs are called (onnx)",
+    )
     add_image_size(parser)
     group = parser.add_argument_group("precision")
     which = group.add_mutually_exclusive_group()
