@@ -124,7 +124,7 @@ def test_encoders_agree_with_torch(runtime, tmp_path, name):
     module, (example, other) = EncoderGraph(model(name)), images(2)
     made = to_executorch(module, example, tmp_path / "encoder.pte")
     with torch.no_grad():
-        expected = module(*other)
+        (expected,) = module(*other)
     (found,) = run(runtime, tmp_path / "encoder.pte", other)
     assert found.shape == expected.shape
     assert sqnr(found, expected) > GOOD
@@ -181,7 +181,7 @@ def test_int8_is_smaller_and_close(runtime, tmp_path, monkeypatch):
     weights = {name: (value.clone(), value.stride()) for name, value in module.state_dict().items()}
     made = to_executorch(module, photographs[0], tmp_path / "int8.pte", int8_images=photographs[:2])
     with torch.no_grad():
-        expected = module(*photographs[2])
+        (expected,) = module(*photographs[2])
     (found,) = run(runtime, tmp_path / "int8.pte", photographs[2])
     assert ROUNDED < sqnr(found, expected) < GOOD
     assert (tmp_path / "int8.pte").stat().st_size < 0.7 * 4 * sum(value.numel() for value, _ in weights.values())
