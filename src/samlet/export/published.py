@@ -22,7 +22,7 @@ from samlet.export.graphs import BOX_CORNER, DecoderGraph
 from samlet.export.onnx_files import write_onnx
 from samlet.export.questions import Answer, Question
 from samlet.models import Sam, maps_of
-from samlet.models.decoders.sam.prompt_encoder import NOT_A_POINT
+from samlet.models.decoders.sam.prompt_encoder import NOT_A_POINT, PromptEncoder
 
 FILE = "segment_anything.onnx"
 INPUTS = ("image_embeddings", "point_coords", "point_labels", "mask_input", "has_mask_input", "orig_im_size")
@@ -32,7 +32,7 @@ _MOST_POINTS = 4096
 
 def check(sam: Sam) -> None:
     """Raise InputError for a model that the published layout has no place for."""
-    if sam.config.decoder.style != "sam" or sam.config.resize != "longest_side":
+    if type(sam.prompt_encoder) is not PromptEncoder or sam.config.resize != "longest_side":
         raise InputError(
             f"the decoder is {sam.config.decoder.style}'s, and segment-anything's layout has SAM's alone; expected a "
             "SAM, or the layout samlet"
