@@ -145,17 +145,22 @@ def _their_config(sam: Sam) -> dict[str, Any]:
             "image_embedding_size": encoder.image_size // encoder.patch_size,
             "mask_input_channels": decoder.mask_in_channels,
         },
-        "mask_decoder_config": {
-            "model_type": "sam_mask_decoder",
-            "hidden_size": encoder.out_channels,
-            "num_hidden_layers": decoder.depth,
-            "num_attention_heads": decoder.num_heads,
-            "mlp_dim": decoder.mlp_dim,
-            "num_multimask_outputs": decoder.num_multimask_outputs,
-            "iou_head_depth": decoder.iou_head_depth,
-            "iou_head_hidden_dim": decoder.iou_head_hidden_dim,
-            "layer_norm_eps": decoder.norm_eps,
-        },
+        "mask_decoder_config": {**decoder_section(sam, "sam_mask_decoder"), "layer_norm_eps": decoder.norm_eps},
+    }
+
+
+def decoder_section(sam: Sam, model_type: str) -> dict[str, Any]:
+    """What their configs of SAM and SAM 2 say alike of the mask decoder."""
+    decoder = sam.config.decoder
+    return {
+        "model_type": model_type,
+        "hidden_size": sam.config.encoder.out_channels,
+        "num_hidden_layers": decoder.depth,
+        "num_attention_heads": decoder.num_heads,
+        "mlp_dim": decoder.mlp_dim,
+        "num_multimask_outputs": decoder.num_multimask_outputs,
+        "iou_head_depth": decoder.iou_head_depth,
+        "iou_head_hidden_dim": decoder.iou_head_hidden_dim,
     }
 
 

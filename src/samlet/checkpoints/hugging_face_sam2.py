@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from samlet.checkpoints.hugging_face import decoder_section
 from samlet.checkpoints.reading import StateDict, build, read_json
 from samlet.checkpoints.sam2 import check_names, check_published, sam2_config
 from samlet.checkpoints.shards import read_weights
 from samlet.checkpoints.statistics import from_folder
 from samlet.checkpoints.writing import MODEL_FILES, new_folder, write_json, write_tensors
 from samlet.errors import CheckpointError, InputError
-from samlet.models import Sam, SamConfig
+from samlet.models import Sam
 from samlet.models.encoders.hiera.config import HieraConfig
 from samlet.remarks import remark
 
@@ -77,12 +78,10 @@ def _their_name(name: str, depth: int) -> str:
     return name
 
 
-def _their_names(config: SamConfig) -> dict[str, str]:
+def _their_names(sam: Sam) -> dict[str, str]:
     """Names in their state dict of all tensors of a model by its own, but for the points, which they stack."""
-    with torch.device("meta"):
-        names = list(Sam(config).state_dict())
-    depth = config.decoder.iou_head_depth
-    return {name: _their_name(name, depth) for name in names if not name.startswith(_POINTS)}
+    depth = sam.config.decoder.iou_head_depth
+    return {name: _their_name(name, depth) for name in sam.state_dict() if not name.startswith(_POINTS)}
 
 
 def read(folder: Path) -> Sam:
@@ -103,14 +102,18 @@ def read(folder: Path) -> Sam:
     config = sam2_config(_hiera(content, folder), has_score)
     own = from_folder(folder, config.encoder.image_size, stretch=True)
     config = dataclasses.replace(config, **own)  # type: ignore[arg-type]
-    names = {theirs: ours for ours, theirs in _their_names(config).items()}
+    return build(config, image, path, _renamed)
+
+
+def _renamed(sam: Sam, tensors: StateDict) -> StateDict:
+    names = {theirs: ours for ours, theirs in _their_names(sam).items()}
     renamed: StateDict = {}
-    for name, value in image.items():
-        if name == _THEIR_POINTS:
+    for name, value in tensors.items():
+        if name == _THEIR_POINTS and value.ndim == 2:
             renamed |= {f"{_POINTS}{i}.weight": row[None] for i, row in enumerate(value)}
         else:
             renamed[names.get(name, name)] = value.flatten() if name == _THEIR_NO_MEMORY else value
-    return build(config, renamed, path)
+    return renamed
 
 
 def _hiera(content: dict[str, Any], folder: Path) -> HieraConfig:
@@ -185,16 +188,7 @@ def _their_config(sam: Sam) -> dict[str, Any]:
             "patch_size": 16,
             "mask_input_channels": decoder.mask_in_channels,
         },
-        "mask_decoder_config": {
-            "model_type": "sam2_mask_decoder",
-            "hidden_size": encoder.out_channels,
-            "num_hidden_layers": decoder.depth,
-            "num_attention_heads": decoder.num_heads,
-            "mlp_dim": decoder.mlp_dim,
-            "num_multimask_outputs": decoder.num_multimask_outputs,
-            "iou_head_depth": decoder.iou_head_depth,
-            "iou_head_hidden_dim": decoder.iou_head_hidden_dim,
-        },
+        "mask_decoder_config": decoder_section(sam, "sam2_mask_decoder"),
     }
 
 
@@ -209,7 +203,7 @@ def write(sam: Sam, folder: Path, overwrite: bool = False) -> None:
     Raises:
         InputError: `Sam2Model` cannot hold these widths, or the folder holds something else.
     """
-    config, names, state = _their_config(sam), _their_names(sam.config), sam.state_dict()
+    config, names, state = _their_config(sam), _their_names(sam), sam.state_dict()
     tensors: dict[str, Tensor] = {names[name]: state[name].detach().cpu() for name in names}
     tensors[_THEIR_NO_MEMORY] = tensors[_THEIR_NO_MEMORY].view(1, 1, -1)
     rows = [value.detach().cpu() for name, value in state.items() if name.startswith(_POINTS)]

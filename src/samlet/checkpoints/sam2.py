@@ -11,8 +11,6 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
 
-import torch
-
 from samlet.checkpoints.reading import StateDict, build, shorten
 from samlet.errors import CheckpointError, InputError
 from samlet.models import DecoderConfig, Sam, SamConfig
@@ -60,11 +58,15 @@ def read(tensors: StateDict, path: Path) -> Sam:
         remark(f"{path}: the parts for videos are left out ({', '.join(video)}); samlet segments images")
     image = {name: value for name, value in tensors.items() if not _VIDEO.match(name)}
     config = sam2_config(infer_hiera(image, "image_encoder.trunk.", path), _has_score(image))
-    names = {theirs: ours for ours, theirs in published_names(config).items()}
-    renamed = {names.get(name, name): value for name, value in image.items()}
+    return build(config, image, path, _renamed)
+
+
+def _renamed(sam: Sam, tensors: StateDict) -> StateDict:
+    names = {theirs: ours for ours, theirs in _published_names(sam).items()}
+    renamed = {names.get(name, name): value for name, value in tensors.items()}
     if _NO_MEMORY in renamed:
         renamed[_NO_MEMORY] = renamed[_NO_MEMORY].flatten()
-    return build(config, renamed, path)
+    return renamed
 
 
 def write(sam: Sam) -> StateDict:
@@ -74,7 +76,7 @@ def write(sam: Sam) -> StateDict:
         InputError: the published code could not hold these widths.
     """
     check_published(sam, "a SAM 2 state dict")
-    names = published_names(sam.config)
+    names = _published_names(sam)
     tensors = {names[name]: value.detach().cpu() for name, value in sam.state_dict().items()}
     tensors[_THEIR_NO_MEMORY] = tensors[_THEIR_NO_MEMORY].view(1, 1, -1)
     return tensors
@@ -86,11 +88,9 @@ def sam2_config(encoder: HieraConfig, object_score: bool, norm_eps: float = 1e-5
     return SamConfig(encoder=encoder, decoder=decoder, resize="stretch_antialiased")
 
 
-def published_names(config: SamConfig) -> dict[str, str]:
+def _published_names(sam: Sam) -> dict[str, str]:
     """Published names of all tensors of a model by its own."""
-    with torch.device("meta"):
-        names = list(Sam(config).state_dict())
-    return {name: _published(name) for name in names}
+    return {name: _published(name) for name in sam.state_dict()}
 
 
 def _published(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -68,8 +68,8 @@ class JsonLines:
         self._file.flush()
 
 
-class Sa1bFiles:
-    """SA-1B's layout: `ID.json` for each image; frames of a video are written as `ID.png` beside it.
+class _FilePerImage:
+    """One file for each image, called as the image is.
 
     Args:
         folder: where the files go. `samlet.data.datasets.open_dataset(folder, images=…)` reads them back.
@@ -79,21 +79,43 @@ class Sa1bFiles:
         self.folder = folder
         self._sources: dict[str, str] = {}
 
+    def _found(self) -> Iterator[tuple[Path, str]]:
+        """Each file that is there, and the image that it belongs to."""
+        raise NotImplementedError
+
     def done(self) -> set[str]:
         """Names of the images that are written already."""
-        for path, name, _ in _labels(self.folder):
-            self._sources[path.stem] = name
+        self._sources |= {path.stem: name for path, name in self._found()}
         return set(self._sources.values())
+
+    def _claim(self, entry: Entry, suffix: str) -> str:
+        """The name, without suffix, of an image's file; raises InputError where another image has it."""
+        stem = Path(entry.name).stem
+        if self._sources.setdefault(stem, entry.name) != entry.name:
+            raise InputError(
+                f"{entry.name} and {self._sources[stem]} would both be {stem}{suffix}; rename one, or use "
+                "--format jsonl"
+            )
+        return stem
+
+    def _replace(self, name: str, write: Callable[[Path], object]) -> None:
+        temporary = self.folder / f".samlet-{name}.tmp"
+        write(temporary)
+        temporary.replace(self.folder / name)
+
+
+class Sa1bFiles(_FilePerImage):
+    """SA-1B's layout: `ID.json` for each image; frames of a video are written as `ID.png` beside it."""
+
+    def _found(self) -> Iterator[tuple[Path, str]]:
+        return ((path, name) for path, name, _ in _labels(self.folder))
 
     def write(self, entry: Entry, masks: Everything) -> None:
         """Write one `ID.json`; raises InputError where two images would share it, or something else has its name."""
         stem = Path(entry.name).stem
         if f"{stem}.json" in OUR_FILES:
             raise InputError(f"{entry.name} cannot have its {stem}.json, which is a file of the run; rename it")
-        if self._sources.setdefault(stem, entry.name) != entry.name:
-            raise InputError(
-                f"{entry.name} and {self._sources[stem]} would both be {stem}.json; rename one, or use --format jsonl"
-            )
+        self._claim(entry, ".json")
         height, width = masks.size
         image = {"image_id": len(self._sources), "width": width, "height": height, "file_name": entry.name}
         annotations: list[dict[str, Any]] = [{"id": number, **mask} for number, mask in enumerate(masks)]
@@ -102,40 +124,18 @@ class Sa1bFiles:
         text = dumps({"image": image, "annotations": annotations})
         self._replace(f"{stem}.json", lambda path: path.write_text(text))
 
-    def _replace(self, name: str, write: Any) -> None:
-        temporary = self.folder / f".samlet-{name}.tmp"
-        write(temporary)
-        temporary.replace(self.folder / name)
 
+class LabelMaps(_FilePerImage):
+    """One `ID.png` for each image: a map of labels, 16 bits, without overlaps; see `samlet.inference.label_map`."""
 
-class LabelMaps:
-    """One `ID.png` for each image: a map of labels, 16 bits, without overlaps; see `samlet.inference.label_map`.
-
-    Args:
-        folder: where the files go. `samlet.data.datasets.open_dataset(folder, images=…)` reads them back.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._sources: dict[str, str] = {}
-
-    def done(self) -> set[str]:
-        """Names of the images that are written already."""
-        for path in sorted(self.folder.glob("*.png")):
-            if (name := image_of(path)) is not None:
-                self._sources[path.stem] = name
-        return set(self._sources.values())
+    def _found(self) -> Iterator[tuple[Path, str]]:
+        named = ((path, image_of(path)) for path in sorted(self.folder.glob("*.png")))
+        return ((path, name) for path, name in named if name is not None)
 
     def write(self, entry: Entry, masks: Everything) -> None:
         """Write one `ID.png`; raises InputError where two images would share it."""
-        stem = Path(entry.name).stem
-        if self._sources.setdefault(stem, entry.name) != entry.name:
-            raise InputError(
-                f"{entry.name} and {self._sources[stem]} would both be {stem}.png; rename one, or use --format jsonl"
-            )
-        temporary = self.folder / f".samlet-{stem}.png.tmp"
-        write_label_map(label_map(masks, *masks.size), temporary, entry.name)
-        temporary.replace(self.folder / f"{stem}.png")
+        labels = label_map(masks, *masks.size)
+        self._replace(f"{self._claim(entry, '.png')}.png", lambda path: write_label_map(labels, path, entry.name))
 
 
 def count_labels(folder: Path) -> tuple[int, int]:
