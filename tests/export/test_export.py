@@ -22,7 +22,7 @@ from samlet.errors import InputError, SamletError
 from samlet.export import ExportConfig, export_model
 from samlet.export.gate import Figures, refusals, sqnr
 from samlet.export.graphs import ENCODER_INPUTS, DecoderGraph, EncoderGraph
-from samlet.export.half import HalfDecoder, HalfEncoder
+from samlet.export.half import in_half
 from samlet.export.integers import with_integers
 from samlet.export.machine import has_vnni
 from samlet.export.onnx_files import write_onnx
@@ -445,9 +445,9 @@ def test_constants_are_stored_once(float_folder):
 @torch.no_grad()
 def test_half_precision_stays_close(sam):
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-    assert 40 < sqnr(HalfEncoder(EncoderGraph(sam))(images)[0], sam.encode(images)) < 90
+    assert 40 < sqnr(in_half(EncoderGraph(sam))(images)[0], sam.encode(images)) < 90
     embedding, mask = sam.encode(images[:1]), torch.zeros(1, 1, 16, 16)
     inputs = (embedding, *prompts(3, 2, 64), mask, torch.zeros(1))
-    for found, expected in zip(HalfDecoder(DecoderGraph(sam))(*inputs), DecoderGraph(sam)(*inputs), strict=True):
+    for found, expected in zip(in_half(DecoderGraph(sam))(*inputs), DecoderGraph(sam)(*inputs), strict=True):
         assert found.dtype == torch.float32
         assert 40 < sqnr(found, expected) < 90

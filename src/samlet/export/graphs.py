@@ -26,13 +26,17 @@ PROMPT_INPUTS, DECODER_OUTPUTS = ("points", "labels", "mask", "has_mask"), ("low
 class EncoderGraph(nn.Module):
     """(N, 3, H, W) normalised RGB to the maps of the embedding, the coarsest (N, C, H / 16, W / 16) first."""
 
+    in_half = False
+    """Whether the weights are float16, see `samlet.export.half`; what goes in and comes out is float32 in any case."""
+
     def __init__(self, sam: Sam) -> None:
         super().__init__()
         self.image_encoder = sam.image_encoder
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Encode."""
-        return maps_of(self.image_encoder(image))
+        maps = maps_of(self.image_encoder(image.half() if self.in_half else image))
+        return tuple(m.float() for m in maps) if self.in_half else maps
 
 
 class DecoderGraph(nn.Module):
@@ -45,6 +49,9 @@ class DecoderGraph(nn.Module):
     Raises:
         InputError: the model has another decoder.
     """
+
+    in_half = False
+    """As `EncoderGraph.in_half`."""
 
     def __init__(self, sam: Sam, full_masks: bool = False) -> None:
         super().__init__()
@@ -92,6 +99,8 @@ class DecoderGraph(nn.Module):
         original_size: Tensor | None,
     ) -> tuple[Tensor, ...]:
         """As `forward`, of all maps of an embedding."""
+        if self.in_half:
+            maps, mask = [m.half() for m in maps], mask.half()
         embedding, *fine = maps
         height, width = embedding.shape[2:]
         tokens, valid = self._tokens(points, labels, (height * self.stride, width * self.stride))
@@ -99,9 +108,10 @@ class DecoderGraph(nn.Module):
         dense = torch.where(has_mask.view(1, 1, 1, 1) > 0, self.prompt_encoder.dense(mask), none)
         positions = self.prompt_encoder.pe_layer.grid(height, width).to(embedding.dtype)
         out = self.mask_decoder(embedding, positions, tokens, dense, valid, fine)
-        if original_size is None:
-            return out.low_res, out.iou
-        return out.low_res, out.iou, self._full_size(out.low_res, original_size)
+        found: tuple[Tensor, ...] = (out.low_res, out.iou)
+        if original_size is not None:
+            found = (*found, self._full_size(out.low_res, original_size))
+        return tuple(value.float() for value in found) if self.in_half else found
 
     def _tokens(self, points: Tensor, labels: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Sparse embeddings (P, K + 1, C) and which of them count."""

@@ -20,7 +20,7 @@ from samlet.export.graphs import (
     EncoderGraph,
     decoder_graph,
 )
-from samlet.export.half import HalfEncoder, half_decoder
+from samlet.export.half import in_half
 from samlet.export.integers import Style, with_integers
 from samlet.export.onnx_files import write_onnx
 from samlet.models import Sam
@@ -71,7 +71,7 @@ def write_graphs(
         # The decoder's products gain little from integers and lose much: it stores them and computes in float.
         encoder, decoder = with_integers(encoder, style), with_integers(decoder, style, products=False)
     if config.precision == "float16" and config.to == "onnx":
-        encoder, decoder = HalfEncoder(encoder_graph), half_decoder(prompt_graph)
+        encoder, decoder = in_half(encoder_graph), in_half(prompt_graph)
     size = fixed_size(sam, config)
     names = {}
     for part, module, write in (("encoder", encoder, _encoder), ("decoder", decoder, _decoder)):
