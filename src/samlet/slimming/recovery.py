@@ -16,20 +16,18 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from samlet.models import Embedding, ImageEncoder, embedding_of, maps_of
+from samlet.models import Embedding, ImageEncoder
 from samlet.models.groups import Segment
+from samlet.slimming.states import States
 from samlet.slimming.surgery import kept_positions
 
 _ROWS = 16384  # positions that a layer is fitted on, over all photographs
@@ -88,7 +86,7 @@ class Reference:
     ) -> None:
         self._whole, self._folder, self._keep = whole, folder, keep
         self._segments = whole.segments()
-        self._states = [_States(folder / "images", (image[None] for image in images))]
+        self._states = [States(folder / "images", (image[None] for image in images))]
         self._targets: list[dict[str, Tensor]] = []
         count = len(self._states[0])
         pixels = max(1, self._states[0].values // 3)
@@ -106,7 +104,7 @@ class Reference:
         positions = kept_positions(self._whole, kept)
         touched = {name.rpartition(".")[0] for name, _ in positions}
         self._cuts += 1
-        after: _States | None = None  # as long as nothing was cut, the same as before
+        after: States | None = None  # as long as nothing was cut, the same as before
         for number, segment in enumerate(cut.segments()):
             targets, before = self._computed(number), self._states[number]
             layers = _layers(cut, segment)
@@ -116,7 +114,7 @@ class Reference:
                     for name, target in targets.items()
                 }
                 path = self._folder / f"after-{self._cuts}-{number}"
-                following = _States(path, _refitted(segment, layers, wanted, after or before, self._walk))
+                following = States(path, _refitted(segment, layers, wanted, after or before, self._walk))
                 if after is not None:
                     after.forget()
                 after = following
@@ -181,67 +179,6 @@ class _Walk:
         return torch.cat(found).to(self.device)
 
 
-class _States:
-    """A tensor, or several, for each photograph, in files that are mapped into memory.
-
-    Args:
-        path: of the files, which are new.
-        values: (n, …) float32 of some photographs each, in order.
-    """
-
-    def __init__(self, path: Path, values: Iterable[Embedding]) -> None:
-        self._tables: list[_Table] = []
-        self._count = 0
-        with ExitStack() as files:
-            for value in values:
-                maps = maps_of(value)
-                self._count += len(maps[0])
-                if not self._tables:
-                    self._tables = [_Table(path.with_name(f"{path.name}-{i}"), m) for i, m in enumerate(maps)]
-                    opened = [files.enter_context(table.path.open("wb")) for table in self._tables]
-                for file, m in zip(opened, maps, strict=True):
-                    file.write(np.ascontiguousarray(m.detach().cpu().numpy()).data)
-
-    def __len__(self) -> int:
-        return self._count
-
-    @property
-    def values(self) -> int:
-        """Numbers of one photograph, in all its tensors."""
-        return sum(prod(table.shape) for table in self._tables)
-
-    def chunks(self, together: int, device: torch.device) -> Iterator[tuple[int, Embedding]]:
-        """The number of the first photograph and (n, …) of at most `together`, one chunk after the other."""
-        tables = [
-            (table, np.memmap(table.path, np.float32, "r", shape=(self._count, *table.shape))) for table in self._tables
-        ]
-        for start in range(0, self._count, together):
-            yield start, embedding_of([table.part(values, start, together, device) for table, values in tables])
-
-    def forget(self) -> None:
-        """Remove the files."""
-        for table in self._tables:
-            table.path.unlink(missing_ok=True)
-
-
-class _Table:
-    """A file that holds one tensor for each photograph.
-
-    Args:
-        path: of the file.
-        like: such a tensor, of some photographs.
-    """
-
-    def __init__(self, path: Path, like: Tensor) -> None:
-        self.path, self.shape = path, tuple(like.shape[1:])
-        self._channels_last = like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last)
-
-    def part(self, values: NDArray[np.float32], start: int, count: int, device: torch.device) -> Tensor:
-        """The tensors of at most so many photographs."""
-        found = torch.from_numpy(np.array(values[start : start + count])).to(device)
-        return found.contiguous(memory_format=torch.channels_last) if self._channels_last else found
-
-
 def _layers(encoder: ImageEncoder, segment: Segment) -> dict[str, Layer]:
     """Linear layers and convolutions of a segment by name, in their order."""
     return {
@@ -253,8 +190,8 @@ def _layers(encoder: ImageEncoder, segment: Segment) -> dict[str, Layer]:
 
 
 def _targets(
-    whole: ImageEncoder, segment: Segment, states: _States, path: Path, walk: _Walk
-) -> tuple[dict[str, Tensor], _States]:
+    whole: ImageEncoder, segment: Segment, states: States, path: Path, walk: _Walk
+) -> tuple[dict[str, Tensor], States]:
     """What the layers of a segment give at the sampled positions, (rows, channels), and the states after it."""
     rows: dict[str, list[Tensor]] = {name: [] for name in _layers(whole, segment)}
     at = (0, 1)
@@ -274,7 +211,7 @@ def _targets(
 
     handles = [whole.get_submodule(name).register_forward_hook(remember(name)) for name in rows]
     with _observing(handles):
-        after = _States(path, outputs_of())
+        after = States(path, outputs_of())
     return {name: torch.cat(found) for name, found in rows.items()}, after
 
 
@@ -282,7 +219,7 @@ class _Reached(Exception):  # noqa: N818 - no error: it ends a forward pass at t
     pass
 
 
-def _inputs_of(layer: Layer, segment: Segment, states: _States, walk: _Walk) -> Tensor:
+def _inputs_of(layer: Layer, segment: Segment, states: States, walk: _Walk) -> Tensor:
     """What a layer multiplies its weights with at the sampled positions, (rows, inputs)."""
     found: list[Tensor] = []
     at = (0, 1)
@@ -300,7 +237,7 @@ def _inputs_of(layer: Layer, segment: Segment, states: _States, walk: _Walk) -> 
 
 
 def _refitted(
-    segment: Segment, layers: Mapping[str, Layer], targets: Mapping[str, Tensor], states: _States, walk: _Walk
+    segment: Segment, layers: Mapping[str, Layer], targets: Mapping[str, Tensor], states: States, walk: _Walk
 ) -> Iterator[Embedding]:
     """What a segment gives, chunk by chunk, once its layers are refitted, one after the other."""
     if walk.photographs > walk.together:
