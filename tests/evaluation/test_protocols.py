@@ -270,3 +270,24 @@ def test_a_segmenter_answers_mask_prompts(sam, data):
     answers = segmenter.answer(points=[[40, 50]], masks=first.low_res[:, 0])
     assert np.allclose(answers.scores[0, 1:], expected.iou[0], atol=1e-4)
     assert (answers.draw(0, [1, 2, 3]) != expected.masks[0]).mean() < 1e-3
+
+
+@pytest.mark.parametrize("kind", ["coco", "lvis"])
+def test_the_detectors_ap_of_a_truth_as_people_have_it(sam, data, kind, tmp_path, capsys):
+    (data / "coco.json").write_text((data / "coco.txt").read_text())
+    boxes = detections(data)
+    (data / "coco.json").unlink()
+    (tmp_path / "boxes.json").write_text("\ufeff" + json.dumps(boxes))
+    content = json.loads((data / f"{kind}.txt").read_text())
+    box = [[10, 10, 40, 10, 40, 30, 10, 30]]
+    content["annotations"][0] |= {"segmentation": box, "area": 600, "bbox": [10, 10, 30, 20]}
+    (tmp_path / "plain.json").write_text(json.dumps(content))
+    content["annotations"][0]["segmentation"] = [box]  # a level deeper
+    content["annotations"].append({"id": 999, "image_id": 0, "category_id": 1, "bbox": [1, 1, 9, 9], "area": 81})
+    (tmp_path / "garbled.json").write_text("\ufeff" + json.dumps(content))
+    ap = [
+        evaluate_detector(sam, tmp_path / f"{name}.json", tmp_path / "boxes.json", data, SIZE, progress=False).precision
+        for name in ("plain", "garbled")
+    ]
+    assert ap[0] == ap[1]
+    assert "annotation 999: has no segmentation, and a box is no mask" in capsys.readouterr().err

@@ -19,6 +19,7 @@ from samlet.checkpoints import (
     segment_anything,
     tiny,
 )
+from samlet.checkpoints.adapters import BESIDE
 from samlet.checkpoints.reading import EXPORT, read_json, read_module, shorten
 from samlet.checkpoints.statistics import PIXELS
 from samlet.checkpoints.writing import new_file, write_tensors
@@ -57,6 +58,11 @@ def _load(path: Path) -> Sam:
             raise InputError(
                 f"{path}: an exported model cannot be trained; give the model it was made from (samlet.load opens an "
                 "exported one to run it)"
+            )
+        if (path / BESIDE).is_file() and not (path / "config.json").is_file():
+            raise CheckpointError(
+                f"{path} holds low-rank adapters (LoRA) and not the model that they adapt; expected the whole model: "
+                "load the base model with the adapters, merge them (in PEFT: merge_and_unload), and save it"
             )
         if not (path / "config.json").is_file():
             raise CheckpointError(f"{path} has no config.json; expected a samlet model folder or a SamModel folder")

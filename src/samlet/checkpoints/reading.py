@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from samlet.checkpoints.adapters import adapter_config, merge_adapters
 from samlet.checkpoints.modules import PickledModule, flatten, is_module
 from samlet.checkpoints.prescan import DamagedError, UnsafeError
 from samlet.checkpoints.unpickling import read_file
@@ -63,7 +64,7 @@ def read_module(path: Path) -> PickledModule:
             "The download was probably redirected to a login or error page; download it again"
         )
     if head[8:9] == b"{" or path.suffix == ".safetensors":  # first: the length before it may look like a pickle
-        return PickledModule(_state_dict(path, _read_safetensors(path, size)))
+        return PickledModule(_state_dict(path, _read_safetensors(path, size), adapter_config(_metadata(path), path)))
     if head[:4] == b"PK\x03\x04" or head[:1] == b"\x80":
         return _find_module(path, read_objects(path, size))
     raise CheckpointError(
@@ -106,13 +107,19 @@ def read_objects(path: Path, size: int) -> Any:
 
 
 def _find_module(path: Path, content: Any) -> PickledModule:
+    said = adapter_config(content, path)
     content = unwrap(content, path)
     if is_module(content):
         return flatten(content, path)
-    return PickledModule(_state_dict(path, content))
+    return PickledModule(_state_dict(path, content, said))
 
 
-def _state_dict(path: Path, content: Any) -> StateDict:
+def _metadata(path: Path) -> Mapping[str, str]:
+    with safe_open(path, "pt") as file:
+        return file.metadata() or {}
+
+
+def _state_dict(path: Path, content: Any, adapters: Mapping[str, Any]) -> StateDict:
     if not isinstance(content, Mapping) or not content:
         raise CheckpointError(f"{path} holds {type(content).__name__}; expected a state dict (names to tensors)")
     wrong = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
@@ -121,7 +128,7 @@ def _state_dict(path: Path, content: Any) -> StateDict:
     tensors = {without_levels(str(key)): value for key, value in content.items()}
     if len(tensors) < len(content):
         raise CheckpointError(f"{path} holds entries both with and without 'module.' in their names; expected either")
-    return without_prefix(tensors, path)
+    return merge_adapters(without_prefix(tensors, path), adapters, path)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -131,7 +138,7 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointError: the file is missing or no JSON object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}; expected a JSON file") from error
     except ValueError as error:

@@ -77,6 +77,23 @@ def read_annotations(
 
 
 def _read_one(entry: Any, size: tuple[int, int] | None) -> Annotation | None:
+    rle = read_rle(entry, size)
+    point = (entry.get("point_coords") or [None])[0]
+    if point is not None and not all(_is_number(value) for value in point):
+        point = None
+    return annotation(rle, point)
+
+
+def read_rle(entry: Any, size: tuple[int, int] | None) -> RLE:
+    """The mask of one of COCO's or SA-1B's dictionaries.
+
+    Args:
+        entry: with `segmentation`: polygons or RLE.
+        size: height and width of a polygon's image.
+
+    Raises:
+        InputError: it is no mask.
+    """
     if not isinstance(entry, dict):
         raise InputError(f"is a {type(entry).__name__}; expected an object with 'segmentation'")
     segmentation = entry.get("segmentation")
@@ -96,10 +113,7 @@ def _read_one(entry: Any, size: tuple[int, int] | None) -> Annotation | None:
             raise InputError(f"has an RLE of {sum(segmentation['counts'])} pixels; expected {height} x {width}")
     else:
         raise InputError(f"has a segmentation that is a {type(segmentation).__name__}; expected a polygon or an RLE")
-    point = (entry.get("point_coords") or [None])[0]
-    if point is not None and not all(_is_number(value) for value in point):
-        point = None
-    return annotation(rle_from_segmentation(segmentation, height, width), point)
+    return rle_from_segmentation(segmentation, height, width)
 
 
 def _is_number(value: Any) -> bool:

@@ -16,7 +16,8 @@ from typing import Any, BinaryIO
 
 import ijson
 
-from samlet.data.annotations import read_annotations
+from samlet.data.annotations import read_annotations, read_rle
+from samlet.data.masks import rle_area, rle_box
 from samlet.data.samples import Sample
 from samlet.errors import InputError
 from samlet.remarks import remark, shortened
@@ -73,14 +74,14 @@ class CocoSource:
         """Read the JSON; what is wrong with entries that cannot be used is added to `problems`."""
 
         def masks() -> Iterator[tuple[str, str]]:
-            for number, entry in enumerate(_items(self._path, "annotations")):
+            for number, entry in enumerate(coco_entries(self._path, "annotations")):
                 if not isinstance(entry, dict) or entry.get("image_id") is None:
                     problems.append(f"annotation {_name(entry, number)} has no image_id")
                 elif not entry.get("iscrowd"):
                     yield _key(entry["image_id"]), json.dumps({key: entry[key] for key in _KEPT if key in entry})
 
         def images() -> Iterator[tuple[str, str, int, int, str]]:
-            for number, entry in enumerate(_items(self._path, "images")):
+            for number, entry in enumerate(coco_entries(self._path, "images")):
                 try:
                     row = (int(entry["height"]), int(entry["width"]), self._file(entry))
                     if min(row[:2]) < 1:
@@ -118,6 +119,40 @@ class CocoSource:
         return Sample(path, found, identity=json.loads(image), problems=problems)
 
 
+def read_truth(path: Path) -> dict[str, Any]:
+    """A COCO or LVIS JSON whose masks are all RLE, as programs that trust their input need it.
+
+    Annotations that are no mask are left out and named in a remark.
+
+    Raises:
+        InputError: the file is no such JSON.
+    """
+    truth = {key: list(coco_entries(path, key)) for key in ("images", "categories")}
+    sizes = {_key(image["id"]): (image["height"], image["width"]) for image in truth["images"]}
+    ids = {_key(image["id"]): image["id"] for image in truth["images"]}
+    kept, problems = [], []
+    for number, entry in enumerate(coco_entries(path, "annotations")):
+        try:
+            key = _key(entry["image_id"])
+            if key in sizes:
+                kept.append({"iscrowd": 0, **entry, "image_id": ids[key], **_as_rle(entry, sizes[key])})
+        except Exception as error:  # pycocotools raises bare ones
+            problems.append(f"annotation {_name(entry, number)}: {error}")
+    if problems:
+        remark(f"{path}: {len(problems)} annotations are left out of the truth: {shortened(problems, 3)}")
+    return {**truth, "annotations": kept}
+
+
+def _as_rle(entry: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+    rle = read_rle(entry, size)
+    found: dict[str, Any] = {"segmentation": rle}
+    if not isinstance(entry.get("area"), int | float):
+        found["area"] = rle_area(rle)
+    if not isinstance(entry.get("bbox"), list):
+        found["bbox"] = list(rle_box(rle))
+    return found
+
+
 def _name(entry: Any, number: int) -> Any:
     return entry.get("id", f"number {number}") if isinstance(entry, dict) else f"number {number}"
 
@@ -127,8 +162,12 @@ def _key(identity: Any) -> str:
     return str(int(identity)) if isinstance(identity, float) and identity.is_integer() else str(identity)
 
 
-def _items(path: Path, key: str) -> Iterator[Any]:
-    """The entries of one of a JSON's lists, one at a time."""
+def coco_entries(path: Path, key: str) -> Iterator[Any]:
+    """The entries of one of a JSON's lists, one at a time.
+
+    Raises:
+        InputError: the file is no JSON, or has no such list.
+    """
     try:
         yield from _streamed(path, key)
     except (OSError, UnicodeDecodeError) as error:

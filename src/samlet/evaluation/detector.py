@@ -7,28 +7,22 @@ lvis package for LVIS.
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import io
 import json
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from tqdm import tqdm
 
-from samlet.data.coco import CocoSource
+from samlet.data.coco import CocoSource, read_truth
 from samlet.data.masks import encode_rle
 from samlet.data.samples import Sample
 from samlet.errors import InputError
+from samlet.evaluation.average_precision import Detection, is_lvis, precision, require_lvis
 from samlet.evaluation.miou import as_segmenter, fingerprint
 from samlet.evaluation.store import Store
 from samlet.inference.segmenter import Segmenter
@@ -37,20 +31,6 @@ from samlet.training.engine import Engine
 
 _PROMPTS = 16
 _RULES = ("single", "best")
-_COCO = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
-_LVIS = {
-    "AP": "AP",
-    "AP50": "AP50",
-    "AP75": "AP75",
-    "AP_small": "APs",
-    "AP_medium": "APm",
-    "AP_large": "APl",
-    "AP_rare": "APr",
-    "AP_common": "APc",
-    "AP_frequent": "APf",
-}
-
-Detection = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,9 +94,9 @@ def evaluate_detector(
     source = CocoSource(annotations, images or annotations.parent / "images", annotated_only=False)
     boxes = _read_detections(detections)
     samples = [source.sample(i) for i in range(len(source) if limit is None else min(limit, len(source)))]
-    is_lvis = _is_lvis(annotations)
-    if is_lvis:
-        _lvis()
+    lvis = is_lvis(annotations)
+    if lvis:
+        require_lvis()
     skipped: dict[str, str] = {}
     recipe = {
         "model": fingerprint(sam),
@@ -139,17 +119,17 @@ def evaluate_detector(
                 if record is not None:
                     store.add(record)
         records = store.all()
+    truth = read_truth(annotations)
     used = [sample.identity for sample in samples]
     found = {rule: [entry for record in records for entry in record["results"][rule]] for rule in _RULES}
-    judge = _lvis_precision if is_lvis else _coco_precision
-    data = "LVIS" if is_lvis else "COCO"
+    data = "LVIS" if lvis else "COCO"
     return DetectorEvaluation(
         name="box-detector",
         protocol=f"box-detector (boxes and scores of {detections.name}, {data} AP of masks), input "
         f"{segmenter.image_size}",
         images=len(samples),
         detections=len(found["best"]),
-        precision={rule: judge(annotations, entries, used) for rule, entries in found.items()},
+        precision={rule: precision(truth, entries, used, lvis) for rule, entries in found.items()},
         skipped=skipped,
         seconds=time.perf_counter() - start,
     )
@@ -189,7 +169,7 @@ def _inside(box: Any, width: int, height: int) -> tuple[float, float, float, flo
 def _read_detections(path: Path) -> dict[Any, list[Detection]]:
     found: dict[Any, list[Detection]] = defaultdict(list)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         for entry in content:
             if len(entry["bbox"]) != 4:
                 raise ValueError(f"a bbox has {len(entry['bbox'])} numbers")
@@ -201,66 +181,3 @@ def _read_detections(path: Path) -> dict[Any, list[Detection]]:
             "(x, y, width, height) and score"
         ) from error
     return found
-
-
-def _is_lvis(annotations: Path) -> bool:
-    """Whether categories say how frequent they are, as LVIS's do."""
-    import ijson
-
-    with annotations.open("rb") as file:
-        return any("frequency" in entry for entry in ijson.items(file, "categories.item"))
-
-
-def _coco_precision(annotations: Path, entries: list[Detection], images: list[Any]) -> dict[str, float]:
-    """pycocotools' AP of masks."""
-    if not entries:
-        return dict.fromkeys(_COCO, 0.0)
-    with _silence():
-        truth = COCO(str(annotations))
-        judged = COCOeval(truth, truth.loadRes([dict(entry) for entry in entries]), "segm")
-        judged.params.imgIds = images
-        judged.evaluate()
-        judged.accumulate()
-        judged.summarize()
-    return {name: float(value) for name, value in zip(_COCO, judged.stats, strict=False)}
-
-
-def _lvis_precision(annotations: Path, entries: list[Detection], images: list[Any]) -> dict[str, float]:
-    """The lvis package's AP of masks."""
-    if not entries:
-        return dict.fromkeys(_LVIS, 0.0)
-    lvis = _lvis()
-    with _silence(), _float_in_numpy():
-        truth = lvis.LVIS(str(annotations))
-        judged = lvis.LVISEval(truth, lvis.LVISResults(truth, [dict(entry) for entry in entries]), "segm")
-        judged.params.img_ids = images
-        judged.run()
-    results: NDArray[np.float64] | dict[str, float] = judged.get_results()
-    return {ours: float(results[theirs]) for ours, theirs in _LVIS.items()}  # type: ignore[call-overload]
-
-
-def _lvis() -> Any:
-    try:
-        return importlib.import_module("lvis")
-    except ImportError as error:
-        raise InputError(f"LVIS is judged by the lvis package: {error}; pip install samlet[lvis]") from error
-
-
-@contextlib.contextmanager
-def _float_in_numpy() -> Iterator[None]:
-    """The lvis package, last released in 2020, uses a name that NumPy has dropped since; here it is again."""
-    missing = not hasattr(np, "float")
-    if missing:
-        setattr(np, "float", float)  # noqa: B010 - mypy knows that it is gone
-    try:
-        yield
-    finally:
-        if missing:
-            delattr(np, "float")
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Both packages print."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield

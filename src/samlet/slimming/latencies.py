@@ -89,7 +89,7 @@ def read_table(path: Path, encoder: ImageEncoder) -> LatencyTable:
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise ValueError(f"it has {path.stat().st_size} bytes")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']!r}")
         timed = [
