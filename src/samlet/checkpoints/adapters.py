@@ -2,8 +2,8 @@
 
 Two ways of writing them are in use. PEFT puts `lora_A` (rank, inputs) and `lora_B` (outputs, rank) under the layer,
 whose own weight is called `base_layer`, and multiplies by `lora_alpha / rank`, with `use_rslora` by `lora_alpha /
-sqrt(rank)`. Programs around SAM (SAMed, micro-sam) put `linear_a_q`, `linear_b_q`, `linear_a_v`, `linear_b_v` under the attention's
-`qkv`, whose own layer is called `qkv` or `qkv_proj`, and add them as they are, with scale 1.
+sqrt(rank)`. Programs around SAM (SAMed, micro-sam) put `linear_a_q`, `linear_b_q`, `linear_a_v`,
+`linear_b_v` under the attention's `qkv`, whose own layer is called `qkv` or `qkv_proj`, and add them with scale 1.
 
 Source of the arithmetic: Hu et al., "LoRA", 2022, section 4.1: W + scale * B A.
 """
