@@ -28,7 +28,7 @@ from samlet.evaluation.costs import count_encoder_macs
 from samlet.models import ImageEncoder, Sam
 from samlet.slimming import SlimConfig, run
 from samlet.slimming.config import WIDTHS
-from samlet.slimming.recovery import recover
+from samlet.slimming.reconstruction import reconstruct
 from samlet.slimming.selection import select_uniform
 from samlet.slimming.surgery import cut_encoder
 from samlet.zoo import load_weights
@@ -129,7 +129,7 @@ def refit_here(options: argparse.Namespace) -> dict[str, Any]:
             raise _Enough
 
     with contextlib.suppress(_Enough):
-        recover(cut, encoder, kept, pictures, progress=count)
+        reconstruct(cut, encoder, kept, pictures, progress=count)
     return {"photographs": len(pictures), "image_size": size, "parts": len(peaks), "peak_bytes": peaks}
 
 

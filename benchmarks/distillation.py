@@ -26,7 +26,7 @@ import slimming_tables
 from common import RESULTS, ROOT, shared_data, write
 from samlet.data.datasets import Dataset, open_dataset
 from samlet.distillation import DistillConfig, run
-from samlet.inference.labelling import label
+from samlet.labelling.folder import label
 from samlet.slimming import SlimConfig
 from samlet.slimming import run as slim_run
 from samlet.zoo import load_weights

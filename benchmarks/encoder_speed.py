@@ -16,7 +16,7 @@ import torch
 
 from common import RESULTS, write
 from plain_tiny_vit import PlainTinyViT
-from samlet.checkpoints import tiny
+from samlet.checkpoints import mobile_sam as tiny
 from samlet.zoo import load_weights
 
 

@@ -22,7 +22,7 @@ import samlet
 from common import RESULTS, ROOT, shared_data, write
 from plain_everything import PlainGenerator
 from plain_tiny_vit import PlainTinyViT
-from samlet.checkpoints import tiny
+from samlet.checkpoints import mobile_sam as tiny
 from samlet.data.datasets import open_dataset
 from samlet.data.images import read_image
 from samlet.data.transforms import preprocess
@@ -67,7 +67,7 @@ def folder_bytes(name: str, options: argparse.Namespace) -> dict[str, int]:
     return {part: sum(p.stat().st_size for p in folder.glob(f"{part}.*")) for part in ("encoder", "decoder")}
 
 
-def by_turns(runs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+def interleaved(runs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
     for run in runs.values():
         run()
     times: dict[str, list[float]] = {name: [] for name in runs}
@@ -99,13 +99,13 @@ def speed(options: argparse.Namespace) -> None:
     with torch.inference_mode():
         embedding = sam.encode(batch)
         errors = {name: sqnr(maps_of(model.encode(batch))[0], maps_of(embedding)[0]) for name, model in models.items()}
-        encode = by_turns(encoders, options.repeats)
+        encode = interleaved(encoders, options.repeats)
         every: dict[str, PromptableModel] = {"samlet": sam, **models}
-        one = by_turns(
+        one = interleaved(
             {n: (lambda m=m: m.decode(embedding, prompts[:1], labels[:1])) for n, m in every.items()},  # type: ignore[misc]
             options.repeats,
         )
-        many = by_turns(
+        many = interleaved(
             {n: (lambda m=m: m.decode(embedding, prompts, labels)) for n, m in every.items()},  # type: ignore[misc]
             options.repeats,
         )

@@ -23,7 +23,7 @@ from samlet.data.datasets import Dataset, open_dataset
 from samlet.distillation import DistillConfig, fresh_student, run
 from samlet.distillation.examples import Preparation
 from samlet.models import Sam, build_encoder, maps_of
-from samlet.training.batches import hold_out
+from samlet.training.batches import train_val_split
 from samlet.zoo import load_weights
 
 KEPT, PLAIN = "variance kept", "PyTorch's own"
@@ -105,7 +105,7 @@ def main() -> None:
     weights = shared_data() / "weights" / "mobile_sam.safetensors"
     teacher = load_weights(weights if weights.is_file() else "mobile_sam").requires_grad_(False)
     dataset = open_dataset(options.masks, options.photographs).shuffled(options.seed).head(options.photographs_used)
-    trained_on, held_out = hold_out([int(index) for index in dataset.order], options.seed)
+    trained_on, held_out = train_val_split([int(index) for index in dataset.order], options.seed)
     expected = embeddings(teacher, dataset, held_out, options.image_size)
     others = embeddings(teacher, dataset, trained_on, options.image_size)
     content: dict[str, Any] = {

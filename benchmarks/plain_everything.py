@@ -16,8 +16,8 @@ import samlet
 from samlet.data.images import RGBImage
 from samlet.data.masks import bounding_box, encode_rle
 from samlet.data.transforms import preprocess
-from samlet.inference.grids import point_grid
-from samlet.inference.suppression import suppress
+from samlet.inference.everything.grids import point_grid
+from samlet.inference.everything.suppression import suppress
 
 _BATCH = 64
 

@@ -19,14 +19,14 @@ import torch
 from common import RESULTS, write
 from samlet.data.bundled import bundled_photographs
 from samlet.models import ImageEncoder
+from samlet.runs.distributed import DistributedContext
 from samlet.slimming import SlimConfig, run
 from samlet.slimming.config import ProcedureName
-from samlet.slimming.recovery import recover
+from samlet.slimming.reconstruction import reconstruct
 from samlet.slimming.scoring import Scorer
 from samlet.slimming.surgery import cut_encoder
 from samlet.slimming.validation import Validation
-from samlet.training.batches import Photographs, hold_out
-from samlet.training.engine import Engine
+from samlet.training.batches import ImageDataset, train_val_split
 from samlet.zoo import load_weights
 
 VIEWS = (8, 16, 32, 64)
@@ -38,11 +38,11 @@ class Bench:
 
     def __init__(self, size: int) -> None:
         self.teacher = load_weights("mobile_sam").requires_grad_(False)
-        trained_on, self.held_out = hold_out(bundled_photographs(), 0)
+        trained_on, self.held_out = train_val_split(bundled_photographs(), 0)
         mean, std, _ = self.teacher.preprocessing
-        self.photographs = Photographs(trained_on, size, mean, std, 0, augment=True)
-        engine = Engine()
-        held_out = Photographs(self.held_out, size, mean, std)
+        self.photographs = ImageDataset(trained_on, size, mean, std, 0, augment=True)
+        engine = DistributedContext()
+        held_out = ImageDataset(self.held_out, size, mean, std)
         self.validation = Validation(self.teacher, self.held_out, held_out, engine)
         config = SlimConfig(ratio=RATIO, steps=2, image_size=size)
         self.scorer = Scorer(
@@ -59,7 +59,7 @@ class Bench:
             student = cut_encoder(before, chosen).requires_grad_(False)
             start = time.perf_counter()
             if views:
-                recover(student, before, chosen, (v.image for v in self.photographs.views(0, views)))
+                reconstruct(student, before, chosen, (v.image for v in self.photographs.views(0, views)))
             seconds += time.perf_counter() - start
             kept |= chosen
             before = student
@@ -92,7 +92,7 @@ def rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     again = copy.deepcopy(made.sam.image_encoder)
     start = time.perf_counter()
     pictures = (v.image for v in bench.photographs.views(0, options.views[-2]))
-    recover(again, bench.teacher.image_encoder, made.kept, pictures)
+    reconstruct(again, bench.teacher.image_encoder, made.kept, pictures)
     note("the same, refitted once more at the end", again, aligned + time.perf_counter() - start)
     return found
 

@@ -25,13 +25,13 @@ from samlet.checkpoints.sam2 import sam2_config
 from samlet.data.datasets import open_dataset, plain_images
 from samlet.data.images import find_images
 from samlet.evaluation.costs import count_encoder_macs
+from samlet.evaluation.ground_truth import Rule
+from samlet.evaluation.interleaved import interleaved
 from samlet.evaluation.miou import evaluate_all
-from samlet.evaluation.truth import Rule
-from samlet.export.timing import by_turns
 from samlet.models import PromptableModel, Sam
 from samlet.models.encoders.hiera.config import PUBLISHED
 from samlet.slimming import SlimConfig, run
-from samlet.training.batches import hold_out
+from samlet.training.batches import train_val_split
 from samlet.zoo import load_weights
 
 RATIOS = (0.4, 0.25, 0.5)
@@ -121,7 +121,7 @@ def _seconds(transformers: Any, size: int) -> dict[str, float]:
         theirs = transformers.Sam2Model.from_pretrained(Path(temporary) / "hf").eval()
     with torch.inference_mode():
         return dict(
-            by_turns(
+            interleaved(
                 {
                     "samlet": lambda: sam2.encode(image),
                     "transformers": lambda: theirs.vision_encoder(image),
@@ -167,7 +167,7 @@ def _slimmed(teacher: Sam, ratio: float, options: argparse.Namespace) -> dict[st
         sam, pruned, seconds = made.sam, made.pruned, made.seconds
         if saved is not None:
             samlet.save(sam, saved)
-    held_out = hold_out(photographs, 0)[1]
+    held_out = train_val_split(photographs, 0)[1]
     macs = count_encoder_macs(sam)
     return {
         "parameters": sum(p.numel() for p in sam.image_encoder.parameters()),

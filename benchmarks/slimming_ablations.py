@@ -29,13 +29,14 @@ from samlet.data.datasets import open_dataset
 from samlet.data.images import find_images
 from samlet.evaluation.costs import count_encoder_macs
 from samlet.models import ChannelGroup, ImageEncoder
-from samlet.slimming import SlimConfig, procedure, run
-from samlet.slimming.recovery import Reference, recover
+from samlet.runs.distributed import DistributedContext
+from samlet.slimming import SlimConfig, run
+from samlet.slimming import pipeline as procedure
+from samlet.slimming.reconstruction import Reference, reconstruct
 from samlet.slimming.scoring import Scorer
 from samlet.slimming.selection import Kept
 from samlet.slimming.validation import Validation
-from samlet.training.batches import Photographs
-from samlet.training.engine import Engine
+from samlet.training.batches import ImageDataset
 from samlet.zoo import load_weights
 from slimming_tables import default_images
 
@@ -145,8 +146,8 @@ class Shared:
         self.evaluated = found[step // 2 :: step][:EVALUATED]
         self.others = [path for path in found if path not in set(self.evaluated)]
         mean, std = teacher.pixel_mean.cpu(), teacher.pixel_std.cpu()
-        pictures = Photographs(self.evaluated, options.image_size, mean, std)
-        self._engine = Engine("cpu", options.precision)
+        pictures = ImageDataset(self.evaluated, options.image_size, mean, std)
+        self._engine = DistributedContext("cpu", options.precision)
         self._validation = Validation(teacher, self.evaluated, pictures, self._engine)
         self._scores: dict[str, dict[str, Tensor]] = {}
         self._refitted: OrderedDict[str, dict[str, Tensor]] = OrderedDict()
@@ -179,7 +180,7 @@ class Shared:
 
         setattr(procedure, "Validation", lambda *_: lambda _: {})  # noqa: B010 - a type, for mypy
         setattr(Scorer, "scores", remembered)  # noqa: B010 - a method, for mypy
-        setattr(procedure, "recover", refitted)  # noqa: B010
+        setattr(procedure, "reconstruct", refitted)  # noqa: B010
 
     def measured(self, encoder: ImageEncoder) -> dict[str, float]:
         """Embedding error and agreement on the photographs that all rows are measured on."""
@@ -190,7 +191,7 @@ class Shared:
         """Undo `install`."""
         setattr(procedure, "Validation", Validation)  # noqa: B010
         setattr(Scorer, "scores", self._scoring)  # noqa: B010
-        setattr(procedure, "recover", recover)  # noqa: B010
+        setattr(procedure, "reconstruct", reconstruct)  # noqa: B010
 
     def _key(self, scorer: Scorer, encoder: ImageEncoder, groups: Sequence[ChannelGroup]) -> str:
         """Everything that scores depend on."""

@@ -21,11 +21,11 @@ from torch import Tensor
 from common import RESULTS, write
 from samlet.evaluation.costs import count_encoder_macs, count_parameters
 from samlet.models import ImageEncoder, Sam, SamConfig, ViTConfig
+from samlet.runs.distributed import DistributedContext
 from samlet.slimming.config import SlimConfig
 from samlet.slimming.scoring import Scorer
 from samlet.slimming.surgery import cut_encoder, with_encoder
-from samlet.training.batches import Photographs
-from samlet.training.engine import Engine
+from samlet.training.batches import ImageDataset
 
 SHAPES: dict[str, SlimConfig] = {
     "uniform_77": SlimConfig(ratio=0.77, importance="magnitude", selection="uniform", whole_heads=False),
@@ -39,9 +39,9 @@ CONTEXT: dict[str, SlimConfig] = {
 }
 
 
-def slimmed(teacher: Sam, config: SlimConfig, engine: Engine) -> ImageEncoder:
+def slimmed(teacher: Sam, config: SlimConfig, engine: DistributedContext) -> ImageEncoder:
     """The encoder cut as the procedure cuts it, embeddings first, without any training."""
-    photographs = Photographs([], teacher.image_size, teacher.pixel_mean, teacher.pixel_std)
+    photographs = ImageDataset([], teacher.image_size, teacher.pixel_mean, teacher.pixel_std)
     scorer = Scorer(teacher=teacher, photographs=photographs, labels=None, config=config, engine=engine)
     encoder = teacher.image_encoder
     for kind in ("embedding", "bottleneck"):
@@ -76,7 +76,7 @@ def main() -> None:
     torch.manual_seed(0)
     vit_b = ViTConfig.uniform(embed_dim=768, depth=12, num_heads=12, global_blocks=(2, 5, 8, 11))
     teacher = Sam(SamConfig(encoder=vit_b)).requires_grad_(False).eval()
-    engine = Engine()
+    engine = DistributedContext()
     size = teacher.check_image_size(options.image_size)
     chosen = SHAPES if options.only_77 else SHAPES | CONTEXT
     encoders = {name: slimmed(teacher, config, engine) for name, config in chosen.items()}

@@ -51,7 +51,7 @@ COMMANDS = {
     "refused-model": f"segment {PHOTOS}/dogs.jpg --point 214,250 --model nothing",
     "refused-ratio": f"slim --teacher mobile_sam --images {PHOTOS} --ratio 1.5 --steps 2",
     "refused-steps": f"slim --teacher mobile_sam --images {PHOTOS} --steps -1",
-    "refused-output": f"label --teacher mobile_sam --images {PHOTOS} --image-size 256 --points-per-side 4 --out $OUT/slim",
+    "refused-output": f"label --teacher mobile_sam --images {PHOTOS} --image-size 256 --out $OUT/slim",
     "refused-point": f"segment {PHOTOS}/dogs.jpg --point 9999,1",
     "refused-format": f"segment {PHOTOS}/dogs.jpg --everything --points-per-side -3",
 }
@@ -135,16 +135,21 @@ def _differences(old: Any, new: Any, where: str) -> list[str]:
         both = [line for name in old if name in new for line in _differences(old[name], new[name], f"{where}.{name}")]
         return missing + added + both
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        return [line for i, pair in enumerate(zip(old, new, strict=True)) for line in _differences(*pair, f"{where}[{i}]")]
+        return [
+            line for i, pair in enumerate(zip(old, new, strict=True)) for line in _differences(*pair, f"{where}[{i}]")
+        ]
     return [] if old == new else [f"{where}: {old!r} -> {new!r}"[:300]]
 
 
 def main() -> int:
+    """Compare; exit 1 where something differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path, nargs="?")
     parser.add_argument("--keep", type=Path, help="write what OLD did here, for later calls")
-    parser.add_argument("--only", nargs="*", default=[], help="names of commands; later ones need the folders of earlier")
+    parser.add_argument(
+        "--only", nargs="*", default=[], help="names of commands; later ones need the folders of earlier"
+    )
     options = parser.parse_args()
     results = []
     for place in (options.old, options.new):

@@ -19,6 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
+from samlet.io.remarks import forget
 from samlet.models import (
     DecoderConfig,
     Embedding,
@@ -30,8 +31,7 @@ from samlet.models import (
     maps_of,
 )
 from samlet.models.encoders.hiera.config import HieraConfig
-from samlet.remarks import forget
-from samlet.training.checkpoints import CheckpointFolder
+from samlet.runs.checkpoints import CheckpointFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS = ROOT / "examples" / "photos"

@@ -25,10 +25,11 @@ import samlet
 from samlet.cli import main
 from samlet.data.datasets import open_dataset
 from samlet.data.images import find_images
-from samlet.slimming import SlimConfig, procedure, run
+from samlet.runs.distributed import DistributedContext
+from samlet.slimming import SlimConfig, run
+from samlet.slimming import pipeline as procedure
 from samlet.slimming.validation import Validation
-from samlet.training.batches import Photographs
-from samlet.training.engine import Engine
+from samlet.training.batches import ImageDataset
 from samlet.zoo import load_weights
 from tests.conftest import PHOTOS, ROOT, make_hiera
 from tests.distillation.test_distill import write_data
@@ -341,8 +342,8 @@ def test_ablations_run_and_continue(photos, tmp_path, monkeypatch):
     others = [path for path in paths if path not in paths[1::2][:2]]
     made = run(load_weights("mobile_sam").requires_grad_(False), others, known)
     evaluated = [path for path in paths if path not in others]
-    pictures = Photographs(evaluated, 64, made.teacher.pixel_mean, made.teacher.pixel_std)
-    alone = Validation(made.teacher, evaluated, pictures, Engine())(made.sam.image_encoder)
+    pictures = ImageDataset(evaluated, 64, made.teacher.pixel_mean, made.teacher.pixel_std)
+    alone = Validation(made.teacher, evaluated, pictures, DistributedContext())(made.sam.image_encoder)
     assert alone["error"] == pytest.approx(criterion["error"], rel=1e-3), "the same where nothing is shared"
 
 

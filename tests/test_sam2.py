@@ -11,18 +11,18 @@ from samlet.data.datasets import open_dataset
 from samlet.data.images import find_images
 from samlet.evaluation.costs import cost
 from samlet.export import export_model
-from samlet.inference.candidates import CropMasks
-from samlet.inference.options import EverythingOptions
+from samlet.inference.everything.candidates import CropMasks
+from samlet.inference.everything.options import EverythingOptions
 from samlet.inference.sam_segmenter import SamSegmenter
 from samlet.models import Maps, joined, maps_of, single_masks, stacked
 from samlet.quantization.config import QuantConfig
-from samlet.quantization.procedure import run as quantize
+from samlet.quantization.pipeline import run as quantize
+from samlet.runs.distributed import DistributedContext
 from samlet.slimming.importance import disturbed_taylor
-from samlet.slimming.recovery import recover
+from samlet.slimming.reconstruction import recover
 from samlet.slimming.surgery import cut_encoder
-from samlet.training.batches import Photographs
+from samlet.training.batches import ImageDataset
 from samlet.training.embeddings import EmbeddingCache
-from samlet.training.engine import Engine
 from tests.conftest import PHOTOS, flat, make_hiera, make_tiny
 from tests.distillation.test_distill import write_data
 from tests.models.test_hiera import narrow
@@ -145,10 +145,10 @@ def test_slimming_with_cached_views_is_that_of_the_teacher(tmp_path, photo_folde
 
 def test_a_cache_holds_every_map(tmp_path, sam, photo_folder):
     paths = find_images(photo_folder)
-    photographs = Photographs(paths, 64, sam.pixel_mean, sam.pixel_std, resize=sam.config.resize)
+    photographs = ImageDataset(paths, 64, sam.pixel_mean, sam.pixel_std, resize=sam.config.resize)
     for _ in range(2):
         cache = EmbeddingCache(tmp_path, sam.fingerprint(), 64)
-        cache.fill(photographs, paths, sam.encode, Engine())
+        cache.fill(photographs, paths, sam.encode, DistributedContext())
     with torch.no_grad():
         for path in paths:
             expected = sam.encode(photographs.prepare(photographs.read(path))[None])[0]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from samlet.errors import CheckpointError, InputError, SamletError
     from samlet.evaluation import Contestant, compare, cost, evaluate, evaluate_all
     from samlet.inference import EverythingOptions, MaskGenerator, Prediction, Predictor
-    from samlet.inference.labelling import label
+    from samlet.labelling.folder import label
     from samlet.models import Sam, SamConfig, TinyViTConfig, ViTConfig
     from samlet.quantization import QuantConfig, quantize
     from samlet.runtimes import ExportedSam
@@ -49,7 +49,7 @@ _HOMES = {
     "distill": "distillation",
     "evaluate": "evaluation",
     "evaluate_all": "evaluation",
-    "label": "inference.labelling",
+    "label": "labelling.folder",
     "load": "zoo",
     "open_dataset": "data.datasets",
     "quantize": "quantization",

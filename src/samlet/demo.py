@@ -14,20 +14,20 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from samlet.checkpoints.writing import new_file
 from samlet.data.bundled import CLICKS, bundled_photographs
 from samlet.data.images import read_image
 from samlet.data.masks import mask_iou
 from samlet.errors import InputError
 from samlet.inference import Predictor
-from samlet.inference.overlay import draw_masks, draw_prompts
+from samlet.io.writing import new_file
 from samlet.models import EncoderConfig, Sam, SamConfig
 from samlet.reporting import page as html
+from samlet.reporting.overlay import draw_masks, draw_prompts
+from samlet.runs.distributed import DistributedContext
+from samlet.runs.log import say
 from samlet.slimming import SlimConfig
 from samlet.slimming.folder import Names, Slimmed, slim_into
 from samlet.training.budget import Clock, check_minutes
-from samlet.training.engine import Engine
-from samlet.training.log import say
 from samlet.zoo import load_weights
 
 TEACHER, MODEL = "mobile_sam", "small"
@@ -108,7 +108,7 @@ def demo(
         bundled_photographs(),
         config,
         Names(teacher=TEACHER, images="bundled photographs"),
-        engine=Engine(teacher.device, config.precision),
+        engine=DistributedContext(teacher.device, config.precision),
         overwrite=overwrite,
         clock=Clock(began=time.perf_counter(), reports=True),
     )

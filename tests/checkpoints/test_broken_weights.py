@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import samlet
-from samlet import jsons
 from samlet.checkpoints import load_checkpoint
 from samlet.cli import main
 from samlet.export.config import ExportConfig
-from samlet.export.gate import Figures, refusals
+from samlet.export.verification import Figures, refusals
+from samlet.io import jsons
 from samlet.models import Sam, SamConfig, ViTConfig
 from tests.conftest import PHOTOS, make_tiny, randomise
 
@@ -64,7 +64,7 @@ def test_a_model_that_answers_nan_ends_with_an_error(tmp_path):
     for run in (predictor.set_image, samlet.MaskGenerator(sam)):
         with pytest.raises(samlet.SamletError, match="finite"):
             run(PHOTOS / "dogs.jpg")
-    from samlet.export.procedure import export_model
+    from samlet.export.pipeline import export_model
 
     with pytest.raises(samlet.SamletError, match="finite"):
         export_model(sam, tmp_path / "out", "segment-anything")
@@ -90,7 +90,7 @@ def test_a_model_whose_masks_are_all_empty_is_not_exported(tmp_path):
         for network in sam.mask_decoder.output_hypernetworks_mlps:
             network.layers[-1].weight.zero_()
             network.layers[-1].bias.zero_()
-    from samlet.export.procedure import export_model
+    from samlet.export.pipeline import export_model
 
     with pytest.raises(samlet.SamletError, match="all empty"):
         export_model(sam, tmp_path / "out", "segment-anything", image_size=64)

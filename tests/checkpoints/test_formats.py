@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import samlet
-from samlet.checkpoints.writing import MODEL_FILES, new_folder
+from samlet.io.writing import MODEL_FILES, new_folder
 from samlet.models import Sam, SamConfig, TinyViTConfig, ViTConfig
 from samlet.slimming.surgery import cut_encoder, with_encoder
 from tests.conftest import CHANNELS, make_tiny, make_vit, randomise
@@ -133,7 +133,7 @@ def test_a_failed_write_leaves_nothing(small_sam, tmp_path, monkeypatch):
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("samlet.checkpoints.writing.save_file", full)
+    monkeypatch.setattr("samlet.io.writing.save_file", full)
     with pytest.raises(OSError, match="No space left"):
         samlet.save(small_sam, tmp_path / "m")
     assert list(Path(tmp_path).iterdir()) == []

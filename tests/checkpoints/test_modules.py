@@ -149,7 +149,7 @@ def published_names(package):
 
 
 def decoder_names(package):
-    from samlet.models import layers
+    from samlet.models import building_blocks as layers
     from samlet.models.decoders.sam import mask_decoder, prompt_encoder
 
     modeling = f"{package}.modeling"

@@ -14,8 +14,8 @@ from torch import nn
 
 import samlet
 from samlet.checkpoints import load_checkpoint, native
-from samlet.models.decoders.sam.shared import SharedDecoder
-from samlet.models.decoders.whole import WholeDecoder, prompt_decoder
+from samlet.models.decoders.full import FullMaskDecoder, prompt_decoder
+from samlet.models.decoders.sam.fast import FastMaskDecoder
 from samlet.models.quantized import (
     InputQuantizer,
     QuantizedConv2d,
@@ -468,8 +468,8 @@ def test_prompts_go_through_the_quantized_layers(file, image):
     assert not is_quantized(decoder_like())
     embedding = sam.encode(image.float())
     decoder = prompt_decoder(sam, embedding)
-    assert isinstance(decoder, WholeDecoder)
-    assert isinstance(prompt_decoder(decoder_like(), torch.zeros(1, 32, 4, 4)), SharedDecoder)
+    assert isinstance(decoder, FullMaskDecoder)
+    assert isinstance(prompt_decoder(decoder_like(), torch.zeros(1, 32, 4, 4)), FastMaskDecoder)
     points, labels = torch.tensor([[[20.0, 30.0]]]), torch.ones(1, 1, dtype=torch.long)
     answer = sam.decode(embedding, points, labels)
     assert torch.equal(decoder.transform(points, labels).iou, answer.iou)

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from samlet.checkpoints.prescan import DamagedError, UnsafeError
-from samlet.checkpoints.unpickling import Inert, read_file
+from samlet.checkpoints.unpickling import PickleStub, read_file
 from tests.conftest import peak_growth
 
 
@@ -53,7 +53,7 @@ def test_a_pickled_module_becomes_records(tmp_path):
     module = nn.Sequential(nn.Linear(3, 4), nn.GELU())
     module.maker = partial(nn.LayerNorm, eps=1e-6)
     found = read_file(saved(nn.DataParallel(module), tmp_path / "m.pth", False))
-    assert isinstance(found, Inert)
+    assert isinstance(found, PickleStub)
     assert found.path == "torch.nn.parallel.data_parallel.DataParallel"
     inner = found.state["_modules"]["module"]
     linear = inner.state["_modules"]["0"]

@@ -13,7 +13,7 @@ import samlet
 from samlet.cli import main
 from samlet.data.datasets import plain_images
 from samlet.data.images import find_images, is_readable
-from samlet.training.batches import Photographs
+from samlet.training.batches import ImageDataset
 from tests.conftest import make_tiny
 
 RNG = np.random.default_rng(0)
@@ -137,7 +137,7 @@ def test_every_command_takes_the_same_files(odd, capsys):
     assert [sample.path for sample in plain_images(folder)] == find_images(folder)
     assert sorted(p.relative_to(folder).as_posix() for p in find_images(folder) if not is_readable(p)) == sorted(failed)
     sam = make_tiny()
-    source = Photographs(find_images(folder), 64, sam.pixel_mean, sam.pixel_std)
+    source = ImageDataset(find_images(folder), 64, sam.pixel_mean, sam.pixel_std)
     names = {photograph.path.name for photograph in source.sample(len(found))}
     too_small = {"one-pixel.png"}
     assert names == {name.rpartition("/")[2] for name in found if name not in failed} - too_small

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from samlet.remarks import collected, forget, remark
+from samlet.io.remarks import collected, forget, remark
 
 
 def test_once_and_few_of_a_kind(capsys):

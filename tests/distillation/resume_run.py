@@ -15,8 +15,8 @@ import torch
 from samlet.checkpoints import native
 from samlet.data.datasets import open_dataset
 from samlet.distillation import DistillConfig, run
-from samlet.training.engine import Engine
-from samlet.training.workspace import Workspace
+from samlet.runs.distributed import DistributedContext
+from samlet.runs.folder import RunFolder
 from tests.conftest import kill_after_checkpoint, make_tiny
 
 SETTINGS = {"image_size": 64, "steps": 8, "prompts": 4, "rounds": 2, "batch_size": 2, "checkpoint_every": 2}
@@ -25,8 +25,8 @@ SETTINGS = {"image_size": 64, "steps": 8, "prompts": 4, "rounds": 2, "batch_size
 def go(data: Path, out: Path, **settings: Any) -> None:
     """Distil, or continue, and write the student, and beside it what the run measured."""
     config = DistillConfig(**{**SETTINGS, **settings})
-    engine = Engine("cpu", config.precision)
-    made = run(make_tiny(0), make_tiny(1), open_dataset(data), config, workspace=Workspace(out), engine=engine)
+    engine = DistributedContext("cpu", config.precision)
+    made = run(make_tiny(0), make_tiny(1), open_dataset(data), config, workspace=RunFolder(out), engine=engine)
     if engine.is_main:
         native.write(made.sam, out, overwrite=True, run_folder=True)
         found = {"losses": made.log.lines, "start": made.start, "end": made.stage.validation}

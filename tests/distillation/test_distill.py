@@ -22,14 +22,14 @@ from samlet.data.masks import encode_rle
 from samlet.distillation import DistillConfig, run
 from samlet.distillation.config import WEIGHTS
 from samlet.distillation.examples import Examples, Preparation
-from samlet.distillation.layers import block_depths, layer_rates
+from samlet.distillation.layer_decay import block_depths, layer_rates
 from samlet.distillation.objective import Batch, FullStage, resampled
 from samlet.models.config import DecoderConfig
 from samlet.models.quantized import quantized
-from samlet.training.engine import Engine
-from samlet.training.log import RunLog
+from samlet.runs.distributed import DistributedContext
+from samlet.runs.folder import RunFolder
+from samlet.runs.log import RunLog
 from samlet.training.loop import LoopConfig, Stage, train
-from samlet.training.workspace import Workspace
 from tests.conftest import (
     PHOTOS,
     ROOT,
@@ -181,7 +181,15 @@ def test_the_micro_batch_changes_no_weight(tmp_path):
         objective = FullStage(student, teacher, DistillConfig(rounds=0), (64, 64))
         config = LoopConfig(steps=2, learning_rate=1e-3, micro_batch=micro_batch)
         log = RunLog(None)
-        train(Engine(), objective, lambda m, e, x, _: m(x, Batch(e)), examples, config, Stage(name="test"), log)
+        train(
+            DistributedContext(),
+            objective,
+            lambda m, e, x, _: m(x, Batch(e)),
+            examples,
+            config,
+            Stage(name="test"),
+            log,
+        )
         losses = {name: log.values("test", name)[1] for name in ("loss", *WEIGHTS)}
         return losses, torch.cat([p.detach().flatten() for p in student.parameters()])
 
@@ -459,7 +467,7 @@ def test_settings_that_cannot_work(settings, said):
 
 
 def test_models_and_data_that_do_not_fit_are_refused_before_anything_is_written(data, tmp_path, photo_folder):
-    teacher, out = make_tiny(0), Workspace(tmp_path / "out")
+    teacher, out = make_tiny(0), RunFolder(tmp_path / "out")
 
     def refused(said, student=None, dataset=None, **settings):
         with pytest.raises(samlet.InputError, match=said):

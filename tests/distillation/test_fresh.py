@@ -16,7 +16,7 @@ from samlet.data.masks import encode_rle
 from samlet.distillation import fresh_student
 from samlet.distillation.examples import Preparation
 from samlet.models import RepViTConfig, SamConfig, TinyViTConfig
-from samlet.training.batches import hold_out
+from samlet.training.batches import train_val_split
 from tests.conftest import CHANNELS, SMALL_DECODER, make_repvit, make_tiny, make_vit
 
 SMALL = TinyViTConfig(
@@ -97,7 +97,7 @@ def test_a_student_from_scratch_learns_eight_photographs_by_heart(tmp_path, enco
         mask[height // 4 : height // 2, width // 4 : width // 2] = True
         (tmp_path / f"{path.stem}.json").write_text(json.dumps({"annotations": [{"segmentation": encode_rle(mask)}]}))
     dataset = open_dataset(tmp_path, paths[0].parent)
-    learned = [dataset.source.sample(index).path for index in hold_out(list(dataset.order), 0)[0]]
+    learned = [dataset.source.sample(index).path for index in train_val_split(list(dataset.order), 0)[0]]
     assert len(learned) == 8
     settings = {"steps": 150, "learning_rate": 3e-3, "layer_decay": 1.0, "batch_size": 8, "micro_batch": 8}
     alone = {"token": 0, "output": 0, "mask": 0, "iou": 0}

@@ -13,10 +13,10 @@ from PIL import Image
 from samlet.data.datasets import open_dataset
 from samlet.data.masks import bounding_box, decode_rle, encode_rle
 from samlet.distillation import DistillConfig
+from samlet.distillation.augmentation import random_view
 from samlet.distillation.examples import Examples, Preparation
 from samlet.distillation.objective import Batch, FullStage, rounds_of
 from samlet.distillation.prompts import BACKGROUND, FOREGROUND, draw_rounds, first_boxes, first_points, hard_prompts
-from samlet.distillation.views import random_view
 from samlet.models.decoders.sam.prompt_encoder import PADDING
 from tests.conftest import CHANNELS, make_tiny
 

@@ -20,12 +20,12 @@ from samlet.cli import main
 from samlet.data.images import read_image
 from samlet.errors import InputError, SamletError
 from samlet.export import ExportConfig, export_model
-from samlet.export.gate import Figures, refusals, sqnr
+from samlet.export.float16 import in_half
 from samlet.export.graphs import ENCODER_INPUTS, DecoderGraph, EncoderGraph
-from samlet.export.half import in_half
-from samlet.export.integers import with_integers
+from samlet.export.int8_layers import with_integers
 from samlet.export.machine import has_vnni
 from samlet.export.onnx_files import write_onnx
+from samlet.export.verification import Figures, refusals, sqnr
 from samlet.export.writers import fixed_size
 from samlet.models import DecoderConfig, SamConfig, TinyViTConfig, ViTConfig
 from samlet.models.quantized import InputQuantizer, quantized
@@ -304,7 +304,7 @@ def test_int8_runs_the_simulation(sam, pictures, tmp_path):
 
 
 def test_the_gate_refuses_and_writes_nothing(float_folder, sam, pictures, tmp_path, monkeypatch):
-    from samlet.export import procedure
+    from samlet.export import pipeline as procedure
 
     def broken(_, folder, *__, **___):
         """The model's own graphs, but the largest weight has another sign."""
@@ -401,7 +401,8 @@ def test_whether_the_cpu_multiplies_int8(tmp_path, line, expected):
 
 
 def test_a_cpu_without_vnni_is_told(monkeypatch):
-    from samlet.export import machine, procedure
+    from samlet.export import machine
+    from samlet.export import pipeline as procedure
 
     monkeypatch.setattr(machine, "has_vnni", lambda: False)
     assert "no VNNI" in procedure._notes(ExportConfig(to="onnx", precision="int8"))[0]

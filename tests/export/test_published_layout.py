@@ -10,7 +10,7 @@ import samlet
 from samlet.data.images import read_image
 from samlet.data.transforms import preprocess
 from samlet.export.config import ExportConfig
-from samlet.export.procedure import export_model
+from samlet.export.pipeline import export_model
 from tests.conftest import PHOTOS, make_hiera, make_tiny
 
 

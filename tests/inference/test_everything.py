@@ -16,9 +16,9 @@ from samlet.data.images import read_image
 from samlet.data.masks import decode_rle
 from samlet.data.transforms import preprocess
 from samlet.errors import InputError
-from samlet.inference.candidates import CropMasks
-from samlet.inference.grids import point_grid, surroundings
-from samlet.inference.options import EverythingOptions
+from samlet.inference.everything.candidates import CropMasks
+from samlet.inference.everything.grids import point_grid, surroundings
+from samlet.inference.everything.options import EverythingOptions
 from tests.conftest import PHOTOS, ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))

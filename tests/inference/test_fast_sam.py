@@ -11,10 +11,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from samlet.baselines.detections import Letterbox, draw_mask, find_boxes, snap_to_edges
+from samlet.baselines.fast_sam import FastSam
 from samlet.data.masks import bounding_box, decode_rle
 from samlet.errors import CheckpointError, InputError
-from samlet.inference.detections import Letterbox, draw_mask, find_boxes, snap_to_edges
-from samlet.inference.fast_sam import FastSam
 
 SIZE = 96
 ANCHORS = (SIZE // 8) ** 2 + (SIZE // 16) ** 2 + (SIZE // 32) ** 2
@@ -337,7 +337,7 @@ def test_strips_of_a_mask_fit_together(monkeypatch):
     prototypes, weights = rng.normal(size=(32, 12, 20)).astype(np.float32), rng.normal(size=32).astype(np.float32)
     box = np.array([3.2, 5.8, 77, 60], np.float32)
     whole = draw_mask(prototypes, weights, box, (64, 80))
-    monkeypatch.setattr("samlet.inference.detections._MAX_PIXELS", 500)
+    monkeypatch.setattr("samlet.baselines.detections._MAX_PIXELS", 500)
     np.testing.assert_array_equal(draw_mask(prototypes, weights, box, (64, 80)), whole)
     assert whole.any()
 

@@ -11,20 +11,20 @@ import torch
 from PIL import Image
 
 import samlet
+from samlet.baselines.fast_sam import FastSam
+from samlet.baselines.sam2_onnx import Sam2Onnx
 from samlet.cli import main
 from samlet.data.datasets import open_dataset
 from samlet.data.images import read_image
 from samlet.data.masks import decode_rle, encode_rle, rle_area
 from samlet.data.sources import open_source
 from samlet.errors import InputError
-from samlet.inference.batch import segment_source
-from samlet.inference.everything import MaskGenerator
-from samlet.inference.fast_sam import FastSam
-from samlet.inference.labelling import label
-from samlet.inference.results import Sa1bFiles
-from samlet.inference.sam2_onnx import Sam2Onnx
+from samlet.inference.everything.generator import MaskGenerator
 from samlet.inference.sam_segmenter import SamSegmenter
-from samlet.inference.workers import segment_many
+from samlet.labelling.batch import segment_source
+from samlet.labelling.files import Sa1bFiles
+from samlet.labelling.folder import label
+from samlet.labelling.workers import segment_many
 from tests.conftest import PHOTOS, make_tiny
 from tests.inference.test_fast_sam import random_outputs, save_network
 from tests.inference.test_sam2_onnx import save_pair

@@ -18,9 +18,9 @@ from samlet.data.datasets import open_dataset
 from samlet.data.images import read_image
 from samlet.data.sources import open_source
 from samlet.errors import InputError
-from samlet.inference.batch import segment_source
-from samlet.inference.options import EverythingOptions, option_names
-from samlet.inference.workers import segment_many
+from samlet.inference.everything.options import EverythingOptions, option_names
+from samlet.labelling.batch import segment_source
+from samlet.labelling.workers import segment_many
 from tests.conftest import PHOTOS
 
 ALONE = {"progress": False, "workers": 1}

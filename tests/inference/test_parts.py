@@ -11,11 +11,11 @@ from scipy import ndimage
 from samlet.data.masks import decode_rle, encode_rle
 from samlet.data.polygons import to_polygons
 from samlet.data.transforms import Frame
-from samlet.inference.grids import barren, checkerboard, crop_boxes, point_grid, sparse_subset, surroundings
-from samlet.inference.overlay import draw_masks
-from samlet.inference.regions import remove_small_regions
-from samlet.inference.suppression import box_iou, suppress
+from samlet.inference.everything.grids import barren, checkerboard, crop_boxes, point_grid, sparse_subset, surroundings
+from samlet.inference.everything.regions import remove_small_regions
+from samlet.inference.everything.suppression import box_iou, suppress
 from samlet.inference.windows import Upscaler
+from samlet.reporting.overlay import draw_masks
 
 RNG = np.random.default_rng(3)
 

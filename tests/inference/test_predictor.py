@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import samlet
-from samlet.inference.overlay import draw_masks, draw_prompts
+from samlet.reporting.overlay import draw_masks, draw_prompts
 from tests.conftest import PHOTOS, make_tiny
 
 

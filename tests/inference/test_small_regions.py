@@ -11,8 +11,8 @@ from scipy import ndimage
 import samlet
 from samlet.cli import main
 from samlet.data.masks import decode_rle
-from samlet.inference import regions
-from samlet.inference.regions import remove_small_regions
+from samlet.inference.everything import regions
+from samlet.inference.everything.regions import remove_small_regions
 from tests.conftest import PHOTOS, make_tiny
 
 LOOSE = {"points_per_side": 4, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "image_size": 64}
@@ -80,7 +80,7 @@ def test_pictures_one_pixel_wide_keep_no_equal_masks(shape):
 
 
 def test_late_refusals_come_first(tmp_path, monkeypatch):
-    from samlet.export import procedure
+    from samlet.export import pipeline as procedure
     from tests.conftest import make_repvit
 
     def run(*_args, **_options):
@@ -113,14 +113,14 @@ def test_cost_needs_no_weights(monkeypatch, capsys):
 
 
 def test_one_process_unless_more_are_asked_for(tmp_path, monkeypatch):
-    from samlet.inference import workers
+    from samlet.labelling import workers
 
     def start(*_args, **_options):
         raise AssertionError("workers were started")
 
     monkeypatch.setattr(workers, "ProcessPoolExecutor", start)
     monkeypatch.setattr(workers.torch, "get_num_threads", lambda: 4)
-    from samlet.inference.labelling import label
+    from samlet.labelling.folder import label
 
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "cat.jpg").write_bytes((PHOTOS / "cat.jpg").read_bytes())

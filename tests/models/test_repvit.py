@@ -209,7 +209,7 @@ def test_strips_change_nothing_at_any_multiple_of_16(monkeypatch, size):
     assert whole.shape == (2, 32, size[0] // 16, size[1] // 16)
     assert torch.isfinite(whole).all()
     for elements in (1, 5000, 1 << 20):
-        monkeypatch.setattr("samlet.models.strips._STRIP_ELEMENTS", elements)
+        monkeypatch.setattr("samlet.models.chunking._STRIP_ELEMENTS", elements)
         with torch.no_grad():
             assert torch.allclose(encoder(image), whole, atol=1e-5)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from samlet.models.decoders.sam.shared import SharedDecoder
+from samlet.models.decoders.sam.fast import FastMaskDecoder
 from tests.conftest import make_hiera, make_tiny, make_vit
 
 PROMPTS = {
@@ -24,7 +24,7 @@ def decoded(sam, name, dtype=None):
     given = {key: torch.tensor(value) for key, value in PROMPTS[name].items()}
     with torch.inference_mode():
         embedding = sam.encode(torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(1)))
-        decoder = SharedDecoder(sam, embedding, dtype)
+        decoder = FastMaskDecoder(sam, embedding, dtype)
         return decoder, decoder.transform(**given), sam.decode(embedding, **given)
 
 

@@ -92,6 +92,6 @@ def test_strips_change_nothing(monkeypatch):
     image = torch.randn(2, 3, 80, 112, generator=torch.Generator().manual_seed(0))
     whole = encoder(image)
     for elements in (1, 5000, 1 << 20):
-        monkeypatch.setattr("samlet.models.strips._STRIP_ELEMENTS", elements)
+        monkeypatch.setattr("samlet.models.chunking._STRIP_ELEMENTS", elements)
         with torch.no_grad():
             assert torch.allclose(encoder(image), whole, atol=1e-5)

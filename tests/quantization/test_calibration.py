@@ -11,8 +11,8 @@ from samlet.data.transforms import Frame
 from samlet.models import Sam
 from samlet.models.decoders.sam.mask_decoder import DecoderOutput
 from samlet.quantization import QuantConfig
-from samlet.quantization.calibration import Calibrator, disturbance, prompt_calls
-from samlet.quantization.matrices import input_rows, output_rows, positions, weight_matrix
+from samlet.quantization.calibration import Calibrator, fisher_probe, prompt_calls
+from samlet.quantization.linear_algebra import input_rows, output_rows, positions, weight_matrix
 from samlet.quantization.samples import Samples
 from samlet.quantization.sites import find_sites
 from tests.conftest import make_efficient, make_tiny, make_vit, with_another_first_output
@@ -58,7 +58,7 @@ def test_the_mean_of_many_draws_is_the_fisher_information():
     generator, total, draws = torch.Generator().manual_seed(0), torch.zeros_like(hidden), 4000
     for _ in range(draws):
         leaf = hidden.clone().requires_grad_()
-        disturbance(toy, toy.answer(leaf), frame, 2, generator).backward()
+        fisher_probe(toy, toy.answer(leaf), frame, 2, generator).backward()
         total += leaf.grad.square()
     assert torch.allclose(total / draws, expected, rtol=0.12)
 
@@ -81,7 +81,7 @@ def test_the_fisher_information_is_the_second_derivative_of_the_divergence():
     generator, total = torch.Generator().manual_seed(0), torch.zeros_like(hidden)
     for _ in range(4000):
         leaf = hidden.clone().requires_grad_()
-        disturbance(toy, toy.answer(leaf), frame, 1, generator).backward()
+        fisher_probe(toy, toy.answer(leaf), frame, 1, generator).backward()
         total += leaf.grad.square()
     assert torch.allclose(total[0] / 4000, hessian, rtol=0.12)
 
@@ -91,7 +91,7 @@ def test_padding_of_the_photograph_does_not_count():
     out = toy.answer(torch.zeros(1, 5))
     logits = out.low_res.clone().requires_grad_()
     changed = DecoderOutput(low_res=logits, iou=out.iou, tokens=out.tokens)
-    disturbance(toy, changed, Frame(2, 4, 4), 1, torch.Generator()).backward()
+    fisher_probe(toy, changed, Frame(2, 4, 4), 1, torch.Generator()).backward()
     assert bool((logits.grad[:, :, :2] != 0).all())
     assert bool((logits.grad[:, :, 2:] == 0).all())
 
@@ -146,7 +146,7 @@ def test_no_output_that_was_not_trained_is_calibrated_on():
     assert [call.keys() for call in one] == [call.keys() for call in other]
     for a, b in zip(one, other, strict=True):
         assert all(torch.equal(a[name], b[name]) for name in a)
-    sums = [disturbance(m, m.decode(embedding, **prompt), frame, 1, torch.Generator().manual_seed(0)) for m in models]
+    sums = [fisher_probe(m, m.decode(embedding, **prompt), frame, 1, torch.Generator().manual_seed(0)) for m in models]
     assert float(sums[0]) == float(sums[1]) != 0
 
 
@@ -183,7 +183,7 @@ def test_gradients_are_those_of_the_whole_model_at_the_positions_of_the_inputs(s
     for site in sites:
         sam.get_submodule(site.name).register_forward_hook(keep(site.name))
     embedding, generator = sam.encode(pixels[None].requires_grad_()), torch.Generator().manual_seed(0)
-    sum(disturbance(sam, sam.decode(embedding, **call), FRAME, prompts, generator) for call in calls).backward()
+    sum(fisher_probe(sam, sam.decode(embedding, **call), FRAME, prompts, generator) for call in calls).backward()
     for site in sites:
         layer = sam.get_submodule(site.name)
         rows, inputs = [], []

@@ -19,7 +19,7 @@ from samlet.cli import main
 from samlet.data.images import find_images, read_image
 from samlet.data.masks import bounding_box
 from samlet.evaluation.costs import cost
-from samlet.export.integers import with_integers
+from samlet.export.int8_layers import with_integers
 from samlet.models.quantized import (
     InputQuantizer,
     LogQuantizer,
@@ -34,8 +34,8 @@ from samlet.models.quantized import (
     out_axis,
 )
 from samlet.quantization import QuantConfig, run
-from samlet.quantization import procedure as procedure_module
-from samlet.training.workspace import Workspace
+from samlet.quantization import pipeline as procedure_module
+from samlet.runs.folder import RunFolder
 from tests.conftest import CHANNELS, PHOTOS, make_tiny, make_vit
 
 QUICK = {"calibration_images": 2, "prompts": 4, "candidates": 8, "low": 0.5, "rounds": 1, "samples": 16}
@@ -229,7 +229,7 @@ def test_an_interrupted_run_continues(photo_folder, tmp_path, monkeypatch, where
     sam, paths, config = make_tiny(), photographs(photo_folder), quick(**FEW)
     other = quick(weights=6, **FEW)
     whole = run(sam, paths, config, progress=False)
-    workspace = Workspace(tmp_path / "out")
+    workspace = RunFolder(tmp_path / "out")
     name = "preprocess" if where == "calibration" else "_search_site"
     inner, calls = getattr(procedure_module, name), []
 

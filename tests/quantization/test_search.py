@@ -17,12 +17,12 @@ from samlet.models.quantized import (
     QuantizedProduct,
     RowQuantizer,
     along,
+    fake_quantize,
     quantized,
-    to_grid,
 )
 from samlet.quantization import QuantConfig
-from samlet.quantization.matrices import input_rows, output_rows, positions, weight_matrix
-from samlet.quantization.products import search_attention, search_product
+from samlet.quantization.linear_algebra import input_rows, output_rows, positions, weight_matrix
+from samlet.quantization.product_search import search_attention, search_product
 from samlet.quantization.quantizers import input_range
 from samlet.quantization.samples import AttentionSample, MatrixSample, ProductSample, Seen
 from samlet.quantization.search import candidates, clipped, search_layer
@@ -93,7 +93,9 @@ def test_the_steps_of_weights_are_the_best_of_all_candidates(kind, weighted):
     errors = []
     for factor in candidates(config):
         rounded = quantized(layer, None)
-        rounded.weight = nn.Parameter(to_grid(layer.weight, (base * factor).view(shape), -8, 7), requires_grad=False)
+        rounded.weight = nn.Parameter(
+            fake_quantize(layer.weight, (base * factor).view(shape), -8, 7), requires_grad=False
+        )
         error = (rounded(x) - layer(x)).square() * weights
         errors.append(error.flatten(0, 1).sum(0) if kind == "linear" else error.sum((0, 2, 3)))
     best = torch.stack(errors).argmin(0)
@@ -167,7 +169,7 @@ def test_chunks_of_inputs_follow_one_another(kind):
 
     def errors(steps):
         rounded = quantized(layer, None)
-        weight = to_grid(layer.weight, along(steps, layer.weight, axis, size), -4, 3)
+        weight = fake_quantize(layer.weight, along(steps, layer.weight, axis, size), -4, 3)
         rounded.weight = nn.Parameter(weight, requires_grad=False)
         error = (rounded(x) - layer(x)).square()
         return error.flatten(0, -2).sum(0) if kind == "linear" else error.sum((0, 2, 3))

@@ -14,7 +14,7 @@ from samlet.data.images import find_images
 from samlet.data.sources import open_source
 from samlet.evaluation import Contestant
 from samlet.evaluation.compare import in_turns
-from samlet.inference.workers import segment_many
+from samlet.labelling.workers import segment_many
 from samlet.zoo import load
 from tests.conftest import PHOTOS
 

@@ -15,7 +15,7 @@ import torch
 import samlet
 from samlet.data.masks import decode_rle
 from samlet.models import DecoderOutput, PromptableModel, Sam
-from samlet.models.decoders.whole import WholeDecoder, prompt_decoder
+from samlet.models.decoders.full import FullMaskDecoder, prompt_decoder
 from samlet.runtimes import ExportedSam
 from samlet.runtimes.prompts import Clicks
 from tests.conftest import PHOTOS
@@ -68,7 +68,7 @@ def test_it_is_a_model_like_any_other(folder, sam):
         assert torch.equal(a, b)
     assert exported.preprocessing[2] == sam.preprocessing[2] == "longest_side"
     assert exported.eval() is exported.to("cpu") is exported
-    assert isinstance(prompt_decoder(exported, torch.zeros(1, 32, 8, 8)), WholeDecoder)
+    assert isinstance(prompt_decoder(exported, torch.zeros(1, 32, 8, 8)), FullMaskDecoder)
     with pytest.raises(samlet.InputError, match="multiple of 16"):
         exported.check_image_size(100)
     with pytest.raises(samlet.InputError, match="runs on the CPU; use cpu"):

@@ -11,8 +11,8 @@ import onnx
 import pytest
 
 import samlet
+from samlet.baselines.sam2_onnx import find_pair
 from samlet.checkpoints import load_checkpoint
-from samlet.inference.sam2_onnx import find_pair
 from samlet.runtimes import is_exported, read_manifest
 from samlet.zoo import load_weights
 from tests.runtimes.exporting import describe, write_description

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 
 import samlet
 from samlet.errors import CheckpointError
-from samlet.models.decoders.sam.shared import SharedDecoder
-from samlet.models.decoders.whole import WholeDecoder, prompt_decoder
+from samlet.models.decoders.full import FullMaskDecoder, prompt_decoder
+from samlet.models.decoders.sam.fast import FastMaskDecoder
 from samlet.models.quantized import QuantizedLinear
 from samlet.quantization import quantize
 from samlet.runtimes.manifest import SHARED_WEIGHTS
@@ -30,14 +30,14 @@ def with_weights(folder, sam, tmp_path):
 def test_many_prompts_share_the_work_and_single_ones_ask_the_graph(folder, with_weights, sam):
     embedding = torch.randn(1, sam.config.encoder.out_channels, 4, 4)
     plain, exported = samlet.load(folder), samlet.load(with_weights)
-    assert isinstance(prompt_decoder(exported, embedding), WholeDecoder)
-    assert isinstance(prompt_decoder(plain, embedding, many=True), WholeDecoder)
+    assert isinstance(prompt_decoder(exported, embedding), FullMaskDecoder)
+    assert isinstance(prompt_decoder(plain, embedding, many=True), FullMaskDecoder)
     shared = prompt_decoder(exported, embedding, many=True)
-    assert isinstance(shared, SharedDecoder)
+    assert isinstance(shared, FastMaskDecoder)
     points, labels = torch.rand(5, 1, 2) * 64, torch.ones(5, 1, dtype=torch.long)
     with torch.inference_mode():
         found, expected = (
-            decoder.samples(decoder.transform(points, labels)) for decoder in (shared, SharedDecoder(sam, embedding))
+            decoder.samples(decoder.transform(points, labels)) for decoder in (shared, FastMaskDecoder(sam, embedding))
         )
     assert torch.equal(found, expected)
     assert plain.fingerprint() != exported.fingerprint()

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from samlet.checkpoints import native
-from samlet.slimming import SlimConfig, Workspace, run
-from samlet.training.engine import Engine
+from samlet.runs.distributed import DistributedContext
+from samlet.slimming import RunFolder, SlimConfig, run
 from tests.conftest import kill_after_checkpoint, make_tiny
 
 SETTINGS = {
@@ -30,8 +30,8 @@ SETTINGS = {
 def go(photos: Path, out: Path, **settings: Any) -> None:
     """Slim, or continue, and write the model, and beside it the losses."""
     config = SlimConfig(**{**SETTINGS, **settings})
-    engine = Engine("cpu", config.precision)
-    made = run(make_tiny(), photos, config, workspace=Workspace(out), engine=engine)
+    engine = DistributedContext("cpu", config.precision)
+    made = run(make_tiny(), photos, config, workspace=RunFolder(out), engine=engine)
     if engine.is_main:
         native.write(made.sam, out, overwrite=True, run_folder=True)
         losses = {name: stage.losses for name, stage in made.stages.items()}

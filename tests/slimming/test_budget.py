@@ -14,7 +14,7 @@ import samlet
 from samlet.cli import main
 from samlet.evaluation.costs import count_encoder_macs, count_parameters
 from samlet.models import Sam
-from samlet.slimming import SlimConfig, Workspace, run, sizing
+from samlet.slimming import RunFolder, SlimConfig, run, sizing
 from samlet.slimming.allocation import LEVELS, Unreachable, cheapest, even
 from samlet.slimming.budget import Budget, parse_budget
 from samlet.slimming.latencies import LatencyModel, LatencyTable, Timed, designs, measure_table, read_table
@@ -148,9 +148,9 @@ def test_what_was_searched_is_kept_for_a_run_that_continues(photo_folder, tmp_pa
     needed, most = len(measured), 6
     measured.clear()
     with pytest.raises(KeyboardInterrupt):
-        run(teacher, photo_folder, config, workspace=Workspace(tmp_path / "run"))
+        run(teacher, photo_folder, config, workspace=RunFolder(tmp_path / "run"))
     most = math.inf
-    continued = run(teacher, photo_folder, config, workspace=Workspace(tmp_path / "run"))
+    continued = run(teacher, photo_folder, config, workspace=RunFolder(tmp_path / "run"))
     assert len(measured) == needed > 12
     assert same_weights(continued.sam, expected.sam)
     assert continued.allocation == expected.allocation

@@ -16,6 +16,7 @@ from samlet.data.images import find_images
 from samlet.data.masks import encode_rle
 from samlet.evaluation.costs import count_encoder_macs
 from samlet.models import ChannelGroup, Member, Sam, SamConfig, ViTConfig
+from samlet.runs.distributed import DistributedContext
 from samlet.slimming.config import SlimConfig
 from samlet.slimming.importance import (
     CRITERIA,
@@ -29,8 +30,7 @@ from samlet.slimming.importance import (
 from samlet.slimming.labels import labelled_sample, mask_loss
 from samlet.slimming.scoring import Scorer
 from samlet.slimming.surgery import cut_encoder, with_encoder
-from samlet.training.batches import Photographs
-from samlet.training.engine import Engine
+from samlet.training.batches import ImageDataset
 from samlet.training.mask_losses import mask_loss as losses_of_masks
 from tests.conftest import make_efficient, make_tiny, make_vit, with_another_first_output
 
@@ -62,9 +62,11 @@ def labelled(tmp_path):
 
 def scorer(sam, photo_folder, labels=None, engine=None, **settings) -> Scorer:
     sam.requires_grad_(False)
-    photographs = Photographs(find_images(photo_folder), 64, sam.pixel_mean, sam.pixel_std)
+    photographs = ImageDataset(find_images(photo_folder), 64, sam.pixel_mean, sam.pixel_std)
     config = SlimConfig(scoring_images=3, **settings)
-    return Scorer(teacher=sam, photographs=photographs, labels=labels, config=config, engine=engine or Engine())
+    return Scorer(
+        teacher=sam, photographs=photographs, labels=labels, config=config, engine=engine or DistributedContext()
+    )
 
 
 def test_scores_sum_rows_and_heads_and_average_members():
@@ -170,7 +172,9 @@ def test_criteria_differ(small_sam, photo_folder, labelled):
 def test_scores_in_bfloat16_are_near_exact_ones(small_sam, photo_folder):
     groups = [g for g in small_sam.image_encoder.channel_groups() if g.kind == "bottleneck"]
     found = [
-        scorer(small_sam, photo_folder, engine=Engine("cpu", precision)).scores(small_sam.image_encoder, groups)
+        scorer(small_sam, photo_folder, engine=DistributedContext("cpu", precision)).scores(
+            small_sam.image_encoder, groups
+        )
         for precision in ("fp32", "bf16")
     ]
     correlations = []

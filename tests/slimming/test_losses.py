@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from PIL import Image
 
 from samlet.data.images import find_images
+from samlet.runs.distributed import DistributedContext
 from samlet.slimming.alpha import Alpha
+from samlet.slimming.decoder_metric import decoder_reading
 from samlet.slimming.losses import BottleneckAligning, EmbeddingAligning, Objective, relative_error, run_observed
-from samlet.slimming.reading import decoder_reading
-from samlet.training.batches import Photographs
-from samlet.training.engine import Engine
+from samlet.training.batches import ImageDataset
 from samlet.training.loop import LoopConfig, Stage, train
 from tests.conftest import make_efficient, make_tiny, make_vit, with_another_first_output
 
@@ -136,13 +136,15 @@ def test_the_micro_batch_changes_no_weight(photo_folder):
     for i, path in enumerate(sorted(photo_folder.glob("*.png"))):
         Image.fromarray((np.asarray(Image.open(path)) * (0.2 + 0.15 * i)).astype(np.uint8)).save(path)
     teacher, start = (make_tiny(seed).image_encoder for seed in (0, 1))
-    photographs = Photographs(find_images(photo_folder), 64, torch.zeros(3, 1, 1), 50 * torch.ones(3, 1, 1))
+    photographs = ImageDataset(find_images(photo_folder), 64, torch.zeros(3, 1, 1), 50 * torch.ones(3, 1, 1))
 
     def trained(micro_batch):
         student = copy.deepcopy(start)
         objective = BottleneckAligning(student, teacher.requires_grad_(False))
         config = LoopConfig(steps=2, learning_rate=1e-3, micro_batch=micro_batch)
-        run = train(Engine(), objective, lambda m, _, x, __: m(x, 0.5), photographs, config, Stage(name="test"))
+        run = train(
+            DistributedContext(), objective, lambda m, _, x, __: m(x, 0.5), photographs, config, Stage(name="test")
+        )
         return run.losses, torch.cat([p.detach().flatten() for p in student.parameters()])
 
     before = torch.cat([p.flatten() for p in start.parameters()])

@@ -9,11 +9,11 @@ import torch
 
 import samlet
 from samlet.data.images import find_images
-from samlet.slimming import recovery
-from samlet.slimming.recovery import recover
+from samlet.slimming import reconstruction as recovery
+from samlet.slimming.reconstruction import reconstruct
 from samlet.slimming.selection import select_uniform
 from samlet.slimming.surgery import cut_encoder
-from samlet.training.batches import Photographs
+from samlet.training.batches import ImageDataset
 from tests.conftest import PHOTOS, make_tiny, make_vit
 from tests.runtimes.exporting import make_sam as make_repvit
 
@@ -36,20 +36,20 @@ def cut(whole, kind):
 @pytest.mark.parametrize("kind", ["embedding", "bottleneck"])
 def test_it_brings_real_weights_closer_on_photographs_not_seen(kind):
     sam = samlet.load("mobile_sam").requires_grad_(False)
-    photographs = Photographs(find_images(PHOTOS), 64, sam.pixel_mean, sam.pixel_std)
+    photographs = ImageDataset(find_images(PHOTOS), 64, sam.pixel_mean, sam.pixel_std)
     images = torch.stack([p.image for p in photographs.sample(11)])
     whole = sam.image_encoder
     kept, encoder = cut(whole, kind)
     with torch.no_grad():
         target = whole(images[:3])
         before = (encoder(images[:3]) - target).square().mean()
-        recover(encoder, whole, kept, images[3:])
+        reconstruct(encoder, whole, kept, images[3:])
         assert (encoder(images[:3]) - target).square().mean() < 0.6 * before
 
 
 def test_nothing_cut_nothing_changed(whole):
     encoder = copy.deepcopy(whole)
-    recover(encoder, whole, {}, IMAGES)
+    reconstruct(encoder, whole, {}, IMAGES)
     for name, parameter in encoder.named_parameters():
         assert torch.allclose(parameter, whole.get_parameter(name), atol=1e-4), name
 
@@ -66,17 +66,17 @@ def test_redundant_channels_are_made_up_for():
     with torch.no_grad():
         target = whole(NEW)
         before = (encoder(NEW) - target).square().mean()
-        recover(encoder, whole, kept, images)
+        reconstruct(encoder, whole, kept, images)
         assert (encoder(NEW) - target).square().mean() < 0.02 * before
 
 
 def test_photographs_one_by_one_give_what_many_at_once_give(whole, monkeypatch):
     kept, encoder = cut(whole, "bottleneck")
     one_by_one = copy.deepcopy(encoder)
-    recover(encoder, whole, kept, IMAGES)
+    reconstruct(encoder, whole, kept, IMAGES)
     monkeypatch.setattr(recovery, "_TOGETHER", 1)
     monkeypatch.setattr(recovery, "_FEW", 1)
-    recover(one_by_one, whole, kept, iter(IMAGES))
+    reconstruct(one_by_one, whole, kept, iter(IMAGES))
     with torch.no_grad():
         assert torch.allclose(encoder(NEW), one_by_one(NEW), atol=1e-4)
 
@@ -91,7 +91,7 @@ def test_a_layer_is_fitted_by_least_squares_to_what_it_gave_before():
     whole.blocks[2].mlp.lin2.register_forward_hook(lambda _, x, y: seen.update(x=x[0], y=y))
     with torch.no_grad():
         whole(IMAGES)
-        recover(encoder, whole, kept, IMAGES)
+        reconstruct(encoder, whole, kept, IMAGES)
     x = seen["x"].flatten(0, -2)[:, kept["blocks.2.mlp"]].double()
     y = seen["y"].flatten(0, -2).double() - x @ before[0].double().T - before[1]
     mean, shift = x.mean(0), y.mean(0)
@@ -119,6 +119,6 @@ def test_segments_are_the_encoder(family):
 
 def test_hooks_are_gone(whole):
     kept, encoder = cut(whole, "bottleneck")
-    recover(encoder, whole, kept, IMAGES[:1])
+    reconstruct(encoder, whole, kept, IMAGES[:1])
     for model in (encoder, whole):
         assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())

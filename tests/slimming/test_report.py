@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from samlet.models import TinyViTConfig, ViTConfig
-from samlet.slimming import SlimConfig, Workspace, report, run
+from samlet.slimming import RunFolder, SlimConfig, report, run
 from samlet.slimming.plots import panels, widths_figure
 from samlet.training.plots import smoothed, write_figure
 
@@ -33,7 +33,7 @@ def check_picture(path, width=800, height=300):
 def test_report_and_pictures(small_sam, photo_folder, tmp_path):
     (photo_folder / "broken.jpg").write_bytes(b"\xff\xd8\xff no picture")
     out = tmp_path / "out"
-    made = run(small_sam, photo_folder, SlimConfig(**TINY), workspace=Workspace(out))
+    made = run(small_sam, photo_folder, SlimConfig(**TINY), workspace=RunFolder(out))
     figures = report.measure(made)
     report.write(made, figures, out)
     text = (out / "report.md").read_text(encoding="utf-8")

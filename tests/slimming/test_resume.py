@@ -16,9 +16,9 @@ import torch
 from PIL import Image
 
 import samlet
-from samlet.slimming import SlimConfig, Workspace, run
-from samlet.training.checkpoints import CheckpointFolder
-from samlet.training.log import RunLog
+from samlet.runs.checkpoints import CheckpointFolder
+from samlet.runs.log import RunLog
+from samlet.slimming import RunFolder, SlimConfig, run
 from tests.conftest import ROOT, make_tiny
 from tests.slimming.resume_run import go
 
@@ -126,7 +126,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(whole, tm
 
 
 def test_other_settings_do_not_continue_a_run(photo_folder, tmp_path):
-    workspace = Workspace(tmp_path / "out")
+    workspace = RunFolder(tmp_path / "out")
     teacher = make_tiny()
     run(teacher, photo_folder, SlimConfig(**QUICK), workspace=workspace)
     assert workspace.unfinished
@@ -139,7 +139,7 @@ def test_other_settings_do_not_continue_a_run(photo_folder, tmp_path):
 
 
 def test_two_processes_do_not_work_in_one_folder(tmp_path):
-    workspace = Workspace(tmp_path)
+    workspace = RunFolder(tmp_path)
     with workspace.locked(), pytest.raises(samlet.InputError, match="another process works in"), workspace.locked():
         pass
     with workspace.locked():
@@ -170,7 +170,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
 def test_a_disk_that_is_too_small_is_refused_before_anything_starts(photo_folder, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000})())
     with pytest.raises(samlet.InputError, match=r"has 0 MB free, but model and checkpoints need"):
-        run(make_tiny(), photo_folder, SlimConfig(steps=2, image_size=64), workspace=Workspace(tmp_path / "out"))
+        run(make_tiny(), photo_folder, SlimConfig(steps=2, image_size=64), workspace=RunFolder(tmp_path / "out"))
 
 
 def test_a_diverging_run_stops_and_keeps_its_checkpoint(photo_folder, tmp_path):
@@ -178,7 +178,7 @@ def test_a_diverging_run_stops_and_keeps_its_checkpoint(photo_folder, tmp_path):
         steps=40, image_size=64, scoring_images=2, recovery_images=0, learning_rate=1e18, clip=1e30, checkpoint_every=1
     )
     with pytest.raises(samlet.SamletError, match=r"became (nan|inf).*lower it with --learning-rate; the checkpoint of"):
-        run(make_tiny(), photo_folder, config, workspace=Workspace(tmp_path / "out"))
+        run(make_tiny(), photo_folder, config, workspace=RunFolder(tmp_path / "out"))
     kept = CheckpointFolder(tmp_path / "out" / "run" / "checkpoints" / "bottleneck-aligning")
     assert kept.newest() is not None
 

@@ -18,11 +18,11 @@ from samlet.data.images import find_images, read_image
 from samlet.data.transforms import preprocess
 from samlet.evaluation.costs import count_encoder_macs
 from samlet.models.quantized import quantized
+from samlet.runs.distributed import DistributedContext
 from samlet.slimming import SlimConfig, run
 from samlet.slimming.report import provenance
 from samlet.slimming.validation import Validation
-from samlet.training.batches import Photographs, hold_out
-from samlet.training.engine import Engine
+from samlet.training.batches import ImageDataset, train_val_split
 from tests.conftest import make_efficient, make_tiny, with_another_first_output
 
 FAST = {
@@ -82,12 +82,12 @@ def test_a_slimmed_model_can_be_slimmed_again(small_sam, photo_folder):
 
 def test_held_out_photographs_are_a_fixed_share():
     paths = [Path(f"{i}.jpg") for i in range(11)]
-    train, held = hold_out(paths, 0)
+    train, held = train_val_split(paths, 0)
     assert (len(train), len(held)) == (8, 3)
-    assert hold_out(paths, 0) == (train, held)
-    assert len(hold_out([Path(str(i)) for i in range(1000)], 0)[1]) == 24
+    assert train_val_split(paths, 0) == (train, held)
+    assert len(train_val_split([Path(str(i)) for i in range(1000)], 0)[1]) == 24
     with pytest.raises(samlet.InputError, match="at least 2"):
-        hold_out(paths[:1], 0)
+        train_val_split(paths[:1], 0)
 
 
 @pytest.mark.parametrize("ratio", [0, 1, -0.5, 1.5, float("nan")])
@@ -174,8 +174,8 @@ def test_every_setting_makes_a_model_that_works(small_sam, photo_folder, tmp_pat
     samlet.save(made.sam, tmp_path / "small")
     loaded = samlet.load(tmp_path / "small")
     assert same_weights(loaded, made.sam)
-    held_out = Photographs(made.held_out, 64, small_sam.pixel_mean, small_sam.pixel_std)
-    validation = Validation(small_sam, made.held_out, held_out, Engine())
+    held_out = ImageDataset(made.held_out, 64, small_sam.pixel_mean, small_sam.pixel_std)
+    validation = Validation(small_sam, made.held_out, held_out, DistributedContext())
     raw, aligned = (validation(model.image_encoder) for model in (made.pruned, loaded))
     assert aligned["error"] < raw["error"] < 0.6  # 0.15 to 0.43 raw; without looking it would be 1
     assert aligned["agreement"] > 0.7  # 0.78 to 0.99
@@ -211,8 +211,8 @@ def test_a_ratio_too_high_is_refused_before_anything_is_computed(small_sam, phot
 def test_validation_encodes_each_photograph_once(small_sam, photo_folder):
     paths = find_images(photo_folder)
     small_sam.requires_grad_(False)
-    photographs = Photographs(paths, 64, small_sam.pixel_mean, small_sam.pixel_std)
-    validation = Validation(small_sam, paths, photographs, Engine())
+    photographs = ImageDataset(paths, 64, small_sam.pixel_mean, small_sam.pixel_std)
+    validation = Validation(small_sam, paths, photographs, DistributedContext())
     student = copy.deepcopy(small_sam.image_encoder)
     calls = {"teacher": 0, "student": 0}
 
@@ -235,10 +235,11 @@ def test_validation_encodes_each_photograph_once(small_sam, photo_folder):
 
 def test_validation_reads_no_output_that_was_not_trained(photo_folder):
     sam, paths = make_efficient().requires_grad_(False), find_images(photo_folder)
-    photographs = Photographs(paths, 64, sam.pixel_mean, sam.pixel_std, resize="stretch")
+    photographs = ImageDataset(paths, 64, sam.pixel_mean, sam.pixel_std, resize="stretch")
     student = make_efficient(1).image_encoder
     one, other = (
-        Validation(teacher, paths, photographs, Engine())(student) for teacher in (sam, with_another_first_output(sam))
+        Validation(teacher, paths, photographs, DistributedContext())(student)
+        for teacher in (sam, with_another_first_output(sam))
     )
     assert one == other
     assert 0 < one["agreement"] < 1

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import samlet
-from samlet.slimming import SlimConfig, Workspace, run
+from samlet.runs.checkpoints import CheckpointFolder
+from samlet.slimming import RunFolder, SlimConfig, run
 from samlet.training.averages import WeightAverage
-from samlet.training.checkpoints import CheckpointFolder
 from samlet.training.loop import LoopConfig, _schedule
 from tests.conftest import make_tiny
 
@@ -54,7 +54,7 @@ def test_a_run_keeps_the_average_of_its_weights(photo_folder, tmp_path):
     )
     assert not same(last.sam, averaged.sam)
     assert last.stages["aligning"].losses == averaged.stages["aligning"].losses, "what is trained is the same"
-    workspace = Workspace(tmp_path / "run")
+    workspace = RunFolder(tmp_path / "run")
     run(make_tiny(), photo_folder, SlimConfig(**SETTINGS, steps=4, average=0.9), workspace=workspace)
     newest = CheckpointFolder(tmp_path / "run" / "run" / "checkpoints" / "aligning").newest()
     name = "student.neck.0.weight"
@@ -75,8 +75,8 @@ def test_a_killed_run_continues_with_its_average(photo_folder, tmp_path, monkeyp
     with monkeypatch.context() as patched:
         patched.setattr(CheckpointFolder, "save", stop_after_two)
         with pytest.raises(KeyboardInterrupt):
-            run(make_tiny(), photo_folder, config, workspace=Workspace(tmp_path / "run"))
-    continued = run(make_tiny(), photo_folder, config, workspace=Workspace(tmp_path / "run"))
+            run(make_tiny(), photo_folder, config, workspace=RunFolder(tmp_path / "run"))
+    continued = run(make_tiny(), photo_folder, config, workspace=RunFolder(tmp_path / "run"))
     assert same(continued.sam, whole.sam)
 
 

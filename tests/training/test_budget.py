@@ -14,7 +14,7 @@ from samlet.data.datasets import open_dataset
 from samlet.data.masks import encode_rle
 from samlet.distillation import DistillConfig
 from samlet.distillation import run as distill
-from samlet.slimming import SlimConfig, Workspace, run
+from samlet.slimming import RunFolder, SlimConfig, run
 from samlet.training.budget import Clock, plan
 from tests.conftest import make_tiny
 
@@ -57,7 +57,7 @@ def quick_clock(monkeypatch):
 
 
 def test_a_run_by_minutes_is_the_run_by_its_steps(photo_folder, tmp_path, capsys, quick_clock):
-    workspace = Workspace(tmp_path / "out")
+    workspace = RunFolder(tmp_path / "out")
     made = run(make_tiny(), photo_folder, SlimConfig(**SMALL, minutes=0.25), workspace=workspace)
     assert made.steps == made.config.steps == workspace.noted("budget")["steps"] == 8
     assert made.minutes == 0.25
@@ -75,7 +75,7 @@ def test_a_run_by_minutes_is_the_run_by_its_steps(photo_folder, tmp_path, capsys
 
 
 def test_a_continued_run_keeps_its_number_of_steps(photo_folder, tmp_path):
-    workspace = Workspace(tmp_path / "out")
+    workspace = RunFolder(tmp_path / "out")
     config = SlimConfig(**SMALL, minutes=0.001)
     first = run(make_tiny(), photo_folder, config, workspace=workspace)
     assert first.steps == 2
@@ -101,7 +101,7 @@ def test_distillation_by_minutes_is_distillation_by_its_steps(tmp_path, photo_fo
         path.with_suffix(".json").write_text(json.dumps({"annotations": [{"segmentation": encode_rle(mask.numpy())}]}))
     data, models = open_dataset(photo_folder), (make_tiny(0), make_tiny(1))
     settings = {"image_size": 64, "prompts": 4, "batch_size": 2, "augment": augment}
-    workspace = Workspace(tmp_path / "out")
+    workspace = RunFolder(tmp_path / "out")
     made = distill(*models, data, DistillConfig(**settings, minutes=0.15), workspace=workspace)
     assert len(made.stage.losses) == workspace.noted("budget")["steps"] == 2
     assert all(seconds > 0 for _, stages, _ in quick_clock for seconds in stages)
@@ -137,7 +137,7 @@ def test_minutes_and_steps_together_get_one_line(capsys):
 
 def test_little_time_refits_on_fewer_pictures_and_a_continued_run_on_as_many(photo_folder, tmp_path):
     settings = {name: value for name, value in SMALL.items() if name != "recovery_images"}
-    workspace = Workspace(tmp_path / "out")
+    workspace = RunFolder(tmp_path / "out")
     made = run(make_tiny(), photo_folder, SlimConfig(**settings, minutes=0.002), workspace=workspace)
     assert made.refitted_on == made.config.recovery_images == workspace.noted("refitting") == 2
     assert SlimConfig(**settings).recovery_views(64, 5) == 48

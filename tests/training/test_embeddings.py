@@ -10,10 +10,10 @@ import torch
 
 import samlet
 from samlet.data.images import find_images
+from samlet.runs.distributed import DistributedContext
 from samlet.slimming import SlimConfig, run
-from samlet.training.batches import FixedViews, Photographs
+from samlet.training.batches import FixedViews, ImageDataset
 from samlet.training.embeddings import EmbeddingCache
-from samlet.training.engine import Engine
 from tests.conftest import make_tiny, make_vit
 
 SETTINGS = {
@@ -28,7 +28,7 @@ SETTINGS = {
 
 def filled(folder, sam, photo_folder, count=6, encode=None):
     paths = find_images(photo_folder)
-    photographs = Photographs(paths, 64, sam.pixel_mean, sam.pixel_std)
+    photographs = ImageDataset(paths, 64, sam.pixel_mean, sam.pixel_std)
     cache = EmbeddingCache(folder, sam.fingerprint(), 64)
     calls = []
 
@@ -36,7 +36,7 @@ def filled(folder, sam, photo_folder, count=6, encode=None):
         calls.append(1)
         return sam.encode(images)
 
-    cache.fill(photographs, paths[:count], encode or counting, Engine())
+    cache.fill(photographs, paths[:count], encode or counting, DistributedContext())
     return cache, photographs, len(calls)
 
 
@@ -98,7 +98,7 @@ def test_fixed_views_come_in_turns_and_their_embeddings_are_kept(tmp_path, photo
     sam = make_tiny()
     mean, std, _ = sam.preprocessing
     paths = find_images(photo_folder)
-    photographs = Photographs(paths, 64, mean, std, seed=5, augment=True, views=2)
+    photographs = ImageDataset(paths, 64, mean, std, seed=5, augment=True, views=2)
     count = len(paths)
     first, second, third = (photographs.stream(range(count * i, count * (i + 1))) for i in range(3))
     epochs = [{(p.path, p.view): p.image for p in epoch} for epoch in (first, second, third)]
@@ -108,12 +108,12 @@ def test_fixed_views_come_in_turns_and_their_embeddings_are_kept(tmp_path, photo
     assert not any(torch.equal(image, epochs[1][path, 1]) for (path, _), image in epochs[0].items())
     cache = EmbeddingCache(tmp_path / "cache", sam.fingerprint(), 64, half=True)
     keys = [(path, view) for path in paths for view in (0, 1)]
-    cache.fill(FixedViews(photographs), keys, sam.encode, Engine())
+    cache.fill(FixedViews(photographs), keys, sam.encode, DistributedContext())
     for key, image in {**epochs[0], **epochs[1]}.items():
         with torch.no_grad():
             expected = sam.encode(image[None])[0]
         assert torch.equal(cache.find(key), expected.half().float())
-    other_seed = FixedViews(Photographs(paths, 64, mean, std, seed=6, augment=True, views=2))
+    other_seed = FixedViews(ImageDataset(paths, 64, mean, std, seed=6, augment=True, views=2))
     assert other_seed.digest(keys[0]) != FixedViews(photographs).digest(keys[0])
 
 

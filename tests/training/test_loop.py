@@ -13,18 +13,18 @@ from torch import nn
 
 import samlet
 from samlet.data.images import find_images
-from samlet.training.batches import Photographs
-from samlet.training.checkpoints import CheckpointFolder
-from samlet.training.engine import Engine
-from samlet.training.log import RunLog, read_log
+from samlet.runs.checkpoints import CheckpointFolder
+from samlet.runs.distributed import DistributedContext
+from samlet.runs.log import RunLog, read_log
+from samlet.training.batches import ImageDataset
 from samlet.training.loop import LoopConfig, Stage, train
 
 ZERO, ONE = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
 
 
 @pytest.fixture
-def photographs(photo_folder) -> Photographs:
-    return Photographs(find_images(photo_folder), 16, ZERO, 255 * ONE)
+def photographs(photo_folder) -> ImageDataset:
+    return ImageDataset(find_images(photo_folder), 16, ZERO, 255 * ONE)
 
 
 class Brightness(nn.Module):
@@ -42,7 +42,7 @@ class Brightness(nn.Module):
 def go(model, photographs, log=None, validate=None, checkpoints=None, **settings):
     config = LoopConfig(**{"steps": 6, "learning_rate": 0.05, **settings})
     stage = Stage(name="test", checkpoints=checkpoints)
-    return train(Engine(), model, lambda m, _, x, __: m(x), photographs, config, stage, log, validate)
+    return train(DistributedContext(), model, lambda m, _, x, __: m(x), photographs, config, stage, log, validate)
 
 
 def test_it_learns_and_counts(photographs):
@@ -63,7 +63,14 @@ def test_a_loss_that_is_no_number_names_the_step(photographs):
     model = Brightness()
     config = LoopConfig(steps=6, learning_rate=0.1)
     with pytest.raises(samlet.SamletError, match=r"became nan at step 1 of 6"):
-        train(Engine(), model, lambda m, _, x, __: m(x) * float("nan"), photographs, config, Stage(name="test"))
+        train(
+            DistributedContext(),
+            model,
+            lambda m, _, x, __: m(x) * float("nan"),
+            photographs,
+            config,
+            Stage(name="test"),
+        )
 
 
 def test_a_plateau_halves_the_rate_after_so_many_epochs_without_gain(photographs):
@@ -116,7 +123,7 @@ def test_a_plateau_is_remembered_by_checkpoints(photographs, tmp_path):
 
 def test_what_stands_at_a_position_depends_on_nothing_else(photo_folder):
     def at(position, seed=0, augment=True, first=None):
-        source = Photographs(find_images(photo_folder), 64, ZERO, ONE, seed, augment)
+        source = ImageDataset(find_images(photo_folder), 64, ZERO, ONE, seed, augment)
         if first is not None:
             source.at(first)
         return source.at(position).image
@@ -124,7 +131,7 @@ def test_what_stands_at_a_position_depends_on_nothing_else(photo_folder):
     assert torch.equal(at(11), at(11, first=3))
     assert not torch.equal(at(11), at(11, seed=1))
     assert not torch.equal(at(11), at(11, augment=False))
-    source = Photographs(find_images(photo_folder), 64, ZERO, ONE)
+    source = ImageDataset(find_images(photo_folder), 64, ZERO, ONE)
     for epoch in (0, 1):
         assert {source.path_at(6 * epoch + i) for i in range(6)} == set(source.paths)
     assert [source.path_at(i) for i in range(6)] != [source.path_at(i) for i in range(6, 12)]
@@ -134,29 +141,29 @@ def test_what_stands_at_a_position_depends_on_nothing_else(photo_folder):
 def test_an_unusable_photograph_gives_way_to_the_next_and_is_named(photo_folder):
     (photo_folder / "broken.png").write_text("no picture")
     Image.new("RGB", (7, 9)).save(photo_folder / "dot.png")
-    source = Photographs(find_images(photo_folder), 64, ZERO, ONE)
+    source = ImageDataset(find_images(photo_folder), 64, ZERO, ONE)
     seen = {photograph.path.name for photograph in source.stream(range(8))}
     assert seen == {f"{i}.png" for i in range(6)}
     reasons = {path.name: reason for path, reason in source.skipped.items()}
     assert reasons.keys() == {"broken.png", "dot.png"}
     assert "7x9 pixels, smaller than a patch; expected at least 16" in reasons["dot.png"]
-    fresh = Photographs(find_images(photo_folder), 64, ZERO, ONE)
+    fresh = ImageDataset(find_images(photo_folder), 64, ZERO, ONE)
     assert all(fresh.at(i).path == source.path_at(i) for i in range(8))
 
 
 def test_a_sample_is_random_and_bounded(photo_folder):
     paths = find_images(photo_folder)
-    source = Photographs(paths, 64, ZERO, ONE)
+    source = ImageDataset(paths, 64, ZERO, ONE)
     assert len(list(source.sample(4))) == 4
     assert len(list(source.sample(99))) == 6
-    other = Photographs(paths, 64, ZERO, ONE, seed=3)
+    other = ImageDataset(paths, 64, ZERO, ONE, seed=3)
     assert [p.path for p in source.sample(6)] != [p.path for p in other.sample(6)]
 
 
 def test_a_folder_of_broken_files_says_so(tmp_path):
     for i in range(3):
         (tmp_path / f"{i}.jpg").write_text("no picture")
-    source = Photographs(find_images(tmp_path), 64, ZERO, ONE)
+    source = ImageDataset(find_images(tmp_path), 64, ZERO, ONE)
     with pytest.raises(samlet.InputError, match="none of the 3 images can be used"):
         next(source.stream(range(4)))
 

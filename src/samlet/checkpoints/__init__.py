@@ -17,15 +17,15 @@ from samlet.checkpoints import (
     q_tinysam,
     sam2,
     segment_anything,
-    tiny,
 )
+from samlet.checkpoints import mobile_sam as tiny
 from samlet.checkpoints.adapters import BESIDE
 from samlet.checkpoints.reading import EXPORT, read_json, read_module, shorten
 from samlet.checkpoints.statistics import PIXELS
-from samlet.checkpoints.writing import new_file, write_tensors
 from samlet.errors import CheckpointError, InputError
+from samlet.io.remarks import collected, remark
+from samlet.io.writing import new_file, write_tensors
 from samlet.models import PromptableModel, Sam
-from samlet.remarks import collected, remark
 
 __all__ = ["FORMATS", "Format", "load_checkpoint", "save"]
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from samlet.errors import CheckpointError
-from samlet.remarks import remark, shortened
+from samlet.io.remarks import remark, shortened
 
 _PEFT = re.compile(r"(?P<layer>.+)\.lora_(?P<side>[AB])(\.[^.]+)?\.weight")
 _FUSED = re.compile(r"(?P<layer>.+)\.(w_(?P<side>[ab])_linear|linear_(?P<other>[ab]))_(?P<part>[qkv])\.weight")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from samlet.checkpoints.reading import StateDict
 from samlet.errors import CheckpointError
+from samlet.io.remarks import remark
 from samlet.models import DecoderConfig
-from samlet.remarks import remark
 
 
 def decoder_of(tensors: StateDict, path: Path) -> DecoderConfig:

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from samlet.checkpoints.decoders import decoder_of
+from samlet.checkpoints.mobile_sam import fold
 from samlet.checkpoints.reading import StateDict, build, shorten
 from samlet.checkpoints.statistics import taken_from
-from samlet.checkpoints.tiny import fold
 from samlet.errors import CheckpointError, InputError
 from samlet.models import Sam, SamConfig
 from samlet.models.encoders.repvit.config import RepViTConfig

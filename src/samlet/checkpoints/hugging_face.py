@@ -10,8 +10,8 @@ from samlet.checkpoints.reading import StateDict, build, read_json
 from samlet.checkpoints.segment_anything import check_plain, infer_vit_config, with_own_scale
 from samlet.checkpoints.shards import read_weights
 from samlet.checkpoints.statistics import PREPROCESSOR, from_folder, preprocessor
-from samlet.checkpoints.writing import MODEL_FILES, new_folder, write_json, write_tensors
 from samlet.errors import CheckpointError, InputError
+from samlet.io.writing import MODEL_FILES, new_folder, write_json, write_tensors
 from samlet.models import DecoderConfig, Sam, SamConfig
 
 _POSITIONS = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"

@@ -18,11 +18,11 @@ from samlet.checkpoints.reading import StateDict, build, read_json
 from samlet.checkpoints.sam2 import check_names, check_published, sam2_config
 from samlet.checkpoints.shards import read_weights
 from samlet.checkpoints.statistics import from_folder
-from samlet.checkpoints.writing import MODEL_FILES, new_folder, write_json, write_tensors
 from samlet.errors import CheckpointError, InputError
+from samlet.io.remarks import remark
+from samlet.io.writing import MODEL_FILES, new_folder, write_json, write_tensors
 from samlet.models import Sam
 from samlet.models.encoders.hiera.config import HieraConfig
-from samlet.remarks import remark
 
 MODEL_TYPES = ("sam2", "sam2_video")
 _VIDEO = re.compile(

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from samlet.checkpoints.unpickling import Inert
+from samlet.checkpoints.unpickling import PickleStub
 from samlet.errors import CheckpointError
 
 _FIELDS = ("_parameters", "_buffers", "_modules")
@@ -48,10 +48,10 @@ class PickledModule:
 
 def is_module(found: Any) -> bool:
     """Whether a record is that of a pickled module."""
-    return isinstance(found, Inert) and isinstance(found.state, Mapping) and all(k in found.state for k in _FIELDS)
+    return isinstance(found, PickleStub) and isinstance(found.state, Mapping) and all(k in found.state for k in _FIELDS)
 
 
-def flatten(root: Inert, path: Path) -> PickledModule:
+def flatten(root: PickleStub, path: Path) -> PickledModule:
     """Read the tree of a pickled module.
 
     Args:
@@ -132,6 +132,6 @@ def _is_plain(key: Any, value: Any) -> bool:
 
 def _listed(found: Any) -> Collection[Any]:
     """The entries of a set, as pickle protocols before and since 4 write it."""
-    if isinstance(found, Inert) and found.path == "builtins.set" and found.args:
+    if isinstance(found, PickleStub) and found.path == "builtins.set" and found.args:
         found = found.args[0]
     return found if isinstance(found, list | set | frozenset) else ()

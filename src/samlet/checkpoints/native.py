@@ -16,8 +16,8 @@ import torch
 from samlet import __version__
 from samlet.checkpoints import int8, quantized
 from samlet.checkpoints.reading import build, read_json, read_tensors
-from samlet.checkpoints.writing import MODEL_FILES, new_folder, write_json, write_tensors
 from samlet.errors import CheckpointError, InputError
+from samlet.io.writing import MODEL_FILES, new_folder, write_json, write_tensors
 from samlet.models import Sam, SamConfig
 from samlet.models.quantized import is_quantized
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from samlet.checkpoints import tiny
+from samlet.checkpoints import mobile_sam as tiny
 from samlet.checkpoints.modules import Attributes, PickledModule, described
 from samlet.checkpoints.reading import StateDict, shorten
 from samlet.errors import CheckpointError
 from samlet.models import Sam
-from samlet.models.quantized import InputQuantizer, quantized, to_grid
+from samlet.models.quantized import InputQuantizer, fake_quantize, quantized
 
 _CLASS = re.compile(r"(?:tinysam\.)?quantization_layer\.(?:layers\.)?(InferQuant\w+)")
 _PRODUCTS = ("InferQuantMatMul", "InferQuantMatMulPost")
@@ -138,7 +138,7 @@ class _Layer:
             step = step.flatten()
         elif step.ndim > 4 or any(a not in (1, b) for a, b in zip(step.shape[::-1], weight.shape[::-1], strict=False)):
             raise self.refused(f"w_interval of {tuple(step.shape)}", f"one for a weight of {tuple(weight.shape)}")
-        state[name] = to_grid(blocks, step, -levels, levels - 1).view(weight.shape)
+        state[name] = fake_quantize(blocks, step, -levels, levels - 1).view(weight.shape)
 
     def put_into(self, sam: Sam) -> None:
         """Replace the float layer that stands in a model under this name."""

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from samlet.checkpoints.reading import StateDict
 from samlet.errors import CheckpointError
 from samlet.models import Sam
-from samlet.models.layers import AttentionProducts, Product
+from samlet.models.building_blocks import AttentionProducts, Product
 from samlet.models.quantized import (
     InputQuantizer,
     LogQuantizer,

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from samlet.checkpoints.reading import StateDict, build, shorten
 from samlet.errors import CheckpointError, InputError
+from samlet.io.remarks import remark
 from samlet.models import DecoderConfig, Sam, SamConfig
 from samlet.models.encoders.hiera.config import PUBLISHED, HieraConfig
-from samlet.remarks import remark
 
 _VIDEO = re.compile(
     r"memory_attention\.|memory_encoder\.|maskmem_tpos_enc|mask_downsample\.|obj_ptr_proj\.|obj_ptr_tpos_proj\."

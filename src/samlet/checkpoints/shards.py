@@ -7,7 +7,7 @@ from pathlib import Path
 from samlet.checkpoints.reading import StateDict, read_json, read_tensors
 from samlet.checkpoints.wrappers import without_prefix
 from samlet.errors import CheckpointError
-from samlet.remarks import remark
+from samlet.io.remarks import remark
 
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
 

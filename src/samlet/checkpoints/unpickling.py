@@ -89,7 +89,7 @@ _PUBLISHERS = (
 """Packages whose classes stand in published files; their names are recorded, their code is never needed."""
 
 
-class Inert:
+class PickleStub:
     """What a file would have made by calling something: its arguments, its state and its items.
 
     Attributes:
@@ -102,7 +102,7 @@ class Inert:
 
     path = ""
 
-    def __new__(cls, *args: Any, **_: Any) -> Inert:  # noqa: D102
+    def __new__(cls, *args: Any, **_: Any) -> PickleStub:  # noqa: D102
         made = object.__new__(cls)
         made.args, made.state, made.items, made.values = args, {}, {}, []
         return made
@@ -140,7 +140,7 @@ class _Storage:
 class _Unpickler(pickle.Unpickler):
     def __init__(self, content: bytes) -> None:
         super().__init__(io.BytesIO(content), encoding="latin1")
-        self._types: dict[str, type[Inert]] = {}
+        self._types: dict[str, type[PickleStub]] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         module = _RENAMED.get(module, module)
@@ -148,11 +148,11 @@ class _Unpickler(pickle.Unpickler):
         known = path in _NAMES or path.startswith(_PACKAGES) or module.split(".")[0] in (*_PUBLISHERS, *_TRAINERS)
         if not known:
             raise UnsafeError(path)
-        return self._types.setdefault(path, type(name.rpartition(".")[2] or "Unnamed", (Inert,), {"path": path}))
+        return self._types.setdefault(path, type(name.rpartition(".")[2] or "Unnamed", (PickleStub,), {"path": path}))
 
-    def persistent_load(self, pid: Any) -> _Storage | type[Inert]:
+    def persistent_load(self, pid: Any) -> _Storage | type[PickleStub]:
         if isinstance(pid, tuple) and len(pid) > 1 and pid[0] == "module" and _is_inert_type(pid[1]):
-            return cast(type[Inert], pid[1])  # the layout before PyTorch 1.6 adds a class's source text
+            return cast(type[PickleStub], pid[1])  # the layout before PyTorch 1.6 adds a class's source text
         if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage":
             raise DamagedError("a tensor without storage")
         kind, key, count = pid[1], pid[2], pid[4]
@@ -163,11 +163,11 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _is_inert_type(one: Any) -> bool:
-    return isinstance(one, type) and issubclass(one, Inert)
+    return isinstance(one, type) and issubclass(one, PickleStub)
 
 
 def read_file(path: Path) -> Any:
-    """What a PyTorch file holds: dictionaries, lists, numbers, texts, tensors, and `Inert` for objects.
+    """What a PyTorch file holds: dictionaries, lists, numbers, texts, tensors, and `PickleStub` for objects.
 
     Tensors share no memory with the file. No tensor has more elements than the file holds for it.
 
@@ -275,7 +275,7 @@ def _inside(one: Any) -> list[Any]:
         return list(one.values())
     if isinstance(one, list | tuple):
         return list(one)
-    if isinstance(one, Inert):
+    if isinstance(one, PickleStub):
         return [one.args, one.state, one.items, one.values]
     return []
 
@@ -302,7 +302,7 @@ class _Tensors:
             return [self.resolve(value) for value in one]
         if isinstance(one, tuple):
             return tuple(self.resolve(value) for value in one)
-        if not isinstance(one, Inert):
+        if not isinstance(one, PickleStub):
             return one
         if one.path in ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor"):
             return self._tensor(*one.args[:4])

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from samlet.checkpoints.modules import is_module
 from samlet.errors import CheckpointError
-from samlet.remarks import remark, shortened
+from samlet.io.remarks import remark, shortened
 
 _NESTED = (
     "model",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from samlet.cli.parsers import FIRST_STEPS, build_parser
 from samlet.errors import InputError, NothingLeftError, SamletError
-from samlet.remarks import forget
+from samlet.io.remarks import forget
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

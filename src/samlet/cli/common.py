@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 
+from samlet.baselines.fast_sam import FastSam
+from samlet.baselines.sam2_onnx import Sam2Onnx, find_pair
 from samlet.data.datasets import Dataset
 from samlet.errors import InputError
-from samlet.inference.fast_sam import FastSam
-from samlet.inference.sam2_onnx import Sam2Onnx, find_pair
-from samlet.jsons import dumps
+from samlet.io.jsons import dumps
 from samlet.models import PromptableModel, Sam
+from samlet.runs.distributed import DistributedContext
 from samlet.runtimes import is_exported, read_manifest
-from samlet.training.engine import Engine
 from samlet.zoo import load, load_path, load_weights, locate
 
 _LISTED = 200  # files of a table
@@ -71,9 +71,9 @@ def load_any(model: str, device: torch.device, threads: int | None = None) -> Pr
     return load_path(path).to(device)
 
 
-def several_processes(options: argparse.Namespace) -> Engine | None:
+def several_processes(options: argparse.Namespace) -> DistributedContext | None:
     """The processes of this run if torchrun has started several."""
-    return Engine(options.device) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else None
+    return DistributedContext(options.device) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else None
 
 
 def file_bytes(path: Path) -> int:

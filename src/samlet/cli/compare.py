@@ -6,12 +6,12 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from samlet.checkpoints.writing import check_output, new_file, write_json
 from samlet.cli.common import columns, file_bytes, load_any, set_up, several_processes, show
 from samlet.cli.evaluate import check, everything_options, open_data, tell_skipped
 from samlet.evaluation import report
 from samlet.evaluation.compare import Contestant, compare
 from samlet.evaluation.protocols import find_protocol
+from samlet.io.writing import check_output, new_file, write_json
 from samlet.models import PromptableModel
 from samlet.zoo import ENTRIES, load_path, locate
 

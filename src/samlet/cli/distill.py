@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from samlet.checkpoints import native
-from samlet.checkpoints.writing import MODEL_FILES, check_output
 from samlet.cli.common import load_any, load_on, note, set_up, show, tell_left_out
 from samlet.data.datasets import Dataset, open_dataset
 from samlet.distillation import DistillConfig, fresh_student, report
 from samlet.distillation import run as distill_run
 from samlet.errors import InputError
-from samlet.inference.labelling import label
-from samlet.inference.workers import all_cores
+from samlet.io.writing import MODEL_FILES, check_output
+from samlet.labelling.folder import label
+from samlet.labelling.workers import all_cores
 from samlet.models import Sam
+from samlet.runs.distributed import DistributedContext
+from samlet.runs.folder import RunFolder
 from samlet.training.budget import Clock
-from samlet.training.engine import Engine
-from samlet.training.workspace import Workspace
 
 OWN_INITIALISATION = "tiny_vit"
 _TOLD = 10  # photographs named that could not be used
@@ -85,12 +85,12 @@ def execute(options: argparse.Namespace) -> tuple[dict[str, Any], str] | None:
     tell_left_out(dataset)
     out = claim(options.out, options.overwrite)
     set_up(options)
-    engine = Engine(options.device, config.precision)
+    engine = DistributedContext(options.device, config.precision)
     teacher = load_on(options.teacher, engine.device)
     own = options.student == OWN_INITIALISATION
     student = fresh_student(teacher, options.seed) if own else load_on(options.student, engine.device)
     names = Path(options.teacher).name, "TinyViT-5M from scratch" if own else Path(options.student).name
-    workspace = Workspace(out)
+    workspace = RunFolder(out)
     with workspace.locked(engine.is_main):
         if not dataset.annotated:
             dataset = labelled(dataset, out, teacher, options, engine)
@@ -99,7 +99,7 @@ def execute(options: argparse.Namespace) -> tuple[dict[str, Any], str] | None:
 
 def claim(folder: Path, overwrite: bool) -> Path:
     """A new folder for a model, or one whose unfinished run can go on."""
-    workspace = Workspace(folder.expanduser().resolve())
+    workspace = RunFolder(folder.expanduser().resolve())
     goes_on = workspace.unfinished
     out = check_output(folder, MODEL_FILES, overwrite or goes_on, run_folder=True)
     if workspace.finished and not overwrite:
@@ -109,7 +109,9 @@ def claim(folder: Path, overwrite: bool) -> Path:
     return out
 
 
-def labelled(dataset: Dataset, out: Path, teacher: Sam, options: argparse.Namespace, engine: Engine) -> Dataset:
+def labelled(
+    dataset: Dataset, out: Path, teacher: Sam, options: argparse.Namespace, engine: DistributedContext
+) -> Dataset:
     """Photographs without masks, with those of a model, which are kept in `OUT-labels` to look at and correct."""
     folder = out.with_name(f"{out.name}-labels")
     labeller = teacher if options.labeller is None else load_any(options.labeller, engine.device, options.threads)
@@ -138,12 +140,12 @@ def distil_into(
     dataset: Dataset,
     config: DistillConfig,
     names: tuple[str, str],
-    engine: Engine,
+    engine: DistributedContext,
     overwrite: bool,
     clock: Clock,
 ) -> tuple[dict[str, Any], str] | None:
     """Distil and write model and report; JSON content and text, or None in any process but the main one."""
-    workspace = Workspace(out)
+    workspace = RunFolder(out)
     made = distill_run(
         teacher, student, dataset, config, workspace=workspace, engine=engine, overwrite=overwrite, clock=clock
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from samlet.checkpoints.writing import write_json
 from samlet.cli.common import columns, load_any, note, set_up, several_processes, show, tell_left_out
 from samlet.data.datasets import Dataset, open_dataset, plain_images
 from samlet.errors import InputError
@@ -14,8 +13,9 @@ from samlet.evaluation.detector import DetectorEvaluation, evaluate_detector
 from samlet.evaluation.miou import Evaluation, as_segmenter, evaluate_all
 from samlet.evaluation.protocols import find_protocol
 from samlet.inference.segmenter import Segmenter
+from samlet.io.writing import write_json
 from samlet.models import PromptableModel
-from samlet.training.engine import Engine
+from samlet.runs.distributed import DistributedContext
 
 
 def run(options: argparse.Namespace) -> None:
@@ -72,7 +72,9 @@ def _text(found: Evaluation) -> str:
     return "\n".join([*lines, f"protocol: {found.protocol}"])
 
 
-def _detector(options: argparse.Namespace, model: PromptableModel | Segmenter, engine: Engine | None) -> None:
+def _detector(
+    options: argparse.Namespace, model: PromptableModel | Segmenter, engine: DistributedContext | None
+) -> None:
     if options.detections is None or options.reference or options.data.suffix != ".json":
         raise InputError("protocol box-detector needs --detections FILE and a COCO or LVIS JSON, and no --reference")
     found: DetectorEvaluation = evaluate_detector(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from samlet.cli.common import load_on, note, set_up, show
 from samlet.export import report
-from samlet.export.procedure import export_model
+from samlet.export.pipeline import export_model
 from samlet.quantization import QuantConfig
 
 

@@ -6,8 +6,8 @@ import argparse
 
 from samlet.cli.common import file_table, load_any, set_up, show
 from samlet.errors import SamletError
-from samlet.inference.labelling import label
-from samlet.inference.workers import all_cores
+from samlet.labelling.folder import label
+from samlet.labelling.workers import all_cores
 
 
 def run(options: argparse.Namespace) -> None:

@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 
 from samlet.checkpoints import native
-from samlet.checkpoints.writing import MODEL_FILES, check_output
 from samlet.cli.common import load_on, note, set_up, show
 from samlet.data.images import find_images
+from samlet.io.writing import MODEL_FILES, check_output
 from samlet.quantization import QuantConfig, report
 from samlet.quantization import run as quantize_run
-from samlet.training.workspace import Workspace
+from samlet.runs.folder import RunFolder
 
 
 def run(options: argparse.Namespace) -> None:
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> None:
         keep_float=tuple(options.keep_float),
         seed=options.seed,
     )
-    workspace = Workspace(options.out.expanduser().resolve())
+    workspace = RunFolder(options.out.expanduser().resolve())
     goes_on = workspace.unfinished
     out = check_output(options.out, MODEL_FILES, options.overwrite or goes_on, run_folder=True)
     if workspace.finished and not options.overwrite:

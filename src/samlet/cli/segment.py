@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from samlet.checkpoints.writing import RESULT_FILES, check_output, new_folder, write_json
 from samlet.cli import segment_everything
 from samlet.cli.common import columns, load_to_run, mask_rows, set_up, show
 from samlet.data.images import read_image
 from samlet.data.masks import bounding_box, encode_rle
 from samlet.errors import InputError
 from samlet.inference import Prediction, Predictor
-from samlet.inference.overlay import draw_masks, draw_prompts
+from samlet.io.writing import RESULT_FILES, check_output, new_folder, write_json
+from samlet.reporting.overlay import draw_masks, draw_prompts
 
 
 def _numbers(text: str, option: str, form: str, counts: tuple[int, ...]) -> list[float]:

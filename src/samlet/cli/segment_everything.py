@@ -9,18 +9,18 @@ from typing import Any
 
 from PIL import Image
 
-from samlet.checkpoints.writing import RESULT_FILES, check_output, new_folder, write_json
 from samlet.cli.common import columns, file_table, load_to_run, mask_rows, note, set_up, show
 from samlet.data.images import read_image
 from samlet.data.masks import encode_rle, rle_from_segmentation
 from samlet.data.sources import is_image_file, open_source
 from samlet.errors import InputError, SamletError
-from samlet.inference.batch import segment_source
-from samlet.inference.everything import Everything, MaskGenerator
-from samlet.inference.label_map import label_map, write_label_map
-from samlet.inference.options import EverythingOptions, option_names
-from samlet.inference.overlay import draw_masks
-from samlet.inference.workers import all_cores
+from samlet.inference.everything.generator import Everything, MaskGenerator
+from samlet.inference.everything.options import EverythingOptions, option_names
+from samlet.io.writing import RESULT_FILES, check_output, new_folder, write_json
+from samlet.labelling.batch import segment_source
+from samlet.labelling.label_map import label_map, write_label_map
+from samlet.labelling.workers import all_cores
+from samlet.reporting.overlay import draw_masks
 
 _MASKS_SHOWN = 10
 

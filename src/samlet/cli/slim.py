@@ -10,18 +10,18 @@ from typing import Any
 
 import torch
 
-from samlet.checkpoints.writing import MODEL_FILES, check_output
 from samlet.cli import distill
 from samlet.cli.common import load_on, load_to_run, note, set_up, show
 from samlet.cli.parsers import build_parser
 from samlet.data.datasets import open_dataset
 from samlet.data.images import find_images
 from samlet.errors import InputError
+from samlet.io.writing import MODEL_FILES, check_output
 from samlet.models import EncoderConfig, Sam
-from samlet.slimming import SlimConfig, Workspace, report
+from samlet.runs.distributed import DistributedContext
+from samlet.slimming import RunFolder, SlimConfig, report
 from samlet.slimming.folder import WRITTEN, Names, slim_into
 from samlet.training.budget import Clock
-from samlet.training.engine import Engine
 
 
 def run(options: argparse.Namespace) -> None:
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> None:
         second = _second(options)
         distill.check(second)  # before hours of slimming
         slimmed = second.student = str(_beside(options.out, "slimmed"))
-        done = Workspace(Path(slimmed)).finished and not options.overwrite
+        done = RunFolder(Path(slimmed)).finished and not options.overwrite
         first = ({}, f"{slimmed} was slimmed before") if done else _slim(options, Path(slimmed))
         if done:
             note(f"samlet: {slimmed} is slimmed already; distilling it")
@@ -118,14 +118,14 @@ def _slim(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], st
         precision=options.precision,
         checkpoint_every=options.checkpoint_every,
     )
-    workspace = Workspace(folder.expanduser().resolve())
+    workspace = RunFolder(folder.expanduser().resolve())
     out = check_output(folder, MODEL_FILES, options.overwrite or workspace.unfinished, run_folder=True)
     if workspace.finished and not options.overwrite:
         check_output(out, frozenset())  # says what is there
     paths = find_images(options.images)
     labels = None if options.labels is None else open_dataset(options.labels, _images_of_labels(options))
     set_up(options)
-    engine = Engine(options.device, config.precision)
+    engine = DistributedContext(options.device, config.precision)
     teacher = load_on(options.teacher, engine.device)
     student = None if options.student is None else load_on(options.student, engine.device)
     names = Names(

@@ -20,7 +20,7 @@ from samlet.data.annotations import read_annotations, read_rle
 from samlet.data.masks import rle_area, rle_box
 from samlet.data.samples import Sample
 from samlet.errors import InputError
-from samlet.remarks import remark, shortened
+from samlet.io.remarks import remark, shortened
 
 _KEPT = ("id", "segmentation", "point_coords", "bbox")
 _LARGEST_AT_ONCE = 1 << 30  # bytes

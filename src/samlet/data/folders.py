@@ -12,7 +12,7 @@ from PIL import Image
 
 from samlet.data.formats import EXTENSIONS, allowed_formats
 from samlet.errors import InputError
-from samlet.remarks import remark, shortened
+from samlet.io.remarks import remark, shortened
 
 _MASK_ENDINGS = ("_mask", "-mask", "_masks", "-masks", "_seg", "-seg", "_label", "-label", "_labels", "_gt", "-gt")
 _LOSSLESS = (".png", ".apng", ".tif", ".tiff", ".bmp", ".gif")  # what masks are kept in

@@ -20,7 +20,7 @@ from samlet.data.folders import find_images
 from samlet.data.formats import EXPECTED, EXTENSIONS, allowed_formats, kind_of
 from samlet.data.ranges import Range, to_8_bits
 from samlet.errors import InputError
-from samlet.remarks import remark
+from samlet.io.remarks import remark
 
 __all__ = ["EXTENSIONS", "RGBImage", "Reading", "array_to_rgb", "find_images", "read_image", "reading", "to_rgb"]
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samlet.errors import InputError
-from samlet.remarks import remark
+from samlet.io.remarks import remark
 
 _BITS = (8, 10, 12, 14, 16)
 _SLACK = 0.1  # of the range: how far resampled floating point values may shoot over

@@ -2,6 +2,6 @@
 
 from samlet.distillation.config import DistillConfig
 from samlet.distillation.fresh import fresh_student
-from samlet.distillation.procedure import DistillRun, distill, run
+from samlet.distillation.pipeline import DistillRun, distill, run
 
 __all__ = ["DistillConfig", "DistillRun", "distill", "fresh_student", "run"]

@@ -21,7 +21,7 @@ from samlet.data.images import RGBImage
 from samlet.data.masks import Mask, bounding_box, decode_rle
 from samlet.data.samples import Sample
 from samlet.data.transforms import Frame, Resize, preprocess
-from samlet.distillation.views import random_view
+from samlet.distillation.augmentation import random_view
 from samlet.errors import InputError, NothingLeftError
 from samlet.models import Embedding, Sam
 from samlet.training.batches import Order, read_ahead

@@ -18,8 +18,8 @@ from samlet.distillation.config import WEIGHTS, DistillConfig
 from samlet.distillation.examples import Example
 from samlet.distillation.prompts import Prompts, draw_rounds, hard_prompts
 from samlet.models import Embedding, Sam, joined, maps_of, stacked, trained_outputs
-from samlet.models.decoders.sam.shared import SharedDecoder
-from samlet.models.decoders.whole import WholeDecoder, prompt_decoder
+from samlet.models.decoders.full import FullMaskDecoder, prompt_decoder
+from samlet.models.decoders.sam.fast import FastMaskDecoder
 
 SECONDS = "seconds_"
 """Before the name of a part of the work."""
@@ -179,7 +179,7 @@ def student_answers(
         size: cells of the photograph, without the padding.
     """
     device = embedding.device
-    made: list[SharedDecoder | WholeDecoder] = []
+    made: list[FastMaskDecoder | FullMaskDecoder] = []
 
     @torch.no_grad()
     def answer(prompts: Prompts) -> NDArray[np.bool_]:

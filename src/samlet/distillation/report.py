@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from samlet.checkpoints.writing import new_file
 from samlet.data.images import RGBImage, fingerprint
 from samlet.data.masks import Mask, decode_rle, mask_iou
 from samlet.data.samples import Sample
 from samlet.distillation.config import CLICKS, TRAINED, WEIGHTS
-from samlet.distillation.procedure import STAGE, DistillRun
+from samlet.distillation.pipeline import STAGE, DistillRun
 from samlet.errors import InputError
 from samlet.inference import Predictor
-from samlet.inference.sheets import Cell, write_sheet
-from samlet.training.engine import PRECISIONS
+from samlet.io.writing import new_file
+from samlet.reporting.contact_sheet import Cell, write_sheet
+from samlet.runs.distributed import PRECISIONS
 from samlet.training.loop import SCHEDULES
 from samlet.training.plots import GRID, smoothed, write_figure
 

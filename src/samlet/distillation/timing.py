@@ -10,8 +10,8 @@ import torch
 from samlet.distillation.config import DistillConfig
 from samlet.distillation.examples import Examples
 from samlet.distillation.objective import FullStage, rounds_of
+from samlet.runs.distributed import DistributedContext
 from samlet.training.budget import Clock, Plan, plan
-from samlet.training.engine import Engine
 from samlet.training.loop import StepLoss, seconds_of_step, shares
 
 _TIMED = 3
@@ -40,7 +40,7 @@ class Trial:
     step_loss: StepLoss
     examples: Examples
     config: DistillConfig
-    engine: Engine
+    engine: DistributedContext
     measured: float
     held_out: int
 

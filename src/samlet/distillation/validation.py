@@ -12,7 +12,7 @@ from samlet.distillation.config import WEIGHTS, DistillConfig
 from samlet.distillation.examples import Example, Examples
 from samlet.distillation.objective import Batch, FullStage
 from samlet.models import DecoderOutput, Sam, single_masks
-from samlet.training.engine import Engine
+from samlet.runs.distributed import DistributedContext
 from samlet.training.mask_losses import mask_iou
 
 PROMPTS = 8
@@ -38,7 +38,7 @@ class Validation:
         config: DistillConfig,
         sizes: tuple[int, int],
         examples: Examples,
-        engine: Engine,
+        engine: DistributedContext,
     ) -> None:
         easy = dataclasses.replace(config, rounds=0, box_noise=0.0)
         self._objective = FullStage(student, teacher, easy, sizes)

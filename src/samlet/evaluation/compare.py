@@ -24,7 +24,7 @@ from samlet.evaluation.protocols import find_protocol
 from samlet.evaluation.statistics import Difference, paired_difference
 from samlet.inference.segmenter import Segmenter
 from samlet.models import PromptableModel
-from samlet.training.engine import Engine
+from samlet.runs.distributed import DistributedContext
 
 _ROUNDS = 5
 _BUDGET_S = 60.0
@@ -108,7 +108,7 @@ def compare(
     out: Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
-    engine: Engine | None = None,
+    engine: DistributedContext | None = None,
 ) -> Comparison:
     """Compare models on one dataset.
 

@@ -24,10 +24,10 @@ from samlet.data.samples import Sample
 from samlet.errors import InputError
 from samlet.evaluation.average_precision import Detection, is_lvis, precision, require_lvis
 from samlet.evaluation.miou import as_segmenter, fingerprint
-from samlet.evaluation.store import Store
 from samlet.inference.segmenter import Segmenter
 from samlet.models import PromptableModel
-from samlet.training.engine import Engine
+from samlet.runs.distributed import DistributedContext
+from samlet.runs.records import RecordStore
 
 _PROMPTS = 16
 _RULES = ("single", "best")
@@ -68,7 +68,7 @@ def evaluate_detector(
     out: Path | None = None,
     overwrite: bool = False,
     title: str = "",
-    engine: Engine | None = None,
+    engine: DistributedContext | None = None,
 ) -> DetectorEvaluation:
     """AP of a model's masks for a detector's boxes.
 
@@ -109,7 +109,9 @@ def evaluate_detector(
     rank, world = (0, 1) if engine is None else (engine.rank, engine.world)
     with tempfile.TemporaryDirectory() as temporary:
         folder = str(temporary if out is None else out)
-        store = Store(Path(folder if engine is None else engine.from_main(folder)), recipe, rank, overwrite, engine)
+        store = RecordStore(
+            Path(folder if engine is None else engine.from_main(folder)), recipe, rank, overwrite, engine
+        )
         shown = None if progress and not rank else True
         with store, tqdm(samples[rank::world], disable=shown, unit="image", desc=title or None) as bar:
             for sample in bar:

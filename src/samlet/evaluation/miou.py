@@ -18,13 +18,13 @@ from samlet.data.datasets import Dataset
 from samlet.data.samples import Sample
 from samlet.errors import InputError, NothingLeftError
 from samlet.evaluation import statistics
-from samlet.evaluation.protocols import COUNTS, Protocol, Values, find_protocol, judge
-from samlet.evaluation.store import Store
-from samlet.evaluation.truth import RULES, Rule, annotated_truth, reference_truth
+from samlet.evaluation.ground_truth import RULES, Rule, annotated_truth, reference_truth
+from samlet.evaluation.protocols import COUNTS, Protocol, Values, find_protocol, score
 from samlet.inference.sam_segmenter import SamSegmenter
 from samlet.inference.segmenter import Segmenter
 from samlet.models import PromptableModel
-from samlet.training.engine import Engine
+from samlet.runs.distributed import DistributedContext
+from samlet.runs.records import RecordStore
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def evaluate_all(
     out: Path | None = None,
     overwrite: bool = False,
     title: str = "",
-    engine: Engine | None = None,
+    engine: DistributedContext | None = None,
 ) -> list[Evaluation]:
     """As `evaluate`, by several protocols, each image encoded once.
 
@@ -188,7 +188,9 @@ def evaluate_all(
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = str(temporary if out is None else out)
-        store = Store(Path(folder if engine is None else engine.from_main(folder)), recipe, rank, overwrite, engine)
+        store = RecordStore(
+            Path(folder if engine is None else engine.from_main(folder)), recipe, rank, overwrite, engine
+        )
         share = samples.share(rank, world)
         shown = None if progress and not rank else True
         with store, tqdm(share, total=share.size, disable=shown, unit="image", desc=title or None) as bar:
@@ -282,7 +284,7 @@ def _measure(
         if truth is None:
             return None
         begin = time.perf_counter()
-        values[protocol.name] = judge(protocol, segmenter, truth, rules, everything)
+        values[protocol.name] = score(protocol, segmenter, truth, rules, everything)
         seconds[protocol.name] = time.perf_counter() - begin
     assert truth is not None
     return ImageResult(str(sample.path), truth.areas, values, seconds)

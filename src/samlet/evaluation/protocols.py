@@ -24,7 +24,7 @@ from pycocotools import mask as coco_mask
 from samlet.data.masks import Region, encode_rle
 from samlet.errors import InputError
 from samlet.evaluation.clicks import next_click
-from samlet.evaluation.truth import RULES, Rule, Truth
+from samlet.evaluation.ground_truth import RULES, GroundTruth, Rule
 from samlet.inference.segmenter import Answers, Segmenter
 
 Kind = Literal["point", "box", "clicks", "everything", "box-detector"]
@@ -92,8 +92,8 @@ def find_protocol(name: str) -> Protocol:
     )
 
 
-def judge(
-    protocol: Protocol, segmenter: Segmenter, truth: Truth, rules: Sequence[Rule], options: dict[str, Any]
+def score(
+    protocol: Protocol, segmenter: Segmenter, truth: GroundTruth, rules: Sequence[Rule], options: dict[str, Any]
 ) -> Values:
     """IoU of every true mask of the image that the segmenter has been given.
 
@@ -101,7 +101,7 @@ def judge(
         protocol: what to ask.
         segmenter: the model.
         truth: the true masks.
-        rules: of those of the protocol, which to judge by.
+        rules: of those of the protocol, which to score by.
         options: of everything mode.
     """
     if protocol.kind == "everything":
@@ -119,7 +119,7 @@ def judge(
     return values
 
 
-def _clicked(segmenter: Segmenter, truth: Truth, part: slice, clicks: int) -> Answers:
+def _clicked(segmenter: Segmenter, truth: GroundTruth, part: slice, clicks: int) -> Answers:
     """Answers to the last of several clicks."""
     points = truth.points[part][:, None]
     labels = np.ones(points.shape[:2], np.int64)
@@ -151,7 +151,7 @@ def _compare(answers: Answers, regions: dict[str, list[Region]]) -> Values:
     return values
 
 
-def _everything(segmenter: Segmenter, truth: Truth, options: dict[str, Any]) -> Values:
+def _everything(segmenter: Segmenter, truth: GroundTruth, options: dict[str, Any]) -> Values:
     masks = segmenter.everything(**options)
     height, width = masks.size
     codes = [m["segmentation"] for m in sorted(masks, key=lambda m: -m["predicted_iou"])]

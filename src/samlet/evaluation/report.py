@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from samlet.checkpoints.writing import new_file
 from samlet.data.datasets import Dataset
 from samlet.data.images import RGBImage
 from samlet.data.masks import Mask, bounding_box, decode_rle
@@ -18,6 +17,7 @@ from samlet.evaluation.detector import DetectorEvaluation
 from samlet.evaluation.miou import Evaluation
 from samlet.evaluation.protocols import find_protocol
 from samlet.inference.segmenter import Segmenter
+from samlet.io.writing import new_file
 
 _WIDE = 8  # times between the slowest and the fastest model from which the axis is logarithmic
 _WORST, _CELL, _CAPTION, _SHEET_COLUMNS = 12, 320, 22, 4

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from samlet.export.config import TARGETS, ExportConfig
-from samlet.export.procedure import export_model
+from samlet.export.pipeline import export_model
 from samlet.export.result import Exported
 
 __all__ = ["TARGETS", "ExportConfig", "Exported", "export_model"]

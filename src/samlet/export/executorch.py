@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
-from samlet.checkpoints.writing import new_file
 from samlet.errors import InputError, SamletError
 from samlet.export.executorch_int8 import QUANTIZER, int8_layers, round_layers
+from samlet.io.writing import new_file
 
 _ATEN = torch.ops.aten
 _KEEP_SHAPE = (

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
-from samlet.export.gate import sqnr
+from samlet.export.verification import sqnr
 
 QUANTIZER = ("torchao.quantization.pt2e.quantize_pt2e", "executorch.backends.xnnpack.quantizer.xnnpack_quantizer")
 """What `round_layers` imports."""

@@ -27,7 +27,7 @@ class EncoderGraph(nn.Module):
     """(N, 3, H, W) normalised RGB to the maps of the embedding, the coarsest (N, C, H / 16, W / 16) first."""
 
     in_half = False
-    """Whether the weights are float16, see `samlet.export.half`; what goes in and comes out is float32 in any case."""
+    """Whether the weights are float16, see `samlet.export.float16`; inputs and outputs are float32 in any case."""
 
     def __init__(self, sam: Sam) -> None:
         super().__init__()

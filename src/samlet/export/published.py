@@ -20,7 +20,7 @@ from samlet.data.transforms import preprocess
 from samlet.errors import InputError
 from samlet.export.graphs import BOX_CORNER, DecoderGraph
 from samlet.export.onnx_files import write_onnx
-from samlet.export.questions import Answer, Question
+from samlet.export.probes import Answer, Probe
 from samlet.models import Sam, maps_of
 from samlet.models.decoders.sam.prompt_encoder import NOT_A_POINT, PromptEncoder
 
@@ -106,7 +106,7 @@ def write(sam: Sam, folder: Path, size: int) -> Path:
 
 
 @torch.inference_mode()
-def answers(sam: Sam, path: Path, asked: Sequence[Question], size: int) -> list[Answer]:
+def answers(sam: Sam, path: Path, asked: Sequence[Probe], size: int) -> list[Answer]:
     """What the file answers in ONNX Runtime, called as programs for the published files call it."""
     runtime: Any = importlib.import_module("onnxruntime")
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from samlet.checkpoints.writing import new_file
-from samlet.export.questions import Answer, Question
+from samlet.export.probes import Answer, Probe
 from samlet.export.result import Exported
-from samlet.inference.sheets import Cell, write_sheet
+from samlet.io.writing import new_file
+from samlet.reporting.contact_sheet import Cell, write_sheet
 
 _SHOWN = 5  # the middle of the grid
 
@@ -92,7 +92,7 @@ def write_markdown(made: Exported, folder: Path) -> None:
 
 
 def write_picture(
-    asked: Sequence[Question], source: Sequence[Answer], made: Sequence[Answer], name: str, path: Path
+    asked: Sequence[Probe], source: Sequence[Answer], made: Sequence[Answer], name: str, path: Path
 ) -> None:
     """One point on each photograph: the source model's mask and the export's."""
     rows = []

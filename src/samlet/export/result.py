@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from samlet.export.config import ExportConfig
-from samlet.export.gate import Figures
+from samlet.export.verification import Figures
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from samlet.data.images import RGBImage
 from samlet.errors import InputError
 from samlet.export.config import ExportConfig
+from samlet.export.float16 import in_half
 from samlet.export.graphs import (
     DECODER_OUTPUTS,
     ENCODER_INPUTS,
@@ -20,8 +21,7 @@ from samlet.export.graphs import (
     EncoderGraph,
     decoder_graph,
 )
-from samlet.export.half import in_half
-from samlet.export.integers import Style, with_integers
+from samlet.export.int8_layers import Style, with_integers
 from samlet.export.onnx_files import write_onnx
 from samlet.models import Sam
 from samlet.runtimes.graphs import embedding_names
@@ -59,7 +59,7 @@ def write_graphs(
         Names of the files, by part.
     """
     if config.to == "executorch":
-        from samlet.export.phone import write_pte
+        from samlet.export.executorch_programs import write_pte
 
         return write_pte(sam, folder, config, images)
     style: Style = "openvino" if config.to == "openvino" else "onnxruntime"

@@ -1,7 +1,7 @@
 """Using a model on photographs."""
 
-from samlet.inference.everything import Everything, MaskGenerator
-from samlet.inference.options import EverythingOptions
+from samlet.inference.everything.generator import Everything, MaskGenerator
+from samlet.inference.everything.options import EverythingOptions
 from samlet.inference.predictor import Prediction, Predictor
 
 __all__ = ["Everything", "EverythingOptions", "MaskGenerator", "Prediction", "Predictor"]

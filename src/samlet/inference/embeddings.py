@@ -10,10 +10,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from samlet.checkpoints.writing import new_file
 from samlet.data.images import RGBImage
 from samlet.data.transforms import Frame
 from samlet.errors import InputError
+from samlet.io.writing import new_file
 from samlet.models import Embedding, PromptableModel, embedding_of, maps_of
 
 _FORMAT = "samlet image embedding 1"

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from samlet.data.transforms import Frame
 from samlet.errors import InputError
+from samlet.io.remarks import remark
 from samlet.models.decoders.sam.prompt_encoder import PADDING
-from samlet.remarks import remark
 
 _TOLERANCE = 1.0  # pixels
 _LARGE = 64  # pixels, of the longer side

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from samlet.data.images import RGBImage
 from samlet.data.transforms import Frame, preprocess
 from samlet.errors import InputError
-from samlet.inference.everything import Everything, MaskGenerator
+from samlet.inference.everything.generator import Everything, MaskGenerator
 from samlet.inference.prompts import Prompts, make_prompts
 from samlet.inference.segmenter import Answers
 from samlet.inference.windows import Upscaler
 from samlet.models import Embedding, PromptableModel
 from samlet.models.decoders import DECODERS
-from samlet.models.decoders.sam.shared import Decoded, SharedDecoder
-from samlet.models.decoders.whole import WholeDecoder, prompt_decoder
+from samlet.models.decoders.full import FullMaskDecoder, prompt_decoder
+from samlet.models.decoders.sam.fast import Decoded, FastMaskDecoder
 
 _TOGETHER = 4  # prompts decoded together: larger batches fall out of a CPU's cache
 
@@ -37,7 +37,7 @@ class SamSegmenter:
         self.sam = sam.eval()
         self.image_size = sam.check_image_size(image_size)
         self._image: RGBImage | None = None
-        self._encoded: tuple[Embedding, Frame, Upscaler, SharedDecoder | WholeDecoder] | None = None
+        self._encoded: tuple[Embedding, Frame, Upscaler, FastMaskDecoder | FullMaskDecoder] | None = None
 
     def set_image(self, image: RGBImage) -> None:
         """Take an image (H, W, 3); it is encoded with the first prompt."""
@@ -59,7 +59,7 @@ class SamSegmenter:
         assert self._encoded is not None
         embedding, frame, upscaler, decoder = self._encoded
         prompts = make_prompts(frame, decoder.low_res_size, points, labels, boxes, masks)
-        whole = decoder if masks is None else WholeDecoder(self.sam, embedding)
+        whole = decoder if masks is None else FullMaskDecoder(self.sam, embedding)
         starts = range(0, prompts.count, _TOGETHER)
         parts = [self._decode(whole, prompts, start) for start in starts]
         outputs = range(1, 1 + self.sam.config.decoder.num_multimask_outputs)
@@ -70,7 +70,9 @@ class SamSegmenter:
             draw=partial(_draw, whole, upscaler, parts, self.sam.config.mask_threshold, (frame.height, frame.width)),
         )
 
-    def _singles(self, decoder: SharedDecoder | WholeDecoder, parts: list[Decoded], rows: int, columns: int) -> Any:
+    def _singles(
+        self, decoder: FastMaskDecoder | FullMaskDecoder, parts: list[Decoded], rows: int, columns: int
+    ) -> Any:
         """Which output answers each prompt taken as unambiguous, (P,)."""
         kind, found = DECODERS[self.sam.config.decoder.style], []
         for part in parts:
@@ -81,12 +83,12 @@ class SamSegmenter:
             found.append(kind.single(torch.stack(firsts) - self.sam.config.mask_threshold, part.iou))
         return torch.cat(found).cpu().numpy()
 
-    def _decode(self, decoder: SharedDecoder | WholeDecoder, prompts: Prompts, start: int) -> Decoded:
+    def _decode(self, decoder: FastMaskDecoder | FullMaskDecoder, prompts: Prompts, start: int) -> Decoded:
         part = prompts.part(start, start + _TOGETHER)
         for name, value in part.items():
             if value is not None:
                 part[name] = value.to(self.sam.device, self.sam.dtype if value.is_floating_point() else None)
-        if part["masks"] is None or isinstance(decoder, SharedDecoder):
+        if part["masks"] is None or isinstance(decoder, FastMaskDecoder):
             return decoder.transform(part["points"], part["labels"], part["boxes"])
         return decoder.transform(**part)
 
@@ -116,7 +118,7 @@ class SamSegmenter:
 
 @torch.inference_mode()
 def _draw(
-    decoder: SharedDecoder | WholeDecoder,
+    decoder: FastMaskDecoder | FullMaskDecoder,
     upscaler: Upscaler,
     parts: list[Decoded],
     threshold: float,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samlet.data.images import RGBImage
-from samlet.inference.everything import Everything
+from samlet.inference.everything.generator import Everything
 
 
 @dataclass(frozen=True)

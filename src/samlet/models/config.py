@@ -55,7 +55,7 @@ class SamConfig:
 
     @property
     def can_share_decoder(self) -> bool:
-        """Whether `SharedDecoder` is for such a model: it knows the decoder, and scores come before any mask."""
+        """Whether `FastMaskDecoder` is for such a model: it knows the decoder, and scores come before any mask."""
         return DECODERS[self.decoder.style].shares and self.score == "iou"
 
     def check_image_size(self, image_size: int | None) -> int:

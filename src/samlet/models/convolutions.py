@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samlet.models.strips import conv_rows, gelu_, strip_size
+from samlet.models.chunking import conv_rows, gelu_, strip_size
 
 
 def depthwise(channels: int, stride: int = 1) -> nn.Conv2d:

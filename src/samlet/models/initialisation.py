@@ -22,8 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from samlet.models.building_blocks import Neck
 from samlet.models.convolutions import Stem
-from samlet.models.layers import Neck
 
 _ROUGHNESS = 0.5
 """Deviation of what a depthwise filter adds to passing its channel on."""

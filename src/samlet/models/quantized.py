@@ -49,11 +49,11 @@ class InputQuantizer(nn.Module):
         levels = 2 ** (self.bits - 1)
         scale = self._over_channels(self.scale, x)
         if self.negative_scale is not None:
-            return to_grid(x, scale, 0, levels - 1) + to_grid(x, self.negative_scale, -levels, 0)
+            return fake_quantize(x, scale, 0, levels - 1) + fake_quantize(x, self.negative_scale, -levels, 0)
         if self.offset is None:
-            return to_grid(x, scale, -levels, levels - 1)
+            return fake_quantize(x, scale, -levels, levels - 1)
         offset = self._over_channels(self.offset, x)
-        return to_grid(x - offset, scale, -levels, levels - 1) + offset
+        return fake_quantize(x - offset, scale, -levels, levels - 1) + offset
 
     def _over_channels(self, values: Tensor, x: Tensor) -> Tensor:
         """One value a chunk as one a channel, in a shape that broadcasts against x."""
@@ -65,7 +65,7 @@ class InputQuantizer(nn.Module):
         return f"bits={self.bits}, chunks={len(self.scale)}"
 
 
-def to_grid(x: Tensor, scale: Tensor, lowest: int, highest: int) -> Tensor:
+def fake_quantize(x: Tensor, scale: Tensor, lowest: int, highest: int) -> Tensor:
     """The nearest multiples of `scale`, from `lowest` to `highest` times it; halves go to the even multiple."""
     return (x / scale).round().clamp(lowest, highest) * scale
 
@@ -94,7 +94,7 @@ class RowQuantizer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         levels, balanced = 2 ** (self.bits - 1) - 1, x * self.balance
         scale = balanced.abs().amax(-1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny) * self.share / levels
-        return to_grid(balanced, scale, -levels, levels) / self.balance
+        return fake_quantize(balanced, scale, -levels, levels) / self.balance
 
     def extra_repr(self) -> str:
         return f"bits={self.bits}, columns={len(self.balance)}"
@@ -120,8 +120,8 @@ class ProbabilityQuantizer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         levels = 2 ** (self.bits - 1)
-        fine = to_grid(x, self.split / levels, 0, levels - 1)
-        return torch.where(x < self.split, fine, to_grid(x, torch.full_like(self.split, 1 / levels), 0, levels))
+        fine = fake_quantize(x, self.split / levels, 0, levels - 1)
+        return torch.where(x < self.split, fine, fake_quantize(x, torch.full_like(self.split, 1 / levels), 0, levels))
 
     def extra_repr(self) -> str:
         return f"bits={self.bits}"

@@ -67,7 +67,7 @@ class Sam(nn.Module):
         return self.mask_decoder.iou_token.weight.dtype
 
     def decoder_weights(self) -> Sam | None:
-        """A model whose prompt encoder and mask decoder are this one's, for `SharedDecoder`; None where it takes none.
+        """A model whose prompt encoder and mask decoder are this one's, for `FastMaskDecoder`; None if it takes none.
 
         It uses weights without the layers that quantize their inputs, and scores that come before any mask.
         """

@@ -2,6 +2,6 @@
 
 from samlet.quantization.assembly import LayerReport
 from samlet.quantization.config import METRICS, SCHEMES, QuantConfig
-from samlet.quantization.procedure import Quantized, quantize, run
+from samlet.quantization.pipeline import Quantized, quantize, run
 
 __all__ = ["METRICS", "SCHEMES", "LayerReport", "QuantConfig", "Quantized", "quantize", "run"]

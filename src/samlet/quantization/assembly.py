@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from samlet.checkpoints import quantized
 from samlet.models import Sam
-from samlet.models.quantized import along, out_axis, to_grid
+from samlet.models.quantized import along, fake_quantize, out_axis
 from samlet.quantization.config import QuantConfig
 from samlet.quantization.search import Entry, Found
 from samlet.quantization.sites import Site
@@ -66,7 +66,7 @@ def assemble(sam: Sam, final: Mapping[str, Found], config: QuantConfig) -> Sam:
         assert isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)
         steps = along(tensors[f"{name}.weight_scale"], layer.weight, out_axis(layer), found.entry.get("group"))
         with torch.no_grad():  # + 0.0: no negative zeros, which integers do not have
-            layer.weight.copy_(to_grid(layer.weight, steps, *config.weight_levels(bits)) + 0.0)
+            layer.weight.copy_(fake_quantize(layer.weight, steps, *config.weight_levels(bits)) + 0.0)
     quantized.put_into(made, section, tensors, Path("the search"))
     return made.to(sam.device, sam.dtype)
 

@@ -92,7 +92,7 @@ class Calibrator:
         for call in calls:
             out = sam.decode(embedding, **call)
             if wants_curvature:
-                disturbance(sam, out, frame, prompts, generator).backward()
+                fisher_probe(sam, out, frame, prompts, generator).backward()
         if wants_curvature:
             recorder.start(inputs=False, gradients=True)
             again = sam.encode(image.requires_grad_())
@@ -113,7 +113,7 @@ class _Block(nn.Module):
         return self.block(x)
 
 
-def disturbance(sam: Sam, out: DecoderOutput, frame: Frame, prompts: int, generator: torch.Generator) -> Tensor:
+def fisher_probe(sam: Sam, out: DecoderOutput, frame: Frame, prompts: int, generator: torch.Generator) -> Tensor:
     """A number whose squared gradient is one draw of the curvature's diagonal; see the module's text.
 
     The loss is the mean over prompts of the mean divergence of the masks' pixels on the photograph and of the IoUs.
@@ -140,7 +140,7 @@ def disturbance(sam: Sam, out: DecoderOutput, frame: Frame, prompts: int, genera
 
 @torch.no_grad()
 def divergence(sam: Sam, exact: DecoderOutput, out: DecoderOutput, frame: Frame) -> Tensor:
-    """The loss whose curvature `disturbance` draws: KL(masks) + KL(predicted IoUs) of each prompt (TinySAM, eq. 11).
+    """The loss whose curvature `fisher_probe` draws: KL(masks) + KL(predicted IoUs) of each prompt (TinySAM, eq. 11).
 
     Args:
         sam: the float model.
@@ -190,8 +190,10 @@ def prompt_calls(sam: Sam, embedding: Embedding, frame: Frame, count: int) -> li
     asked = list(zip(*_parts(points, labels), strict=True))
     answers = [_single_and_smallest(sam, sam.decode(embedding, p, q)) for p, q in asked]
     single, smallest = (torch.cat(parts) for parts in zip(*answers, strict=True))
-    by_turns = torch.where((torch.arange(len(points), device=points.device) % 2 == 0)[:, None, None], smallest, single)
-    boxes = _boxes(by_turns > sam.config.mask_threshold, points[:, 0], frame)[: count // 2]
+    interleaved = torch.where(
+        (torch.arange(len(points), device=points.device) % 2 == 0)[:, None, None], smallest, single
+    )
+    boxes = _boxes(interleaved > sam.config.mask_threshold, points[:, 0], frame)[: count // 2]
     calls: list[Call] = [{"points": p, "labels": q} for p, q in asked]
     calls += [{"boxes": part} for part in boxes.split(_PROMPTS_AT_ONCE)]
     if DECODERS[sam.config.decoder.style].takes_masks:

@@ -1,4 +1,4 @@
-"""Keeping a random sample of what the layers of a model compute, and of the gradient of `calibration.disturbance`.
+"""Keeping a random sample of what the layers of a model compute, and of the gradient of `calibration.fisher_probe`.
 
 A sample of a linear layer or convolution is the factors of some outputs (see `matrices`); of an attention, all keys and
 values of some heads with some queries; of the product that makes masks, some of its columns. Which ones is drawn from
@@ -19,7 +19,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from samlet.quantization.matrices import Layer, input_rows, output_rows, positions, weight_matrix
+from samlet.quantization.linear_algebra import Layer, input_rows, output_rows, positions, weight_matrix
 from samlet.quantization.sites import Site
 
 _HEADS = 8  # of an attention's heads, windows and prompts: each brings all its keys and values

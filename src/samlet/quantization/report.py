@@ -6,13 +6,13 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from samlet.checkpoints.writing import new_file
 from samlet.data.images import fingerprint, read_image
 from samlet.inference import Predictor
-from samlet.inference.sheets import Cell, write_sheet
+from samlet.io.writing import new_file
 from samlet.quantization.assembly import OUTLIER_DB, LayerReport
 from samlet.quantization.config import METRICS, SCHEMES
-from samlet.quantization.procedure import Quantized
+from samlet.quantization.pipeline import Quantized
+from samlet.reporting.contact_sheet import Cell, write_sheet
 from samlet.training.plots import GRID, write_figure
 
 if TYPE_CHECKING:

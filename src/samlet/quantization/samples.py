@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from samlet.checkpoints.writing import new_file, write_tensors
+from samlet.io.writing import new_file, write_tensors
 
 _MOST_KEYS = 1 << 22  # values of keys that are computed with at once
 
@@ -41,7 +41,7 @@ class MatrixSample:
 
     Attributes:
         x: (G, N, K) inputs.
-        gradient: (G, N, O) of `calibration.disturbance`; None where errors have no weights.
+        gradient: (G, N, O) of `calibration.fisher_probe`; None where errors have no weights.
         seen: of the whole photographs.
     """
 
@@ -60,7 +60,7 @@ class AttentionSample:
         values: (P, L, E).
         bias: (P, R, L) or None.
         scale: of the products of queries and keys.
-        gradient: (P, R, E) of `calibration.disturbance`; None where errors have no weights.
+        gradient: (P, R, E) of `calibration.fisher_probe`; None where errors have no weights.
         gradient_sum: (P, E) its sum over all N queries, times sqrt(R / N).
     """
 
@@ -80,7 +80,7 @@ class ProductSample:
     Attributes:
         left: (B, M, K).
         right: (B, K, C).
-        gradient: (B, M, C) of `calibration.disturbance`; None where errors have no weights.
+        gradient: (B, M, C) of `calibration.fisher_probe`; None where errors have no weights.
         largest: (2, K) largest value and largest magnitude of all columns of the right, not only of these C; None where
             these are all.
     """

@@ -18,9 +18,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from samlet.models.quantized import InputQuantizer, to_grid
+from samlet.models.quantized import InputQuantizer, fake_quantize
 from samlet.quantization.config import FLOAT_BITS, QuantConfig
-from samlet.quantization.matrices import Layer, chunks, largest_of_channels, steps_of_rows, weight_matrix
+from samlet.quantization.linear_algebra import Layer, chunks, largest_of_channels, steps_of_rows, weight_matrix
 from samlet.quantization.quantizers import InputRange, input_range, percentiles
 from samlet.quantization.samples import MatrixSample, Seen
 
@@ -112,7 +112,7 @@ class _LayerSearch:
         if self.weight_bits is None:
             return self.matrix
         levels = self.config.weight_levels(self.weight_bits)
-        return to_grid(self.matrix, steps_of_rows(self.layer, steps, self.group), *levels)
+        return fake_quantize(self.matrix, steps_of_rows(self.layer, steps, self.group), *levels)
 
     def quantizer(self, factors: tuple[float, float]) -> InputQuantizer | None:
         return None if self.range is None else self.range.quantizer(factors)
@@ -143,7 +143,7 @@ class _LayerSearch:
         """The columns (G, O, k) of one chunk on a grid of steps (out,)."""
         assert self.weight_bits is not None
         levels = self.config.weight_levels(self.weight_bits)
-        return to_grid(self.matrix[..., columns], steps_of_rows(self.layer, steps), *levels)
+        return fake_quantize(self.matrix[..., columns], steps_of_rows(self.layer, steps), *levels)
 
     def _best(self, base: Tensor, x: Tensor, rounded: Callable[[Tensor], Tensor], target: Tensor) -> Tensor:
         """For each output channel the candidate of least error; of equals the largest.

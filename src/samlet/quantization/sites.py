@@ -11,7 +11,7 @@ from torch import nn
 
 from samlet.errors import InputError
 from samlet.models import Sam
-from samlet.models.layers import AttentionProducts, Product
+from samlet.models.building_blocks import AttentionProducts, Product
 from samlet.quantization.config import FLOAT_BITS, QuantConfig
 
 Kind = Literal["linear", "convolution", "transposed convolution", "attention", "product"]

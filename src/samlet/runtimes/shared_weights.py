@@ -1,7 +1,7 @@
 """The decoder's weights beside its graph, for everything mode.
 
 A graph answers each prompt whole: all masks in full, whoever looks at them. Everything mode asks a thousand prompts and
-keeps a tenth of the masks; `samlet.models.SharedDecoder` is made for that, and needs weights. They are stored as the
+keeps a tenth of the masks; `samlet.models.FastMaskDecoder` is made for that, and needs weights. They are stored as the
 graph has them: float32, half, or int8 with steps.
 """
 
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from samlet.checkpoints.reading import fill, read_tensors
-from samlet.checkpoints.writing import new_file, write_tensors
 from samlet.errors import CheckpointError
+from samlet.io.writing import new_file, write_tensors
 from samlet.models import Sam, SamConfig
 from samlet.models.quantized import QuantizedLayer, along, out_axis
 

@@ -1,7 +1,7 @@
 """SlimSAM: pruning the image encoder and aligning it with its teacher, without labels."""
 
+from samlet.runs.folder import RunFolder
 from samlet.slimming.config import SlimConfig
-from samlet.slimming.procedure import SlimRun, run, slim
-from samlet.training.workspace import Workspace
+from samlet.slimming.pipeline import SlimRun, run, slim
 
-__all__ = ["SlimConfig", "SlimRun", "Workspace", "run", "slim"]
+__all__ = ["RunFolder", "SlimConfig", "SlimRun", "run", "slim"]

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from samlet.slimming.parts import Channels, Shares
 from samlet.slimming.probing import Curve
 from samlet.slimming.selection import Kept
+from samlet.slimming.width_parts import Channels, Shares
 from samlet.slimming.widths import Widths
 
 LEVELS = 32

@@ -10,13 +10,13 @@ from typing import Any
 from samlet.checkpoints import native
 from samlet.data.datasets import Dataset
 from samlet.models import Sam
+from samlet.runs.distributed import DistributedContext
+from samlet.runs.folder import RunFolder
+from samlet.runs.log import say
 from samlet.slimming import report
 from samlet.slimming.config import SlimConfig
-from samlet.slimming.procedure import SlimRun, run
+from samlet.slimming.pipeline import SlimRun, run
 from samlet.training.budget import Clock
-from samlet.training.engine import Engine
-from samlet.training.log import say
-from samlet.training.workspace import Workspace
 
 WRITTEN = "the slimmed model, report.md, comparison.png, losses.png, widths.png, run/ with the logs"
 
@@ -60,7 +60,7 @@ def slim_into(
     *,
     labels: Dataset | None = None,
     student: Sam | None = None,
-    engine: Engine | None = None,
+    engine: DistributedContext | None = None,
     overwrite: bool = False,
     clock: Clock | None = None,
 ) -> Slimmed | None:
@@ -75,8 +75,8 @@ def slim_into(
         InputError: as `run`; or another process works in the folder.
         SamletError: as `run`.
     """
-    engine = engine or Engine(teacher.device, config.precision)
-    workspace = Workspace(out)
+    engine = engine or DistributedContext(teacher.device, config.precision)
+    workspace = RunFolder(out)
     if workspace.unfinished and engine.is_main:
         say(f"{out} holds an unfinished run; continuing it")
     with workspace.locked(engine.is_main):

@@ -21,9 +21,9 @@ import torch
 from scipy.optimize import nnls
 from torch import nn
 
-from samlet.checkpoints.writing import new_file
 from samlet.errors import InputError
-from samlet.jsons import dumps
+from samlet.io.jsons import dumps
+from samlet.io.writing import new_file
 from samlet.models import Embedding, ImageEncoder, build_encoder
 from samlet.slimming.selection import nearest_width
 from samlet.slimming.surgery import config_with

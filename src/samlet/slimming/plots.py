@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from samlet.slimming.procedure import SlimRun
+    from samlet.slimming.pipeline import SlimRun
 
 _STAGES = ("#2b6cb0", "#c05621", "#2f855a")
 _ERROR, _AGREEMENT = "#6b46c1", "#2f855a"

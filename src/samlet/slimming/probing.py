@@ -13,7 +13,7 @@ from torch import Tensor
 
 from samlet.models import ImageEncoder
 from samlet.slimming.losses import embedding_error
-from samlet.slimming.recovery import Reference
+from samlet.slimming.reconstruction import Reference
 from samlet.slimming.selection import Kept
 from samlet.slimming.surgery import cut_encoder
 

@@ -8,24 +8,24 @@ from typing import Any
 
 import numpy as np
 
-from samlet.checkpoints.writing import new_file
 from samlet.data.datasets import plain_images
 from samlet.data.images import RGBImage, fingerprint, read_image
 from samlet.data.masks import mask_iou
 from samlet.errors import InputError
 from samlet.evaluation.costs import Cost, cost
+from samlet.evaluation.ground_truth import grid_points
 from samlet.evaluation.miou import Evaluation, evaluate
-from samlet.evaluation.truth import grid_points
 from samlet.inference import Predictor
-from samlet.inference.sheets import Cell, write_sheet
+from samlet.io.writing import new_file
+from samlet.reporting.contact_sheet import Cell, write_sheet
+from samlet.runs.distributed import PRECISIONS
 from samlet.slimming.allocation import Allocation
 from samlet.slimming.alpha import ALPHAS
 from samlet.slimming.config import PROCEDURES, STAGES
 from samlet.slimming.importance import ACCUMULATIONS, CRITERIA
+from samlet.slimming.pipeline import SlimRun
 from samlet.slimming.plots import losses_figure, widths_figure
-from samlet.slimming.procedure import SlimRun
 from samlet.slimming.selection import SELECTIONS
-from samlet.training.engine import PRECISIONS
 from samlet.training.loop import SCHEDULES
 from samlet.training.plots import write_figure
 

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from samlet.data.datasets import Dataset
 from samlet.models import ChannelGroup, ImageEncoder, Sam
+from samlet.runs.distributed import DistributedContext
+from samlet.runs.log import progress_bar
 from samlet.slimming.config import SlimConfig
 from samlet.slimming.importance import (
     channel_scores,
@@ -26,9 +28,7 @@ from samlet.slimming.labels import labelled_sample
 from samlet.slimming.selection import Kept, ratio_inside_heads, select, select_heads, select_uniform, top
 from samlet.slimming.surgery import cut_encoder, with_encoder
 from samlet.slimming.widths import Widths
-from samlet.training.batches import Photographs
-from samlet.training.engine import Engine
-from samlet.training.log import progress_bar
+from samlet.training.batches import ImageDataset
 
 T = TypeVar("T")
 
@@ -46,10 +46,10 @@ class Scorer:
     """
 
     teacher: Sam
-    photographs: Photographs
+    photographs: ImageDataset
     labels: Dataset | None
     config: SlimConfig
-    engine: Engine
+    engine: DistributedContext
 
     def choose(self, encoder: ImageEncoder, kinds: Sequence[str], widths: Widths | None = None) -> Kept:
         """Channels that stay, of the groups of the given kinds.

@@ -16,18 +16,18 @@ import torch
 from samlet.errors import InputError
 from samlet.evaluation.costs import latency
 from samlet.models import ImageEncoder, Sam, build_encoder
+from samlet.runs.folder import RunFolder
+from samlet.runs.log import progress_bar, say
 from samlet.slimming.allocation import Allocation, Search, Unreachable
 from samlet.slimming.budget import Budget, in_words
 from samlet.slimming.latencies import LatencyModel, LatencyTable, designs, measure_table, read_table
-from samlet.slimming.parts import Channels, parts_of
 from samlet.slimming.probing import Probe
 from samlet.slimming.scoring import Scorer
 from samlet.slimming.selection import Kept
 from samlet.slimming.surgery import config_with
+from samlet.slimming.width_parts import Channels, parts_of
 from samlet.slimming.widths import WidthCost, Widths
-from samlet.training.batches import Photographs
-from samlet.training.log import progress_bar, say
-from samlet.training.workspace import Workspace
+from samlet.training.batches import ImageDataset
 
 _IMAGE_SIZE = 256  # pixels, at most: where parts rank as they do at 512
 _FITTED, _CHECKED = 16, 8  # photographs or views
@@ -37,7 +37,7 @@ _TURNS = 5
 
 
 def allocate(
-    teacher: Sam, encoder: ImageEncoder, kinds: Sequence[str], scorer: Scorer, workspace: Workspace | None
+    teacher: Sam, encoder: ImageEncoder, kinds: Sequence[str], scorer: Scorer, workspace: RunFolder | None
 ) -> Allocation:
     """Search the widths that a budget allows; what an earlier session of the run found is taken as it is.
 
@@ -79,7 +79,7 @@ def _searched(
     kinds: Sequence[str],
     scores: Mapping[str, torch.Tensor],
     scorer: Scorer,
-    workspace: Workspace | None,
+    workspace: RunFolder | None,
 ) -> Allocation:
     """See `allocate`."""
     config, budget = scorer.config, scorer.config.budget
@@ -118,7 +118,7 @@ class _Remembered:
         workspace: where they are written down; None for nowhere.
     """
 
-    def __init__(self, probe: Callable[[], Probe], workspace: Workspace | None) -> None:
+    def __init__(self, probe: Callable[[], Probe], workspace: RunFolder | None) -> None:
         self._make_probe, self._workspace = probe, workspace
         self._probe: Probe | None = None
         self._known: dict[str, float] = dict((workspace.noted(_PROBES) or {}) if workspace is not None else {})
@@ -217,7 +217,7 @@ def _met(search: Callable[[float], Allocation], target: float, real: Callable[[W
     return found
 
 
-def _pictures(photographs: Photographs) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+def _pictures(photographs: ImageDataset) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Small views to refit on and others to measure on; the same ones where there are too few."""
     size = min(_IMAGE_SIZE, photographs.image_size)
     small = photographs.resized(size)

@@ -16,7 +16,7 @@ from samlet.models import ImageEncoder, Sam
 from samlet.slimming.scoring import Scorer
 from samlet.slimming.surgery import cut_encoder
 from samlet.slimming.widths import Widths
-from samlet.training.batches import Photographs
+from samlet.training.batches import ImageDataset
 from samlet.training.budget import Clock, Plan, plan
 
 _REPORT_VALIDATIONS = 2.4
@@ -39,7 +39,7 @@ class CutTimes:
     recovery: float
 
 
-def encoder_seconds(encoder: ImageEncoder, photographs: Photographs, device: torch.device) -> float:
+def encoder_seconds(encoder: ImageEncoder, photographs: ImageDataset, device: torch.device) -> float:
     """Seconds of one forward pass of one photograph, without gradients."""
     image = photographs.at(0).image[None].to(device)
     with torch.no_grad():

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from samlet.data.transforms import Frame
 from samlet.models import Embedding, ImageEncoder, Sam, single_masks
+from samlet.runs.distributed import DistributedContext
 from samlet.slimming.losses import embedding_error
-from samlet.training.batches import Photographs
-from samlet.training.engine import Engine
+from samlet.training.batches import ImageDataset
 from samlet.training.mask_losses import mask_iou
 
 _SIDE = 4
@@ -40,7 +40,9 @@ class Validation:
         engine: whose processes share them.
     """
 
-    def __init__(self, teacher: Sam, paths: Sequence[Path], photographs: Photographs, engine: Engine) -> None:
+    def __init__(
+        self, teacher: Sam, paths: Sequence[Path], photographs: ImageDataset, engine: DistributedContext
+    ) -> None:
         self._teacher, self._paths, self._photographs, self._engine = teacher, paths, photographs, engine
         self._expected: list[_Expected] | None = None
 

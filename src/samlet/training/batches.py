@@ -70,7 +70,7 @@ def read_ahead(at: Callable[[int], T], positions: Iterable[int]) -> Iterator[T]:
                 future.cancel()
 
 
-def hold_out(things: Sequence[T], seed: int) -> tuple[list[T], list[T]]:
+def train_val_split(things: Sequence[T], seed: int) -> tuple[list[T], list[T]]:
     """Split photographs at random into those to train on and those to measure on.
 
     Raises:
@@ -99,7 +99,7 @@ class Photograph:
     view: int | None = None
 
 
-class Photographs:
+class ImageDataset:
     """Photographs by path, prepared for the encoder.
 
     `skipped` names those that could not be used, with the reason.
@@ -133,9 +133,9 @@ class Photographs:
         self._order = Order(len(self.paths), seed)
         self._digests: dict[Path, str] = {}
 
-    def resized(self, image_size: int) -> Photographs:
+    def resized(self, image_size: int) -> ImageDataset:
         """The same photographs for another side of the encoder's input, pixels."""
-        found = Photographs(
+        found = ImageDataset(
             self.paths, image_size, self.mean, self.std, self.seed, self.augment, self.resize, self.fixed_views
         )
         found.skipped.update(self.skipped)
@@ -255,7 +255,7 @@ class FixedViews:
         photographs: with their number of views.
     """
 
-    def __init__(self, photographs: Photographs) -> None:
+    def __init__(self, photographs: ImageDataset) -> None:
         self._photographs = photographs
 
     def digest(self, view: tuple[Path, int]) -> str | None:

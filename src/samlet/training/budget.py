@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from samlet.errors import InputError
-from samlet.training.engine import Engine
-from samlet.training.log import say
-from samlet.training.workspace import Workspace
+from samlet.runs.distributed import DistributedContext
+from samlet.runs.folder import RunFolder
+from samlet.runs.log import say
 
 _NAME = "budget"
 
@@ -92,7 +92,7 @@ def plan(
 
 
 def counted(
-    workspace: Workspace | None, engine: Engine, minutes: float, count: Callable[[], Plan], also: str = ""
+    workspace: RunFolder | None, engine: DistributedContext, minutes: float, count: Callable[[], Plan], also: str = ""
 ) -> Plan:
     """The plan that an earlier session of the run made, or a new one, which is written down and said.
 

@@ -20,16 +20,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from samlet.checkpoints.writing import new_file, write_json
 from samlet.data.images import RGBImage
+from samlet.io.writing import new_file, write_json
 from samlet.models.embedding import Embedding, embedding_of, maps_of
-from samlet.training.engine import Engine
+from samlet.runs.distributed import DistributedContext
 
 _SHARD = 64
 
 
 class Readable(Protocol):
-    """Pictures by key: photographs by path, see `samlet.training.batches.Photographs`, or views, see `FixedViews`."""
+    """Pictures by key: photographs by path, see `samlet.training.batches.ImageDataset`, or views, see `FixedViews`."""
 
     def digest(self, key: Any, /) -> str | None:
         """SHA-256 of what the picture is made from; None if it cannot be used."""
@@ -79,7 +79,11 @@ class EmbeddingCache:
             self._shapes[shard] = shapes
 
     def fill(
-        self, photographs: Readable, keys: Iterable[Hashable], encode: Callable[[Tensor], Embedding], engine: Engine
+        self,
+        photographs: Readable,
+        keys: Iterable[Hashable],
+        encode: Callable[[Tensor], Embedding],
+        engine: DistributedContext,
     ) -> None:
         """Compute what is missing; a killed fill continues. Unusable photographs are passed over.
 
@@ -104,7 +108,11 @@ class EmbeddingCache:
         self._read_shards()
 
     def _write(
-        self, photographs: Readable, keys: list[Hashable], encode: Callable[[Tensor], Embedding], engine: Engine
+        self,
+        photographs: Readable,
+        keys: list[Hashable],
+        encode: Callable[[Tensor], Embedding],
+        engine: DistributedContext,
     ) -> None:
         rows, embeddings = [], []
         shapes: list[list[int]] = []

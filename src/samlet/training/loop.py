@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from samlet.errors import InputError, SamletError
+from samlet.runs.checkpoints import CheckpointFolder
+from samlet.runs.distributed import DistributedContext
+from samlet.runs.log import RunLog, progress_bar, say
 from samlet.training.averages import WeightAverage
-from samlet.training.checkpoints import CheckpointFolder
-from samlet.training.engine import Engine
-from samlet.training.log import RunLog, progress_bar, say
 
 ScheduleName = Literal["cosine", "plateau", "constant"]
 SCHEDULES: dict[ScheduleName, str] = {
@@ -37,7 +37,7 @@ StepLoss = Callable[[nn.Module, list[Any], Tensor, int], Tensor | tuple[Tensor, 
 
 
 class Feed(Protocol):
-    """What a stage is fed with; see `samlet.training.batches.Photographs`.
+    """What a stage is fed with; see `samlet.training.batches.ImageDataset`.
 
     Attributes:
         skipped: what cannot be used, with the reason.
@@ -129,7 +129,7 @@ class Stage:
 
 
 def train(
-    engine: Engine,
+    engine: DistributedContext,
     objective: nn.Module,
     step_loss: StepLoss,
     photographs: Feed,
@@ -253,14 +253,14 @@ def train(
     return StageResult(losses=losses, seconds=seconds, images=config.steps * config.batch_size, validation=validation)
 
 
-def shares(config: LoopConfig, engine: Engine) -> tuple[int, int]:
+def shares(config: LoopConfig, engine: DistributedContext) -> tuple[int, int]:
     """Photographs of a step that this process computes, and those at once."""
     share = config.batch_size // engine.world
     return share, max(m for m in range(1, min(config.micro_batch, share) + 1) if share % m == 0)
 
 
 def seconds_of_step(
-    engine: Engine,
+    engine: DistributedContext,
     objective: nn.Module,
     step_loss: StepLoss,
     photographs: Feed,
@@ -293,7 +293,7 @@ def seconds_of_step(
 
 
 def _resume(
-    engine: Engine,
+    engine: DistributedContext,
     stage: Stage,
     parameters: Mapping[str, Tensor],
     adam: torch.optim.Adam,

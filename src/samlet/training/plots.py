@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samlet.checkpoints.writing import new_file
+from samlet.io.writing import new_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

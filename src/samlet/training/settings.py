@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from samlet.errors import InputError
+from samlet.runs.distributed import PRECISIONS, PrecisionName
 from samlet.training.budget import check_minutes
-from samlet.training.engine import PRECISIONS, PrecisionName
 from samlet.training.loop import SCHEDULES, LoopConfig, ScheduleName
 
 _MOST_SEED = 2**32 - 1

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from samlet.checkpoints.locking import locked
-from samlet.checkpoints.writing import write_json
 from samlet.errors import SamletError
+from samlet.io.locking import locked
+from samlet.io.writing import write_json
 from samlet.zoo.transport import Remote, TransferError, ask, read
 
 PAUSES = (1.0, 2.0, 4.0)  # seconds before each further attempt, after a connection broke that had brought something

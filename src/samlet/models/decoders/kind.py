@@ -25,7 +25,7 @@ class DecoderKind:
         has_single_mask: whether output 0 was trained.
         single_is_first: whether the single mask is output 0 whatever it looks like.
         takes_masks: whether earlier answers can be prompts.
-        shares: whether `SharedDecoder` knows it.
+        shares: whether `FastMaskDecoder` knows it.
         exports: whether its graphs can be written for other runtimes.
         pred_iou_thresh: least predicted IoU in everything mode, unless told otherwise.
         fine_channels: channels of the finer maps that it takes beside an embedding of so many channels.

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samlet.errors import InputError
+from samlet.models.building_blocks import MLP
 from samlet.models.decoders.config import DecoderConfig
 from samlet.models.decoders.sam.mask_decoder import MaskDecoder, TransformerMLP, TwoWayBlock
 from samlet.models.decoders.sam.prompt_encoder import RandomPositions
-from samlet.models.layers import MLP
 
 _PLACES = 6
 

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from samlet.models.building_blocks import MLP, Activation, AttentionProducts, LayerNorm2d, Product
 from samlet.models.decoders.config import DecoderConfig
-from samlet.models.layers import MLP, Activation, AttentionProducts, LayerNorm2d, Product
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from samlet.models.building_blocks import LayerNorm2d
 from samlet.models.decoders.config import DecoderConfig
-from samlet.models.layers import LayerNorm2d
 
 NOT_A_POINT = -1
 """Label of the filler point that SAM itself adds to a prompt without a box; it is attended to."""

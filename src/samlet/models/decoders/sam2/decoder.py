@@ -13,10 +13,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from samlet.models.building_blocks import MLP
 from samlet.models.decoders.config import DecoderConfig
 from samlet.models.decoders.sam.mask_decoder import MaskDecoder
 from samlet.models.decoders.sam.prompt_encoder import PromptEncoder
-from samlet.models.layers import MLP
 
 MOST_LOGIT = 32.0
 """Mask prompts are clamped to this and its negative."""

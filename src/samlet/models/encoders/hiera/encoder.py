@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from samlet.models.building_blocks import AttentionProducts, window_partition, window_unpartition
+from samlet.models.chunking import gelu_, in_chunks, plus_
 from samlet.models.embedding import Embedding, Maps, maps_of
 from samlet.models.encoders.encoder import ImageEncoder
 from samlet.models.encoders.hiera.config import HieraConfig
@@ -25,8 +27,6 @@ from samlet.models.groups import (
     rows_and_bias,
     stream_groups,
 )
-from samlet.models.layers import AttentionProducts, window_partition, window_unpartition
-from samlet.models.strips import gelu_, in_chunks, plus_
 
 _EPS = 1e-6
 _TABLE = 8  # side of the table of positions that is repeated over the image, patches; that of a window of stage 0

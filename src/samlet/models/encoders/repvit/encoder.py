@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from samlet.models.building_blocks import Neck
+from samlet.models.chunking import gelu_, strip_size
 from samlet.models.convolutions import Stem, depthwise
 from samlet.models.encoders.encoder import ImageEncoder
 from samlet.models.encoders.repvit.config import RepViTConfig
 from samlet.models.groups import ChannelGroup, Member, Segment, columns, rows_and_bias, stream_groups
-from samlet.models.layers import Neck
-from samlet.models.strips import gelu_, strip_size
 
 
 class SqueezeExcite(nn.Module):

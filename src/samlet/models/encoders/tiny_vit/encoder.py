@@ -12,6 +12,15 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
+from samlet.models.building_blocks import (
+    AttentionProducts,
+    Neck,
+    to_map,
+    to_tokens,
+    window_partition,
+    window_unpartition,
+)
+from samlet.models.chunking import gelu_, in_chunks
 from samlet.models.convolutions import InvertedBottleneck, Stem, depthwise
 from samlet.models.encoders.encoder import ImageEncoder
 from samlet.models.encoders.tiny_vit.config import TinyViTConfig
@@ -26,8 +35,6 @@ from samlet.models.groups import (
     rows_and_bias,
     stream_groups,
 )
-from samlet.models.layers import AttentionProducts, Neck, to_map, to_tokens, window_partition, window_unpartition
-from samlet.models.strips import gelu_, in_chunks
 
 
 class WindowAttention(nn.Module):

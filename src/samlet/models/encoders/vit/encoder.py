@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from samlet.models.building_blocks import AttentionProducts, Neck, window_partition, window_unpartition
+from samlet.models.chunking import gelu_, in_chunks
 from samlet.models.encoders.encoder import ImageEncoder
 from samlet.models.encoders.vit.config import ViTConfig
 from samlet.models.groups import (
@@ -24,8 +26,6 @@ from samlet.models.groups import (
     norm,
     rows_and_bias,
 )
-from samlet.models.layers import AttentionProducts, Neck, window_partition, window_unpartition
-from samlet.models.strips import gelu_, in_chunks
 
 _STAGES = 4
 _QUERY_CHUNK = 256  # rows of the position bias that exist at once: small enough to stay in a CPU's cache

@@ -1,0 +1,339 @@
+"""Exporting a model: write, run in its own runtime, compare, and only then let it out."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from samlet import __version__
+from samlet.checkpoints import Format, check_format, save
+from samlet.data.images import find_images
+from samlet.data.transforms import preprocess
+from samlet.errors import InputError, SamletError
+from samlet.evaluation.costs import cost
+from samlet.export import published
+from samlet.export.config import GRAPHS, ExportConfig
+from samlet.export.int8_layers import is_deployable
+from samlet.export.overflow import check_range
+from samlet.export.probes import Answer, Probe, answers, photographs, probes
+from samlet.export.report import write_markdown, write_picture
+from samlet.export.result import Exported
+from samlet.export.verification import (
+    Figures,
+    compare_answers,
+    drawn,
+    embedding,
+    part_bytes,
+    refusals,
+    sqnr,
+    time_parts,
+)
+from samlet.export.writers import fixed_size, write_graphs
+from samlet.io.writing import check_output, new_folder, write_json
+from samlet.models import Sam
+from samlet.models.quantized import is_quantized
+from samlet.quantization.config import QuantConfig
+from samlet.quantization.pipeline import run as quantize_run
+from samlet.runtimes.exported import ExportedSam
+from samlet.runtimes.manifest import FORMAT, SHARED_WEIGHTS, VERSION
+
+_NEEDED = {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("openvino",),
+    "executorch": ("executorch", "torchao"),
+}
+"""Packages without which a target cannot be written or run."""
+
+EXPORT_FILES = frozenset(
+    {
+        "export.json",
+        "report.md",
+        "comparison.png",
+        SHARED_WEIGHTS,
+        *(f"{part}.{suffix}" for part in ("encoder", "decoder") for suffix in ("onnx", "xml", "bin", "pte")),
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+        "processor_config.json",
+        "model.pth",
+        published.FILE,
+    }
+)
+"""What an export's folder may hold."""
+
+
+def export_model(
+    sam: Sam,
+    folder: str | Path,
+    to: str,
+    *,
+    images: str | Path | None = None,
+    overwrite: bool = False,
+    quantization: QuantConfig | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    progress: bool = False,
+    **settings: Any,
+) -> Exported:
+    """Write a model for another runtime, after it has been run there and agrees with its source.
+
+    Args:
+        sam: the model. A quantized one is exported in integers where its scheme allows it.
+        folder: a new folder.
+        to: see `samlet.export.config.TARGETS`.
+        images: photographs to compare on, and for int8 to calibrate on; the four that samlet brings along if None.
+        overwrite: replace an earlier export.
+        quantization: for int8 of a float model; the scheme must be `integer`.
+        provenance: what the model comes from.
+        progress: show progress on stderr.
+        **settings: fields of `ExportConfig`.
+
+    Raises:
+        InputError: what cannot be exported, or a folder that holds something else.
+        SamletError: the gate refuses; the message has the figures.
+    """
+    start = time.perf_counter()
+    if isinstance(sam, ExportedSam):
+        raise InputError("the model is an exported one; give the model that it was made from")
+    if is_quantized(sam) and "precision" not in settings:
+        settings["precision"] = "int8"
+    config = ExportConfig(to=to, **settings)  # type: ignore[arg-type]
+    source = None if images is None else Path(images).expanduser()
+    path = check_output(Path(folder), EXPORT_FILES, overwrite)
+    _check_target(sam, config)
+    sam.eval()
+    shown = photographs(source, config.photographs, config.seed)
+    integer, layers = _integers(sam, source, config, quantization, progress)
+    size = fixed_size(sam, config) if to in GRAPHS else None
+    asked = probes(sam, shown, size)
+    if config.precision == "float16":
+        _check_float16(sam, asked, size)
+    expected = answers(sam, asked, size)
+    with new_folder(path, EXPORT_FILES, overwrite) as temporary:
+        if config.to in GRAPHS:
+            figures, found = _graphs(sam, integer, temporary, config, asked, expected, size, provenance)
+            if config.layout != "samlet":
+                side = sam.config.check_image_size(config.image_size)
+                file = published.write(sam, temporary, side)
+                mean, worst, _ = compare_answers(expected, published.answers(sam, file, asked, side))
+                figures = replace(figures, agreement=min(figures.agreement, mean), worst=min(figures.worst, worst))
+        else:
+            figures, found = _checkpoint(sam, temporary, config, asked, expected)
+        figures = replace(figures, drawn=drawn(expected))
+        refused = refusals(figures, config)
+        if refused and not config.force:
+            raise SamletError(
+                f"the export was refused and nothing was written: {'; '.join(refused)}. --force writes it all the same"
+            )
+        if config.to in GRAPHS:
+            _finish(temporary, figures, bool(refused))
+            write_picture(asked, expected, found, f"{to}, {config.precision}", temporary / "comparison.png")
+        files = {entry.name: entry.stat().st_size for entry in sorted(temporary.iterdir())}
+        made = Exported(
+            folder=path,
+            config=config,
+            files=files,
+            figures=figures,
+            refused=refused,
+            seconds=time.perf_counter() - start,
+            layers=layers,
+            notes=_notes(config),
+        )
+        if config.to in GRAPHS:
+            write_markdown(made, temporary)
+    return made
+
+
+def _check_target(sam: Sam, config: ExportConfig) -> None:
+    """Raise InputError for what can be known before anything is computed."""
+    sam.config.check_image_size(config.image_size)
+    if config.to == "hf":
+        check_format(sam, "hugging-face")
+    elif config.to == "segment-anything":
+        format = sam.config.encoder.published_format
+        if format is None:
+            raise InputError(
+                f"the model has a {sam.config.encoder.kind} encoder, whose published format samlet does not write; "
+                "expected a ViT, TinyViT or SAM 2. Export it to onnx or openvino, or save it natively"
+            )
+        check_format(sam, cast(Format, format))
+    if config.layout != "samlet":
+        published.check(sam)
+    for name in _NEEDED.get(config.to, ()):
+        if importlib.util.find_spec(name) is None:
+            extra = "executorch" if config.to == "executorch" else "export"
+            raise InputError(f"target {config.to} needs {name}, which is not installed: pip install 'samlet[{extra}]'")
+
+
+def _integers(
+    sam: Sam, images: Path | None, config: ExportConfig, quantization: QuantConfig | None, progress: bool
+) -> tuple[Sam | None, list[Mapping[str, Any]]]:
+    """The model with quantized layers for int8, and what became of each layer."""
+    if is_quantized(sam):
+        if config.precision != "int8" or config.to not in GRAPHS:
+            raise InputError(
+                f"the model is quantized, and {config.to} in {config.precision} would be no smaller; export with "
+                f"--int8 to one of {', '.join(GRAPHS)}, or export the float model"
+            )
+        if not is_deployable(sam):
+            raise InputError(
+                "the model's weights have no known steps; quantize with `samlet quantize --scheme integer`"
+            )
+        return sam, []
+    if config.precision != "int8" or config.to == "executorch":  # which quantizes by its own rules
+        return None, []
+    if images is None:
+        raise InputError("int8 is calibrated on photographs, and none are given; name a folder of some with --images")
+    settings = quantization or QuantConfig(scheme="integer", image_size=config.image_size, seed=config.seed)
+    if settings.scheme != "integer":
+        raise InputError(f"scheme {settings.scheme} does not run in integers; expected integer")
+    made = quantize_run(sam, find_images(images), settings, progress=progress)
+    layers: list[Mapping[str, Any]] = []
+    for layer in made.layers:
+        found = asdict(layer)
+        if layer.out_of_line and layer.float_reason is None:
+            parent, _, last = layer.name.rpartition(".")
+            setattr(made.sam.get_submodule(parent), last, copy.deepcopy(sam.get_submodule(layer.name)))
+            found |= {"weights": None, "inputs": None, "float_reason": f"{layer.sqnr:.1f} dB is out of line"}
+        layers.append(found)
+    return made.sam, layers
+
+
+def _graphs(
+    sam: Sam,
+    integer: Sam | None,
+    folder: Path,
+    config: ExportConfig,
+    asked: Sequence[Probe],
+    expected: Sequence[Answer],
+    size: int | None,
+    provenance: Mapping[str, Any] | None,
+) -> tuple[Figures, Sequence[Answer]]:
+    """Write graphs, run them, and measure; for int8 beside a float32 export that is not kept."""
+    images = [question.image for question in asked]
+    names = write_graphs(sam, folder, config, integer, images)
+    _write_manifest(sam, folder, config, names, size, provenance)
+    made = ExportedSam(folder)
+    given = answers(made, asked, size)
+    mean, worst, prompts = compare_answers(expected, given)
+    image = asked[0].image
+    found = embedding(made, image, size)
+    figures: dict[str, Any] = {
+        "agreement": mean,
+        "worst": worst,
+        "prompts": prompts,
+        "embedding_sqnr": sqnr(found, embedding(sam, image, size)),
+        "bytes": part_bytes(folder),
+    }
+    models: dict[str, Any] = {"made": made}
+    with tempfile.TemporaryDirectory() as other:
+        if config.precision == "int8":
+            plain = ExportConfig(**{**asdict(config), "precision": "float32"})
+            beside = Path(other)
+            _write_manifest(sam, beside, plain, write_graphs(sam, beside, plain, images=images), size, None)
+            models["float"] = ExportedSam(beside)
+            figures["float_bytes"] = part_bytes(beside)
+        if integer is not None:
+            figures["simulation_agreement"] = compare_answers(answers(integer, asked, size), given)[0]
+            figures["simulation_sqnr"] = sqnr(found, embedding(integer, image, size))
+        times = time_parts(models, image, size)
+    return Figures(**figures, latency_s=times["made"], float_latency_s=times.get("float")), given
+
+
+def _write_manifest(
+    sam: Sam,
+    folder: Path,
+    config: ExportConfig,
+    names: Mapping[str, str],
+    size: int | None,
+    provenance: Mapping[str, Any] | None,
+) -> None:
+    counted = cost(_plain(sam), measure=False)
+    fixed = config.to == "executorch"
+    parts = {"encoder": counted.encoder, "decoder": counted.decoder}
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "target": config.to,
+        "precision": config.precision,
+        "runtime_precision": "bf16" if config.to == "openvino" and config.precision == "int8" else None,
+        "model": sam.config.to_dict(),
+        "files": dict(names),
+        "image_sizes": None if size is None else [size],
+        "prompt_batch": config.prompts if fixed else None,
+        "points": config.points if fixed else None,
+        "parameters": {part: found.parameters for part, found in parts.items()},
+        "macs": {
+            part: {name: getattr(found, name) for name in ("macs_modules", "macs_total", "macs_computed")}
+            for part, found in parts.items()
+        },
+        "gate": {},
+        "forced": False,
+        "provenance": {"samlet": __version__, "settings": asdict(config), "source": dict(provenance or {})},
+    }
+    write_json(folder / "export.json", content)
+
+
+def _plain(sam: Sam) -> Sam:
+    """A float model of the same architecture, to count."""
+    with torch.device("meta"):
+        return Sam(sam.config) if is_quantized(sam) else sam
+
+
+def _finish(folder: Path, figures: Figures, forced: bool) -> None:
+    """Put the gate's figures into the manifest."""
+    from samlet.checkpoints.reading import read_json
+
+    content = read_json(folder / "export.json")
+    write_json(folder / "export.json", {**content, "gate": figures.as_dict(), "forced": forced})
+
+
+def _checkpoint(
+    sam: Sam, folder: Path, config: ExportConfig, asked: Sequence[Probe], expected: Sequence[Answer]
+) -> tuple[Figures, Sequence[Answer]]:
+    """A checkpoint in another format, read again and compared."""
+    from samlet.checkpoints import load_checkpoint
+    from samlet.export.transformers_check import check_in_transformers
+
+    if config.to == "hf":
+        save(sam, folder, format="hugging-face", overwrite=True)
+        check_in_transformers(sam, folder, [question.image for question in asked])
+        made = load_checkpoint(folder)
+    else:
+        save(sam, folder / "model.pth", format=cast(Format, sam.config.encoder.published_format))
+        made = load_checkpoint(folder / "model.pth")
+    given = answers(made, asked, None)
+    mean, worst, prompts = compare_answers(expected, given)
+    return Figures(agreement=mean, worst=worst, prompts=prompts), given
+
+
+def _check_float16(sam: Sam, asked: Sequence[Probe], size: int | None) -> None:
+    side = sam.check_image_size(size)
+
+    def run() -> None:
+        for question in asked:
+            pixels, frame = preprocess(question.image, side, *sam.preprocessing)
+            with torch.inference_mode():
+                found = sam.encode(pixels[None])
+                points = frame.to_input(torch.from_numpy(question.points))[:, None]
+                sam.decode(found, points, torch.ones(points.shape[:2], dtype=torch.long))
+
+    check_range(sam, run)
+
+
+def _notes(config: ExportConfig) -> list[str]:
+    from samlet.export.machine import has_vnni
+
+    if config.precision == "int8" and has_vnni() is False:
+        return [
+            "this CPU has no VNNI instructions: int8 was timed without them, and runs faster where they are "
+            "(x86 since 2019, ARM with dot products)"
+        ]
+    return []

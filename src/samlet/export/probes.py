@@ -1,0 +1,114 @@
+"""What a model and its export are both asked: points and boxes on real photographs."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from samlet.data.bundled import bundled_photographs
+from samlet.data.images import RGBImage, find_images, read_image
+from samlet.errors import InputError
+from samlet.inference.predictor import Predictor
+from samlet.models import PromptableModel
+
+_FIRST = ("astronaut.jpg", "bee.jpg", "cat.jpg", "coffee.jpg")  # of the bundled photographs
+_SIDE = 4  # points on a side of the grid
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A photograph with points (P, 2) and boxes (Q, 4), pixels."""
+
+    image: RGBImage
+    points: NDArray[np.float32]
+    boxes: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Masks (P + Q, M, height, width) of a question's points and boxes, and their predicted IoU (P + Q, M)."""
+
+    masks: NDArray[np.bool_]
+    iou: NDArray[np.float32]
+
+
+def photographs(folder: Path | None, count: int, seed: int) -> list[RGBImage]:
+    """Some photographs of a folder, or those that samlet brings along.
+
+    Raises:
+        InputError: there is none that can be read.
+    """
+    if folder is None:
+        own = sorted(bundled_photographs(), key=lambda path: (path.name not in _FIRST, path.name))
+        return [read_image(path) for path in own[:count]]
+    paths = find_images(folder)
+    random.Random(seed).shuffle(paths)
+    found: list[RGBImage] = []
+    for path in paths:
+        try:
+            found.append(read_image(path))
+        except InputError:
+            continue
+        if len(found) == count:
+            break
+    if not found:
+        raise InputError(f"{folder} has no photograph that can be read; expected at least one")
+    return found
+
+
+def probes(model: PromptableModel, images: Sequence[RGBImage], image_size: int | None) -> list[Probe]:
+    """A grid of points on each photograph, and the boxes of the model's own answers to them."""
+    return [_question(Predictor(model, image_size), image) for image in images]
+
+
+def _question(predictor: Predictor, image: RGBImage) -> Probe:
+    height, width = image.shape[:2]
+    middles = (np.arange(_SIDE) + 0.5) / _SIDE
+    points = np.stack(np.meshgrid(middles * width, middles * height), -1).reshape(-1, 2).astype(np.float32)
+    predictor.set_image(image)
+    masks = predictor.predict(points[:, None], multimask=True).best().masks[:, 0]
+    boxes = []
+    for mask in masks:
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        if len(rows) > 1 and len(columns) > 1:
+            boxes.append([columns[0], rows[0], columns[-1], rows[-1]])
+    return Probe(image, points, np.array(boxes, np.float32).reshape(-1, 4))
+
+
+def answers(model: PromptableModel, asked: Sequence[Probe], image_size: int | None) -> list[Answer]:
+    """All outputs of a model to all probes."""
+    predictor, found = Predictor(model, image_size), []
+    for question in asked:
+        predictor.set_image(question.image)
+        parts = []
+        for multimask in (False, True):
+            parts.append([predictor.predict(question.points[:, None], multimask=multimask)])
+            if len(question.boxes):
+                parts[-1].append(predictor.predict(boxes=question.boxes, multimask=multimask))
+        masks = np.concatenate([np.concatenate([p.masks for p in part]) for part in parts], axis=1)
+        iou = np.concatenate([np.concatenate([p.iou for p in part]) for part in parts], axis=1)
+        found.append(Answer(masks, iou))
+    return found
+
+
+def agreement(first: Sequence[Answer], second: Sequence[Answer]) -> NDArray[np.float64]:
+    """IoU of the single mask, and of the multimask output of highest predicted IoU by the first model, of each prompt.
+
+    Returns:
+        (prompts, 2); two empty masks agree wholly.
+    """
+    rows = []
+    for a, b in zip(first, second, strict=True):
+        best = 1 + a.iou[:, 1:].argmax(1) if a.iou.shape[1] > 1 else np.zeros(len(a.iou), int)
+        for prompt, output in enumerate(best):
+            pair = [torch.from_numpy(x.masks[prompt, [0, output]]) for x in (a, b)]
+            union = (pair[0] | pair[1]).sum((-2, -1))
+            both = (pair[0] & pair[1]).sum((-2, -1))
+            rows.append([float(i / u) if u else 1.0 for i, u in zip(both, union, strict=True)])
+    return np.array(rows)

@@ -1,0 +1,1 @@
+"""Everything mode: masks of a whole image, without prompts."""

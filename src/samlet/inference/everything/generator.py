@@ -1,0 +1,203 @@
+"""Everything mode: all masks of an image, from a grid of points (Kirillov et al., "Segment Anything", 2023, section 5)
+or hierarchically (Shu et al., "TinySAM", AAAI 2025, section 3.4)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from samlet.data.images import RGBImage
+from samlet.data.masks import RLE, bounding_box, decode_rle, encode_rle, rle_area
+from samlet.data.polygons import to_polygons
+from samlet.data.transforms import Frame, preprocess
+from samlet.inference.everything.candidates import CropMasks, EdgeTest
+from samlet.inference.everything.grids import Box, crop_boxes
+from samlet.inference.everything.options import EverythingOptions
+from samlet.inference.everything.regions import remove_small_regions
+from samlet.inference.everything.rounds import ask
+from samlet.inference.everything.suppression import suppress, suppress_masks, with_area
+from samlet.inference.predictor import AnyImage, as_rgb, finite_embedding
+from samlet.io.remarks import remark
+from samlet.models import Embedding, PromptableModel
+
+_MANY = 20  # masks, from which a bar is shown
+_EDGE_TOLERANCE = 20  # pixels: a box that comes so near to a crop's inner edge is taken as cut off
+
+
+class Everything(list[dict[str, Any]]):
+    """The masks of an image, best predicted IoU first, as dictionaries.
+
+    Keys: `segmentation` (see `output_mode`), `area`, `bbox` (x, y, width, height), `predicted_iou`,
+    `stability_score`, `point_coords` ([[x, y]] of the prompt), `crop_box` (x, y, width, height); all in pixels.
+
+    Attributes:
+        decoder_prompts: prompts that the mask decoder answered.
+        seconds: time of the whole call.
+        size: height and width of the image, pixels.
+    """
+
+    def __init__(self, masks: Iterable[dict[str, Any]], decoder_prompts: int, seconds: float, size: tuple[int, int]):
+        super().__init__(masks)
+        self.decoder_prompts, self.seconds, self.size = decoder_prompts, seconds, size
+
+
+@dataclass(frozen=True)
+class _Mask:
+    """A mask of the whole image; `box` is x0, y0, x1, y1 with the last column and row inclusive."""
+
+    rle: RLE
+    box: tuple[int, int, int, int]
+    iou: float
+    stability: float
+    point: tuple[float, float]
+    crop: Box
+
+
+class MaskGenerator:
+    """All masks of an image.
+
+    Args:
+        sam: the model.
+        progress: show a bar over crops, and over the masks whose small regions are removed.
+        **options: fields of `EverythingOptions`.
+
+    Example:
+        >>> generate = MaskGenerator(samlet.load("mobile_sam"), strategy="hierarchical")
+        >>> masks = generate("photo.jpg")
+        >>> masks[0]["bbox"], masks.decoder_prompts
+    """
+
+    def __init__(self, sam: PromptableModel, progress: bool = False, **options: Any) -> None:
+        self.sam = sam.eval()
+        self.progress = progress
+        self.options = EverythingOptions(**options)
+        self.image_size = sam.check_image_size(self.options.image_size)
+
+    @torch.inference_mode()
+    def __call__(self, image: AnyImage, encoded: tuple[Embedding, Frame] | None = None) -> Everything:
+        """Masks of one image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, a PIL image or a path.
+            encoded: its embedding by this model at this image size, and its place in the input, where
+                they are known already.
+
+        Raises:
+            InputError: something that is no image.
+        """
+        start = time.perf_counter()
+        pixels = as_rgb(image)
+        height, width = pixels.shape[:2]
+        masks: list[_Mask] = []
+        prompts = 0
+        crops = crop_boxes(height, width, self.options.crop_n_layers, self.options.crop_overlap_ratio)
+        for box, layer in tqdm(crops, desc="crops", disable=None if self.progress and len(crops) > 1 else True):
+            found, asked = self._crop(pixels, box, layer, encoded if layer == 0 else None)
+            masks += found
+            prompts += asked
+        if len(crops) > 1:
+            areas = [1 / ((m.crop[2] - m.crop[0]) * (m.crop[3] - m.crop[1])) for m in masks]
+            masks = [
+                masks[i] for i in suppress(self._areas([m.box for m in masks]), areas, self.options.crop_nms_thresh)
+            ]
+        if self.options.min_mask_region_area:
+            masks = self._without_small_regions(masks)
+        if self.options.max_mask_region_area:
+            masks = [mask for mask in masks if rle_area(mask.rle) <= self.options.max_mask_region_area]
+        if self.options.mask_nms_thresh < 1:
+            order = sorted(range(len(masks)), key=lambda i: -masks[i].iou)
+            kept = suppress_masks([masks[i].rle for i in order], self.options.mask_nms_thresh)
+            masks = [masks[i] for i in sorted(order[k] for k in kept)]
+        records = [self._record(mask) for mask in masks]
+        return Everything(records, prompts, time.perf_counter() - start, (height, width))
+
+    def _crop(
+        self, image: RGBImage, box: Box, layer: int, encoded: tuple[Embedding, Frame] | None
+    ) -> tuple[list[_Mask], int]:
+        """Masks of one crop, in pixels of the image, and the number of prompts."""
+        height, width = image.shape[:2]
+        x0, y0, x1, y1 = box
+        if encoded is None:
+            part = np.ascontiguousarray(image[y0:y1, x0:x1])
+            inputs, frame = preprocess(part, self.image_size, *self.sam.preprocessing)
+            encoded = finite_embedding(self.sam.encode(inputs[None].to(self.sam.dtype))), frame
+        crop = CropMasks(self.sam, *encoded, self.options)
+        ask(crop, self.options, layer, y1 - y0, x1 - x0)
+        masks = [
+            _Mask(
+                rle=found.mask.encode(height, width, x0, y0),
+                box=_moved(found.mask.box, x0, y0),
+                iou=found.iou,
+                stability=found.mask.stability,
+                point=(found.point[0] + x0, found.point[1] + y0),
+                crop=box,
+            )
+            for found in crop.settle(_edge_test(box, height, width))
+        ]
+        return masks, crop.prompts
+
+    def _without_small_regions(self, masks: list[_Mask]) -> list[_Mask]:
+        """Small holes and islands removed; of masks that have become alike, one that did not change stays."""
+        cleaned, unchanged, filled = [], [], 0
+        shown = None if self.progress and len(masks) > _MANY else True
+        for mask in tqdm(masks, desc="small regions", unit="mask", disable=shown):
+            before = decode_rle(mask.rle)
+            after = remove_small_regions(before, self.options.min_mask_region_area)
+            unchanged.append(float(after is before))
+            if after is not before:
+                x, y, width, height = bounding_box(after)
+                filled += bool(after.all())
+                mask = replace(mask, rle=encode_rle(after), box=(x, y, x + width - 1, y + height - 1))
+            cleaned.append(mask)
+        if filled:
+            remark(
+                f"min_mask_region_area {self.options.min_mask_region_area}: {filled} of {len(masks)} masks became the "
+                "whole picture, since all around them is smaller and was filled as a hole; ask for a smaller area"
+            )
+        limit = max(self.options.box_nms_thresh, self.options.crop_nms_thresh)
+        return [cleaned[i] for i in suppress(self._areas([m.box for m in cleaned]), unchanged, limit)]
+
+    def _areas(self, boxes: Sequence[Sequence[float]]) -> list[Sequence[float]]:
+        """Boxes whose last pixels are inclusive, as suppression takes them."""
+        return list(boxes) if self.options.exact else [with_area(box) for box in boxes]
+
+    def _record(self, mask: _Mask) -> dict[str, Any]:
+        segmentation: Any = mask.rle
+        if self.options.output_mode == "binary_mask":
+            segmentation = decode_rle(mask.rle)
+        elif self.options.output_mode == "polygon":
+            segmentation = to_polygons(decode_rle(mask.rle))
+        x0, y0, x1, y1 = mask.box
+        left, top, right, bottom = mask.crop
+        return {
+            "segmentation": segmentation,
+            "area": rle_area(mask.rle),
+            "bbox": [x0, y0, x1 - x0 + 1, y1 - y0 + 1],
+            "predicted_iou": mask.iou,
+            "stability_score": mask.stability,
+            "point_coords": [list(mask.point)],
+            "crop_box": [left, top, right - left, bottom - top],
+        }
+
+
+def _moved(box: tuple[int, int, int, int], x: int, y: int) -> tuple[int, int, int, int]:
+    return box[0] + x, box[1] + y, box[2] + x, box[3] + y
+
+
+def _edge_test(crop: Box, height: int, width: int) -> EdgeTest:
+    """Whether a mask's box, in pixels of the crop, ends at an edge of the crop that is no edge of the image."""
+    edges = np.array(crop)
+    inner = ~np.isclose(edges, [0, 0, width, height], rtol=0, atol=0)
+
+    def touches(box: tuple[int, int, int, int]) -> bool:
+        ends = np.array(_moved(box, crop[0], crop[1]))
+        near_image = np.isclose(ends, [0, 0, width, height], rtol=0, atol=_EDGE_TOLERANCE)
+        return bool((inner & ~near_image & np.isclose(ends, edges, rtol=0, atol=_EDGE_TOLERANCE)).any())
+
+    return touches

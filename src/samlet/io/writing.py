@@ -1,0 +1,152 @@
+"""Writing so that nothing is ever half-written or silently replaced."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from samlet.errors import InputError
+from samlet.io.jsons import dumps
+
+MODEL_FILES = frozenset(
+    {
+        "config.json",
+        "model.safetensors",
+        "provenance.json",
+        "comparison.png",
+        "errors.png",
+        "losses.png",
+        "widths.png",
+        "report.md",
+    }
+)
+"""What a folder of our own making may hold: a model, native or for transformers, and a report."""
+
+RUN_FOLDER = "run"
+"""Inside the folder of a model: what the run that made it keeps, checkpoints and logs."""
+
+_TEMPORARY = ".samlet-"
+
+RESULT_FILES = frozenset({"masks.json", "overlay.png", "labels.png", "masks/"})
+"""What a folder with the masks of one image holds; a name that ends with a slash is a folder of PNG files alone."""
+
+
+def check_output(path: Path, ours: frozenset[str], overwrite: bool = False, run_folder: bool = False) -> Path:
+    """Refuse an output folder that holds something.
+
+    Args:
+        path: the folder that will be written.
+        ours: names of the files that we write; a folder that holds nothing else may be replaced.
+            A name that ends with a slash is a folder of PNG files.
+        overwrite: replace such a folder.
+        run_folder: a run may stand there, alone or beside a model; whether it may be continued is not asked here.
+
+    Returns:
+        The path, absolute, links followed.
+
+    Raises:
+        InputError: the path is a file, holds something else, or cannot be written.
+    """
+    path = path.expanduser().resolve()
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file; expected a new folder to write to")
+    held = _held(path, run_folder) if path.is_dir() else set()
+    replaceable = held <= ours and all(name.endswith("/") or (path / name).is_file() for name in held)
+    if held and not (replaceable and overwrite):
+        remedy = "Pass --overwrite to replace it, or name" if replaceable else "Name"
+        shown = ", ".join(sorted(held)[:3])
+        raise InputError(f"{path} already holds {shown}; nothing was written. {remedy} a new folder")
+    existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise InputError(f"{path} cannot be written: {existing} is not a folder that this user may write to")
+    return path
+
+
+def _held(path: Path, run_folder: bool) -> set[str]:
+    """What stands in a folder, without a run and without what a killed process left half-written."""
+    run = {RUN_FOLDER} if run_folder and (path / RUN_FOLDER / "run.json").is_file() else set()
+    return {_name(entry) for entry in path.iterdir() if not entry.name.startswith(_TEMPORARY)} - run
+
+
+def _name(entry: Path) -> str:
+    """The name of a file or folder, with a slash behind it for a folder of PNG files alone, which may be ours."""
+    if entry.is_symlink() or not entry.is_dir():
+        return entry.name
+    pictures = all(inside.suffix == ".png" and inside.is_file() for inside in entry.iterdir())
+    return f"{entry.name}/" if pictures else entry.name
+
+
+def _remove(entry: Path) -> None:
+    """Remove a file, or a folder if one is there."""
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path, ours: frozenset[str], overwrite: bool = False, run_folder: bool = False) -> Iterator[Path]:
+    """A temporary folder beside `path` that takes its place when the block ends well and is removed when it does not.
+
+    Files are renamed into `path` one by one, so that an empty mount point or a linked folder can be written to.
+
+    Args:
+        path: the folder to write.
+        ours: see `check_output`, which is asked again before anything is replaced.
+        overwrite: see `check_output`.
+        run_folder: see `check_output`; the run stays.
+    """
+    path = check_output(path, ours, overwrite, run_folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parent = path if path.is_dir() else path.parent
+    temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent))
+    try:
+        yield temporary
+        if not path.exists():
+            temporary.chmod(0o755)
+            temporary.rename(path)
+            return
+        made = {_name(entry) for entry in temporary.iterdir()}
+        others = _held(path, run_folder)
+        if others and not (overwrite and others <= ours):
+            raise InputError(f"{path} was filled by something else meanwhile; nothing was written. Name a new folder")
+        for name in sorted(made):
+            if name.endswith("/"):
+                _remove(path / name)
+            (temporary / name).replace(path / name)
+        for name in others - made:
+            _remove(path / name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """A temporary file name beside `path`, renamed to it when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{_TEMPORARY}{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file that everybody may read."""
+    save_file({name: value.contiguous() for name, value in tensors.items()}, path, metadata={"format": "pt"})
+    path.chmod(0o644)  # safetensors writes for the owner only
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON that a person can read, atomically."""
+    with new_file(path) as temporary:
+        temporary.write_text(dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

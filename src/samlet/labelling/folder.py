@@ -1,0 +1,146 @@
+"""Labels by a model: its own masks of unlabelled photographs, good enough ones, as files to correct and to train on."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from samlet.baselines.fast_sam import FastSam
+from samlet.data.sources import Source, open_source
+from samlet.errors import InputError
+from samlet.inference.everything.options import Strategy
+from samlet.inference.segmenter import Segmenter
+from samlet.labelling.batch import segment_source
+from samlet.labelling.files import count_labels
+from samlet.models import PromptableModel
+from samlet.models.decoders import DECODERS
+
+_STABLE = 0.95
+_SAM = {"strategy": "hierarchical", "points_per_side": 32, "stability_score_thresh": _STABLE}
+_OTHERS = {"strategy": "grid", "points_per_side": 16, "pred_iou_thresh": 0.88, "stability_score_thresh": _STABLE}
+
+
+@dataclass(frozen=True)
+class LabelResult:
+    """What a folder of labels holds after a run.
+
+    Attributes:
+        images: with labels, earlier runs included; an image may have none that is good enough.
+        masks: of these images.
+        failed: why images have no labels, by name.
+        seconds: of this run.
+        passed_over: why other files of the folder are no photographs, by name.
+    """
+
+    images: int
+    masks: int
+    failed: dict[str, str]
+    seconds: float
+    passed_over: dict[str, str] = field(default_factory=dict)
+
+
+def label(
+    model: PromptableModel | Segmenter,
+    images: str | Path,
+    out: str | Path,
+    *,
+    strategy: Strategy | None = None,
+    points_per_side: int | None = None,
+    pred_iou_thresh: float | None = None,
+    stability_score_thresh: float | None = None,
+    image_size: int | None = None,
+    min_area: float = 0.0,
+    limit: int | None = None,
+    workers: int | None = None,
+    overlays: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> LabelResult:
+    """Write a model's masks of a folder of photographs as `ID.json` files in SA-1B's layout.
+
+    `open_dataset(out, images=images)` reads them back. The same call on the same folder continues where an earlier one
+    was stopped, and never touches a file that is there.
+
+    Args:
+        model: a `Sam`, exported or not, a `Sam2Onnx` or a `FastSam`. FastSAM takes none of the four options that follow
+            `out`.
+        images: a folder of photographs.
+        out: a new folder, or that of an earlier run.
+        strategy: `grid` or `hierarchical`; by default hierarchical for a `Sam`, and grid, the only one, for others.
+        points_per_side: of the grid; by default 32 for a `Sam`, 16 for others.
+        pred_iou_thresh: masks of a predicted IoU of at most this are dropped; 0.88 by default, 0.8 for
+            SAM 2 of samlet's own.
+        stability_score_thresh: masks less stable than this are dropped; 0.95 by default.
+        image_size: side of the input of a `Sam`, pixels; its own if None.
+        min_area: masks that cover a smaller share of the image are dropped.
+        limit: use only the first so many photographs, in the order of their names; a later call may go on.
+        workers: processes, for a `Sam`; this one alone if None. See `segment_many`.
+        overlays: also draw each photograph with its masks, into `overlays/` in `out`.
+        overwrite: begin again where an earlier run stands.
+        progress: show a progress bar.
+
+    Raises:
+        InputError: settings that the model does not take, photographs that would share a file, or a folder that holds
+            something else or a run with other settings.
+    """
+    start = time.perf_counter()
+    if limit is not None and limit < 1:
+        raise InputError(f"limit is {limit}; expected at least 1")
+    out = Path(out).expanduser().resolve()
+    source = _photographs(Path(images), out, overlays)
+    if limit is not None:
+        source = source.head(limit)
+    options: dict[str, Any] = {
+        "strategy": strategy,
+        "points_per_side": points_per_side,
+        "pred_iou_thresh": pred_iou_thresh,
+        "stability_score_thresh": stability_score_thresh,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    if isinstance(model, PromptableModel):
+        own = DECODERS[model.config.decoder.style].pred_iou_thresh
+        chosen = {**_SAM, "pred_iou_thresh": own, **given, "image_size": model.check_image_size(image_size)}
+    elif image_size not in (None, model.image_size):
+        raise InputError(f"image size {image_size} was asked for, and the model takes {model.image_size} only")
+    else:
+        chosen = given if isinstance(model, FastSam) else {**_OTHERS, **given}
+    run = segment_source(
+        model,
+        source,
+        out,
+        format="sa1b",
+        overlays=overlays,
+        workers=workers,
+        overwrite=overwrite,
+        progress=progress,
+        min_area=min_area,
+        **chosen,
+    )
+    return LabelResult(*count_labels(out), run.failed, time.perf_counter() - start, run.passed_over)
+
+
+def _photographs(images: Path, out: Path, overlays: bool) -> Source:
+    """The photographs, each of which can have a file of its own."""
+    images = images.expanduser()
+    if not images.is_dir():
+        raise InputError(
+            f"{images} is not a folder; expected a folder of photographs (for a video, `samlet segment --everything "
+            "--format sa1b` writes frames and labels)"
+        )
+    if overlays and out.is_relative_to(images.resolve()):
+        raise InputError(
+            f"{out} lies inside {images}, where overlays would be taken for photographs; expected another folder, or "
+            "no overlays"
+        )
+    source = open_source(images)
+    names: dict[str, str] = {}
+    for entry in source:
+        stem = Path(entry.name).stem
+        if names.setdefault(stem, entry.name) != entry.name:
+            raise InputError(
+                f"{names[stem]} and {entry.name} in {images} would share {stem}.json; rename one of them, or label "
+                "their folders one by one"
+            )
+    return source

@@ -1,0 +1,130 @@
+"""Results of an evaluation, an image at a time, so that a killed one continues and several processes share the work."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from samlet.data.images import current_reading
+from samlet.errors import InputError
+from samlet.io.jsons import dumps
+from samlet.io.locking import take
+from samlet.io.writing import check_output, write_json
+from samlet.runs.distributed import DistributedContext
+
+_RUN = "run.json"
+EVALUATION_FILES = frozenset({_RUN, "evaluation.json", "worst.png"})
+
+
+Record = dict[str, Any]
+"""What was measured on one image: its `name`, and whatever JSON holds."""
+
+
+class RecordStore:
+    """A folder of results; each process appends to a file of its own.
+
+    Args:
+        folder: a new folder, or that of the same evaluation, which continues.
+        recipe: what determines the results; another one in the folder is refused.
+        rank: number of this process.
+        overwrite: start again.
+        engine: all processes that write there; each makes a `RecordStore`, and they wait for one another.
+
+    Raises:
+        InputError: the folder holds something else, another evaluation, or one that is running.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        recipe: dict[str, Any],
+        rank: int = 0,
+        overwrite: bool = False,
+        engine: DistributedContext | None = None,
+    ) -> None:
+        self.folder = folder.expanduser().resolve()
+        self._path, self._engine = self.folder / f"images-{rank}.jsonl", engine
+        if rank == 0:
+            self._begin(json.loads(dumps({**recipe, **current_reading().as_dict()})), overwrite)
+        self._wait()
+        self.done = {record["name"] for record in self._all()}
+        self._wait()
+        self._file: IO[bytes] | None = None
+
+    def _wait(self) -> None:
+        if self._engine is not None:
+            self._engine.barrier()
+
+    def _begin(self, recipe: dict[str, Any], overwrite: bool) -> None:
+        ours = {path.name for path in self.folder.glob("images-*.jsonl")} if self.folder.is_dir() else set()
+        check_output(self.folder, EVALUATION_FILES | ours, overwrite=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        run = self.folder / _RUN
+        if overwrite:
+            for name in ours:
+                (self.folder / name).unlink()
+        elif run.is_file():
+            found = json.loads(run.read_text(encoding="utf-8"))
+            different = sorted(key for key in recipe.keys() | found.keys() if recipe.get(key) != found.get(key))
+            if different:
+                key = different[0]
+                raise InputError(
+                    f"{self.folder} holds another evaluation: {key} was {found.get(key)!r} and is {recipe.get(key)!r}; "
+                    "name a new folder, or pass --overwrite"
+                )
+        elif ours:
+            raise InputError(f"{self.folder} holds results without {_RUN}; name a new folder, or pass --overwrite")
+        write_json(run, recipe)
+
+    def __enter__(self) -> RecordStore:
+        self._file = self._path.open("ab")
+        if not take(self._file):
+            self._file.close()
+            raise InputError(f"{self.folder} is being written by another process; wait for it, or name a new folder")
+        self._file.truncate(_whole_lines(self._path))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def add(self, record: Record) -> None:
+        """Write one image; a killed process leaves whole images only."""
+        assert self._file is not None
+        self._file.write((dumps(record) + "\n").encode())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self.done.add(record["name"])
+
+    def all(self) -> list[Record]:
+        """What all processes have written, by name; waits for them."""
+        self._wait()
+        found = sorted({record["name"]: record for record in self._all()}.items())
+        self._wait()
+        return [record for _, record in found]
+
+    def _all(self) -> Iterator[Record]:
+        for path in sorted(self.folder.glob("images-*.jsonl")):
+            yield from _read(path)
+
+
+def _whole_lines(path: Path) -> int:
+    """Bytes up to the end of the last whole line."""
+    content = path.read_bytes()
+    return content.rfind(b"\n") + 1
+
+
+def _read(path: Path) -> Iterator[Record]:
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if line.endswith("\n"):
+                try:
+                    record = json.loads(line)
+                    record["name"]
+                except (ValueError, TypeError, KeyError) as error:
+                    raise InputError(f"{path} is damaged: {error}; pass --overwrite to start again") from error
+                yield record
