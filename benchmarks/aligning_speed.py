@@ -31,8 +31,9 @@ from torch.optim import Adam
 from common import RESULTS, write
 from samlet.models import ImageEncoder, Sam
 from samlet.slimming.alpha import Alpha
+from samlet.slimming.config import ERRORS, ErrorName
 from samlet.slimming.importance import channel_scores, group_parameters, magnitude
-from samlet.slimming.losses import ERRORS, BottleneckAligning, EmbeddingAligning, ErrorName, observed
+from samlet.slimming.losses import BottleneckAligning, EmbeddingAligning, observed
 from samlet.slimming.selection import select_uniform
 from samlet.slimming.surgery import cut_encoder
 from samlet.zoo import find, load_weights

@@ -26,8 +26,8 @@ from common import RESULTS, write
 from samlet.data.bundled import bundled_photographs
 from samlet.evaluation.costs import count_encoder_macs
 from samlet.models import ImageEncoder, Sam
-from samlet.slimming import SlimConfig, run
-from samlet.slimming.config import WIDTHS
+from samlet.slimming.config import WIDTHS, SlimConfig
+from samlet.slimming.pipeline import run_slimming
 from samlet.slimming.reconstruction import reconstruct
 from samlet.slimming.selection import select_uniform
 from samlet.slimming.surgery import cut_encoder
@@ -58,7 +58,7 @@ def macs(options: argparse.Namespace) -> dict[str, Any]:
             scoring_images=2,
             recovery_images=0,
         )
-        made = run(teacher, bundled_photographs(), settings)
+        made = run_slimming(teacher, bundled_photographs(), settings)
         share = count_encoder_macs(made.sam).macs_modules / count_encoder_macs(teacher).macs_modules
         found[family] = {"model": name, "asked": options.share_of_macs, "reached": share}
     return found
@@ -76,7 +76,7 @@ def latency(options: argparse.Namespace) -> dict[str, Any]:
         scoring_images=4,
         recovery_images=4,
     )
-    made = run(teacher, bundled_photographs(), settings)
+    made = run_slimming(teacher, bundled_photographs(), settings)
     shares = _in_turns(made.sam.image_encoder, teacher.image_encoder, teacher.image_size, options.repeats)
     macs_share = count_encoder_macs(made.sam).macs_modules / count_encoder_macs(teacher).macs_modules
     return {

@@ -25,10 +25,11 @@ import samlet
 import slimming_tables
 from common import RESULTS, ROOT, shared_data, write
 from samlet.data.datasets import Dataset, open_dataset
-from samlet.distillation import DistillConfig, run
+from samlet.distillation.config import DistillConfig
+from samlet.distillation.pipeline import run_distillation
 from samlet.labelling.folder import label
-from samlet.slimming import SlimConfig
-from samlet.slimming import run as slim_run
+from samlet.slimming.config import SlimConfig
+from samlet.slimming.pipeline import run_slimming
 from samlet.zoo import load_weights
 
 EASY = {"rounds": 0, "hard_masks": False}
@@ -123,7 +124,7 @@ def slimmed(ratio: float, steps: int, options: argparse.Namespace) -> Any:
         precision=options.precision,
         micro_batch=options.micro_batch,
     )
-    return slim_run(teacher(options.teacher), options.photographs, config)
+    return run_slimming(teacher(options.teacher), options.photographs, config)
 
 
 def dataset(labels: str, options: argparse.Namespace) -> Dataset:
@@ -167,7 +168,7 @@ def one_row(row: Row, options: argparse.Namespace) -> dict[str, Any]:
     made, found = before, {}
     if not begin_with.startswith("aligning"):
         config = DistillConfig(**{**base, **own})
-        ended = run(teacher(options.teacher), before, dataset(settings["labels"], options), config)
+        ended = run_distillation(teacher(options.teacher), before, dataset(settings["labels"], options), config)
         made = ended.sam
         found = {
             "losses": ended.losses,

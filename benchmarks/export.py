@@ -27,9 +27,9 @@ from samlet.data.datasets import open_dataset
 from samlet.data.images import read_image
 from samlet.data.transforms import preprocess
 from samlet.evaluation import evaluate_all
-from samlet.export import export_model
+from samlet.export.pipeline import export_model
 from samlet.models import PromptableModel, Sam, maps_of
-from samlet.quantization import QuantConfig
+from samlet.quantization.config import QuantConfig
 from samlet.zoo import load_weights
 
 EXPORTS = {

@@ -20,8 +20,10 @@ from torch import Tensor
 
 from common import RESULTS, shared_data, write
 from samlet.data.datasets import Dataset, open_dataset
-from samlet.distillation import DistillConfig, fresh_student, run
+from samlet.distillation.config import DistillConfig
 from samlet.distillation.examples import Preparation
+from samlet.distillation.fresh import fresh_student
+from samlet.distillation.pipeline import run_distillation
 from samlet.models import Sam, build_encoder, maps_of
 from samlet.training.batches import train_val_split
 from samlet.zoo import load_weights
@@ -66,7 +68,7 @@ def row(name: str, teacher: Sam, dataset: Dataset, config: DistillConfig, size: 
     """One run: its curve, and what its embedding is like at both ends."""
     start = time.perf_counter()
     before = student(name, teacher, config.seed)
-    made = run(teacher, before, dataset, config)
+    made = run_distillation(teacher, before, dataset, config)
     steps = made.log.values("distillation", "validation_embedding")[0]
     curve = [{"step": 0, **made.start}]
     for number, step in enumerate(steps):

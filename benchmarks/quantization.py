@@ -30,8 +30,9 @@ from samlet.data.transforms import Frame, preprocess
 from samlet.evaluation import evaluate_all
 from samlet.evaluation.statistics import mean_over_masks, paired_difference
 from samlet.models.decoders.sam.mask_decoder import DecoderOutput
-from samlet.quantization import QuantConfig, run
 from samlet.quantization.calibration import Call, divergence, prompt_calls
+from samlet.quantization.config import QuantConfig
+from samlet.quantization.pipeline import run_quantization
 from samlet.zoo import load_weights
 
 PAPER = ((8, 8), (6, 6))
@@ -197,7 +198,7 @@ def table(name: str, options: argparse.Namespace) -> None:
         )
         calibration = options.models / f"{name}-{options.image_size}"
         steps = options.models / f"{name}-{shared_steps(settings)}"
-        made = run(sam, find_images(options.photographs), config, calibration=calibration, steps=steps)
+        made = run_quantization(sam, find_images(options.photographs), config, calibration=calibration, steps=steps)
         values = measured(made.sam, options, kept(options, settings))
         found: dict[str, Any] = {**key, "average_bits": made.average_bits, "miou": means(values)}
         found["difference"] = differences(values, exact)

@@ -19,7 +19,8 @@ import samlet
 from common import RESULTS, ROOT, shared_data, write
 from quantization import HeldOut
 from samlet.data.images import find_images
-from samlet.quantization import QuantConfig, run
+from samlet.quantization.config import QuantConfig
+from samlet.quantization.pipeline import run_quantization
 from samlet.quantization.samples import Samples
 from samlet.quantization.sites import find_sites
 from samlet.zoo import load_weights
@@ -63,7 +64,7 @@ def measured(sam: samlet.Sam, name: str, held_out: HeldOut, options: argparse.Na
                 **bits,
                 **settings,
             )
-            made = run(sam, options.photographs, config, calibration=calibration(options), progress=False)
+            made = run_quantization(sam, options.photographs, config, calibration=calibration(options), progress=False)
             (layer,) = [layer for layer in made.layers if layer.float_reason is None]
             divergence = held_out.divergence(made.sam)
             found[kind][metric] = {"divergence": sum(divergence) / len(divergence), "sqnr": layer.sqnr}
@@ -98,7 +99,7 @@ def main() -> None:
     first = QuantConfig(
         image_size=options.image_size, calibration_images=options.calibration_images, candidates=2, rounds=1
     )
-    run(sam, options.photographs, first, calibration=calibration(options))
+    run_quantization(sam, options.photographs, first, calibration=calibration(options))
     names = [site.name for site in sites if site.has_weight][options.every // 2 :: options.every]
     protocol = (
         f"mobile_sam, input {options.image_size}; one layer of {options.every} with a weight; calibrated on "

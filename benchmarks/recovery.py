@@ -20,8 +20,8 @@ from common import RESULTS, write
 from samlet.data.bundled import bundled_photographs
 from samlet.models import ImageEncoder
 from samlet.runs.distributed import DistributedContext
-from samlet.slimming import SlimConfig, run
-from samlet.slimming.config import ProcedureName
+from samlet.slimming.config import ProcedureName, SlimConfig
+from samlet.slimming.pipeline import run_slimming
 from samlet.slimming.reconstruction import reconstruct
 from samlet.slimming.scoring import Scorer
 from samlet.slimming.surgery import cut_encoder
@@ -86,7 +86,7 @@ def rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     note(f"alternate, {options.views[-2]} views each time", encoder, seconds)
     start = time.perf_counter()
     settings = {"ratio": RATIO, "steps": options.steps, "image_size": options.image_size, "procedure": "one-step"}
-    made = run(bench.teacher, bundled_photographs(), SlimConfig(**settings, recovery_images=options.views[-2]))
+    made = run_slimming(bench.teacher, bundled_photographs(), SlimConfig(**settings, recovery_images=options.views[-2]))
     aligned = time.perf_counter() - start
     note(f"one step, {options.views[-2]} views, then {options.steps} steps", made.sam.image_encoder, aligned)
     again = copy.deepcopy(made.sam.image_encoder)

@@ -30,7 +30,8 @@ from samlet.evaluation.interleaved import interleaved
 from samlet.evaluation.miou import evaluate_all
 from samlet.models import PromptableModel, Sam
 from samlet.models.encoders.hiera.config import PUBLISHED
-from samlet.slimming import SlimConfig, run
+from samlet.slimming.config import SlimConfig
+from samlet.slimming.pipeline import run_slimming
 from samlet.training.batches import train_val_split
 from samlet.zoo import load_weights
 
@@ -163,7 +164,7 @@ def _slimmed(teacher: Sam, ratio: float, options: argparse.Namespace) -> dict[st
             micro_batch=4,
             scoring_images=options.scoring_images,
         )
-        made = run(teacher, photographs, config)
+        made = run_slimming(teacher, photographs, config)
         sam, pruned, seconds = made.sam, made.pruned, made.seconds
         if saved is not None:
             samlet.save(sam, saved)

@@ -30,8 +30,9 @@ from samlet.data.images import find_images
 from samlet.evaluation.costs import count_encoder_macs
 from samlet.models import ChannelGroup, ImageEncoder
 from samlet.runs.distributed import DistributedContext
-from samlet.slimming import SlimConfig, run
 from samlet.slimming import pipeline as procedure
+from samlet.slimming.config import SlimConfig
+from samlet.slimming.pipeline import run_slimming
 from samlet.slimming.reconstruction import Reference, reconstruct
 from samlet.slimming.scoring import Scorer
 from samlet.slimming.selection import Kept
@@ -195,7 +196,7 @@ class Shared:
 
     def _key(self, scorer: Scorer, encoder: ImageEncoder, groups: Sequence[ChannelGroup]) -> str:
         """Everything that scores depend on."""
-        names = ("importance", "seed", "noises", "accumulation", "scoring_images")
+        names = ("importance", "seed", "scoring_images")
         settings = {name: getattr(scorer.config, name) for name in names}
         described = f"{settings}{[str(path) for path in scorer.photographs.paths]}{[g.name for g in groups]}"
         return _digest(encoder.state_dict().values(), described)
@@ -232,7 +233,7 @@ def one_row(settings: Settings, teacher: samlet.Sam, shared: Shared, options: ar
         **{name: value for name, value in settings.items() if name != "photographs"},
     )
     labels = open_dataset(options.labels, options.images) if config.importance == "taylor" else None
-    made = run(teacher, shared.trained_on(settings.get("photographs")), config, labels=labels)
+    made = run_slimming(teacher, shared.trained_on(settings.get("photographs")), config, labels=labels)
     return {
         "macs_modules": count_encoder_macs(made.sam).macs_modules,
         **shared.measured(made.sam.image_encoder),

@@ -26,8 +26,9 @@ from samlet.cli import main
 from samlet.data.datasets import open_dataset
 from samlet.data.images import find_images
 from samlet.runs.distributed import DistributedContext
-from samlet.slimming import SlimConfig, run
 from samlet.slimming import pipeline as procedure
+from samlet.slimming.config import SlimConfig
+from samlet.slimming.pipeline import run_slimming
 from samlet.slimming.validation import Validation
 from samlet.training.batches import ImageDataset
 from samlet.zoo import load_weights
@@ -340,7 +341,7 @@ def test_ablations_run_and_continue(photos, tmp_path, monkeypatch):
     known = SlimConfig(steps=0, image_size=64, scoring_images=1, recovery_images=2, seed=0)
     paths = find_images(photos)
     others = [path for path in paths if path not in paths[1::2][:2]]
-    made = run(load_weights("mobile_sam").requires_grad_(False), others, known)
+    made = run_slimming(load_weights("mobile_sam").requires_grad_(False), others, known)
     evaluated = [path for path in paths if path not in others]
     pictures = ImageDataset(evaluated, 64, made.teacher.pixel_mean, made.teacher.pixel_std)
     alone = Validation(made.teacher, evaluated, pictures, DistributedContext())(made.sam.image_encoder)

@@ -9,17 +9,18 @@ import torch
 import samlet
 from samlet.data.datasets import open_dataset
 from samlet.data.images import find_images
+from samlet.evaluation.compare import Contestant, in_turns
 from samlet.evaluation.costs import cost
-from samlet.export import export_model
+from samlet.export.pipeline import export_model
 from samlet.inference.everything.candidates import CropMasks
 from samlet.inference.everything.options import EverythingOptions
 from samlet.inference.sam_segmenter import SamSegmenter
 from samlet.models import Maps, joined, maps_of, single_masks, stacked
 from samlet.quantization.config import QuantConfig
-from samlet.quantization.pipeline import run as quantize
+from samlet.quantization.pipeline import run_quantization
 from samlet.runs.distributed import DistributedContext
 from samlet.slimming.importance import disturbed_taylor
-from samlet.slimming.reconstruction import recover
+from samlet.slimming.reconstruction import reconstruct
 from samlet.slimming.surgery import cut_encoder
 from samlet.training.batches import ImageDataset
 from samlet.training.embeddings import EmbeddingCache
@@ -126,7 +127,7 @@ def test_refitting_brings_every_map_closer(sam):
     other = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         before = [float((a - b).square().mean()) for a, b in zip(cut(other).maps, whole(other).maps, strict=True)]
-        recover(cut, whole, kept, list(images))
+        reconstruct(cut, whole, kept, list(images))
         after = [float((a - b).square().mean()) for a, b in zip(cut(other).maps, whole(other).maps, strict=True)]
     assert all(now < 0.9 * then for now, then in zip(after, before, strict=True)), (before, after)
 
@@ -171,7 +172,7 @@ def test_distilling_with_both_roles(tmp_path):
 @pytest.mark.parametrize("scheme", ["twin", "integer"])
 def test_quantizing(tmp_path, sam, scheme):
     settings = {"calibration_images": 1, "prompts": 2, "candidates": 8, "samples": 16, "rounds": 1}
-    made = quantize(sam, find_images(PHOTOS)[:2], QuantConfig(scheme=scheme, **settings)).sam
+    made = run_quantization(sam, find_images(PHOTOS)[:2], QuantConfig(scheme=scheme, **settings)).sam
     image = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         for own, other in zip(made.encode(image).maps, sam.encode(image).maps, strict=True):
@@ -236,3 +237,8 @@ def test_single_masks_take_low_res_logits(sam):
     low_res[1, 0, :4] = 0.01  # half of it near the threshold: not stable
     iou = torch.tensor([[0.1, 0.2, 0.9, 0.3], [0.1, 0.2, 0.9, 0.3]])
     assert single_masks(sam, low_res, iou)[1].tolist() == pytest.approx([0.1, 0.9])
+
+
+def test_latency_is_measured_with_every_map(sam):
+    found = in_turns([Contestant("sam2", sam), Contestant("twin", sam)], None)
+    assert all(seconds > 0 for times in found.values() for seconds in times)

@@ -16,45 +16,48 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from samlet.checkpoints import save
     from samlet.data.datasets import open_dataset
-    from samlet.distillation import DistillConfig, distill
+    from samlet.distillation.config import DistillConfig
+    from samlet.distillation.folder import distill
     from samlet.errors import CheckpointError, InputError, SamletError
     from samlet.evaluation import Contestant, compare, cost, evaluate, evaluate_all
     from samlet.inference import EverythingOptions, MaskGenerator, Prediction, Predictor
     from samlet.labelling.folder import label
     from samlet.models import Sam, SamConfig, TinyViTConfig, ViTConfig
-    from samlet.quantization import QuantConfig, quantize
+    from samlet.quantization.config import QuantConfig
+    from samlet.quantization.folder import quantize
     from samlet.runtimes import ExportedSam
-    from samlet.slimming import SlimConfig, slim
+    from samlet.slimming.config import SlimConfig
+    from samlet.slimming.folder import slim
     from samlet.zoo import load
 
 _HOMES = {
     "CheckpointError": "errors",
     "Contestant": "evaluation",
-    "DistillConfig": "distillation",
+    "DistillConfig": "distillation.config",
     "EverythingOptions": "inference",
     "ExportedSam": "runtimes",
     "InputError": "errors",
     "MaskGenerator": "inference",
     "Prediction": "inference",
     "Predictor": "inference",
-    "QuantConfig": "quantization",
+    "QuantConfig": "quantization.config",
     "Sam": "models",
     "SamConfig": "models",
     "SamletError": "errors",
-    "SlimConfig": "slimming",
+    "SlimConfig": "slimming.config",
     "TinyViTConfig": "models",
     "ViTConfig": "models",
     "compare": "evaluation",
     "cost": "evaluation",
-    "distill": "distillation",
+    "distill": "distillation.folder",
     "evaluate": "evaluation",
     "evaluate_all": "evaluation",
     "label": "labelling.folder",
     "load": "zoo",
     "open_dataset": "data.datasets",
-    "quantize": "quantization",
+    "quantize": "quantization.folder",
     "save": "checkpoints",
-    "slim": "slimming",
+    "slim": "slimming.folder",
 }
 
 __all__ = [

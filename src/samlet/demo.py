@@ -23,11 +23,10 @@ from samlet.io.writing import new_file
 from samlet.models import EncoderConfig, Sam, SamConfig
 from samlet.reporting import page as html
 from samlet.reporting.overlay import draw_masks, draw_prompts
-from samlet.runs.distributed import DistributedContext
 from samlet.runs.log import say
-from samlet.slimming import SlimConfig
-from samlet.slimming.folder import Names, Slimmed, slim_into
-from samlet.training.budget import Clock, check_minutes
+from samlet.slimming.config import SlimConfig
+from samlet.slimming.folder import Slimmed, slim_into
+from samlet.training.budget import Clock
 from samlet.zoo import load_weights
 
 TEACHER, MODEL = "mobile_sam", "small"
@@ -86,13 +85,6 @@ def demo(
         SamletError: training failed.
     """
     clock = clock or Clock()
-    check_minutes(minutes)
-    out = _claim(out, overwrite)
-    teacher = load_weights(TEACHER)
-    photograph = next(path for path in bundled_photographs() if path.name == _FIRST)
-    _segment(teacher, photograph, out)
-    seconds = clock.elapsed
-    say(f"a click on {photograph.name} is answered in {out / _SEGMENTED} ({seconds:.0f} s)")
     config = SlimConfig(
         like=small_encoder(),
         minutes=minutes,
@@ -101,14 +93,18 @@ def demo(
         procedure="one-step",  # one cut leaves more of a few minutes for learning than two
         recovery_images=_VIEWS,
     )
+    out = _claim(out, overwrite)
+    teacher = load_weights(TEACHER)
+    photograph = next(path for path in bundled_photographs() if path.name == _FIRST)
+    _segment(teacher, photograph, out)
+    seconds = clock.elapsed
+    say(f"a click on {photograph.name} is answered in {out / _SEGMENTED} ({seconds:.0f} s)")
     say(f"slimming {TEACHER} for {minutes:g} minutes on {len(bundled_photographs())} photographs")
     slimmed = slim_into(
         out / MODEL,
-        teacher,
+        TEACHER,
         bundled_photographs(),
         config,
-        Names(teacher=TEACHER, images="bundled photographs"),
-        engine=DistributedContext(teacher.device, config.precision),
         overwrite=overwrite,
         clock=Clock(began=time.perf_counter(), reports=True),
     )

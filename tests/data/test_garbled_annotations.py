@@ -13,8 +13,8 @@ import samlet
 from samlet.cli import main
 from samlet.data.annotations import read_annotations
 from samlet.data.datasets import open_dataset
-from samlet.distillation import DistillConfig
-from samlet.distillation import run as distill_run
+from samlet.distillation.config import DistillConfig
+from samlet.distillation.pipeline import run_distillation
 from tests.conftest import make_tiny
 
 SQUARE = [10, 10, 40, 10, 40, 30, 10, 30]
@@ -128,7 +128,7 @@ def test_evaluate_and_distill_go_on_without_bad_annotations(coco, tmp_path, caps
     assert "im1.png is 64 wide and 48 high" in err
     assert "EXIF" in err
     settings = {"steps": 1, "image_size": 64, "batch_size": 1, "micro_batch": 1, "prompts": 2, "rounds": 1}
-    made = distill_run(make_tiny(0), make_tiny(1), open_dataset(path), DistillConfig(**settings))
+    made = run_distillation(make_tiny(0), make_tiny(1), open_dataset(path), DistillConfig(**settings))
     said = " ".join(made.skipped.values())
     assert "a box is no mask" in said or "EXIF" in said
 

@@ -14,7 +14,8 @@ import torch
 
 from samlet.checkpoints import native
 from samlet.data.datasets import open_dataset
-from samlet.distillation import DistillConfig, run
+from samlet.distillation.config import DistillConfig
+from samlet.distillation.pipeline import run_distillation
 from samlet.runs.distributed import DistributedContext
 from samlet.runs.folder import RunFolder
 from tests.conftest import kill_after_checkpoint, make_tiny
@@ -26,7 +27,9 @@ def go(data: Path, out: Path, **settings: Any) -> None:
     """Distil, or continue, and write the student, and beside it what the run measured."""
     config = DistillConfig(**{**SETTINGS, **settings})
     engine = DistributedContext("cpu", config.precision)
-    made = run(make_tiny(0), make_tiny(1), open_dataset(data), config, workspace=RunFolder(out), engine=engine)
+    made = run_distillation(
+        make_tiny(0), make_tiny(1), open_dataset(data), config, workspace=RunFolder(out), engine=engine
+    )
     if engine.is_main:
         native.write(made.sam, out, overwrite=True, run_folder=True)
         found = {"losses": made.log.lines, "start": made.start, "end": made.stage.validation}

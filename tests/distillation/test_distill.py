@@ -19,11 +19,11 @@ import samlet
 from samlet.cli import main
 from samlet.data.datasets import open_dataset
 from samlet.data.masks import encode_rle
-from samlet.distillation import DistillConfig, run
-from samlet.distillation.config import WEIGHTS
+from samlet.distillation.config import WEIGHTS, DistillConfig
 from samlet.distillation.examples import Examples, Preparation
 from samlet.distillation.layer_decay import block_depths, layer_rates
 from samlet.distillation.objective import Batch, FullStage, resampled
+from samlet.distillation.pipeline import run_distillation
 from samlet.models.config import DecoderConfig
 from samlet.models.quantized import quantized
 from samlet.runs.distributed import DistributedContext
@@ -73,7 +73,7 @@ def same(a, b):
 
 @pytest.mark.parametrize("make", [make_tiny, make_vit])
 def test_a_student_that_equals_its_teacher_stays_as_it_is(data, make):
-    made = run(make(), make(), open_dataset(data), DistillConfig(**FAST, mask=0, iou=0))
+    made = run_distillation(make(), make(), open_dataset(data), DistillConfig(**FAST, mask=0, iou=0))
     assert all(made.losses[name] == {"first": 0, "last": 0} for name in ("loss", "embedding", "token", "output"))
     assert same(made.sam, make())
 
@@ -83,7 +83,9 @@ def test_every_term_falls_and_the_teacher_stays(data, learned):
     """What a teacher of random weights says and what is true contradict each other, so each half is learned alone."""
     teacher, student = make_tiny(0), make_tiny(1)
     off = dict.fromkeys({"embedding", "token", "output", "mask", "iou"} - set(learned), 0)
-    made = run(teacher, student, open_dataset(data), DistillConfig(**{**FAST, "steps": 12}, **off, learning_rate=5e-3))
+    made = run_distillation(
+        teacher, student, open_dataset(data), DistillConfig(**{**FAST, "steps": 12}, **off, learning_rate=5e-3)
+    )
     for name in ("loss", *learned):
         ends = made.losses[name]
         assert ends["last"] < 0.9 * ends["first"], name
@@ -99,9 +101,9 @@ def test_an_output_that_was_not_trained_teaches_and_learns_nothing(data):
     """EfficientSAM's first: other weights in it change no loss, no measure and no other weight."""
     config = DistillConfig(**{**FAST, "steps": 2}, train="all")
     teacher, student = make_efficient(0), make_efficient(1)
-    one = run(teacher, student, open_dataset(data), config)
+    one = run_distillation(teacher, student, open_dataset(data), config)
     changed = with_another_first_output(student)
-    other = run(with_another_first_output(teacher), changed, open_dataset(data), config)
+    other = run_distillation(with_another_first_output(teacher), changed, open_dataset(data), config)
     assert one.losses == other.losses
     assert one.start == other.start
     assert one.stage.validation == other.stage.validation
@@ -128,7 +130,7 @@ def test_measures_of_a_student_are_of_its_best_predicted_mask_where_it_has_no_si
         with torch.no_grad():
             student.mask_decoder.iou_prediction_head.layers[-1].bias[:] = torch.arange(4) == favourite
             student.mask_decoder.iou_prediction_head.layers[-1].weight.zero_()
-        measures.append(run(make_efficient(0), student, dataset, config).start["box"])
+        measures.append(run_distillation(make_efficient(0), student, dataset, config).start["box"])
     assert len(set(measures)) == 3
 
 
@@ -160,7 +162,7 @@ def test_the_teacher_sees_each_photograph_once(data, monkeypatch):
         return encode(self, images)
 
     monkeypatch.setattr(samlet.Sam, "encode", count)
-    run(teacher, make_tiny(1), open_dataset(data), DistillConfig(**{**FAST, "steps": 5}))
+    run_distillation(teacher, make_tiny(1), open_dataset(data), DistillConfig(**{**FAST, "steps": 5}))
     assert len(encoded) == 4
 
 
@@ -243,7 +245,7 @@ def test_hard_masks_leave_the_weight_of_the_output_term(tmp_path):
 @pytest.mark.parametrize("teacher_size", [64, 128])
 def test_a_teacher_of_another_size(data, teacher_size):
     config = DistillConfig(**FAST, teacher_size=teacher_size)
-    made = run(make_tiny(), make_tiny(), open_dataset(data), config)
+    made = run_distillation(make_tiny(), make_tiny(), open_dataset(data), config)
     assert (made.losses["embedding"]["first"] > 0) == (teacher_size == 128)
 
 
@@ -404,7 +406,7 @@ def test_masks_of_another_size_and_json_without_image_are_passed_over(tmp_path):
     (data / "2.json").write_text(json.dumps({"annotations": [{"segmentation": encode_rle(np.zeros((48, 64), bool))}]}))
     (data / "3.json").unlink()
     assert (open_dataset(data).without_masks, open_dataset(data).without_image) == (1, 1)
-    made = run(make_tiny(0), make_tiny(1), open_dataset(data), DistillConfig(**{**FAST, "steps": 6}))
+    made = run_distillation(make_tiny(0), make_tiny(1), open_dataset(data), DistillConfig(**{**FAST, "steps": 6}))
     told = " ".join(made.skipped.values())
     assert "expected them to agree" in told
     assert "2.png has no masks" in told
@@ -428,7 +430,7 @@ def test_odd_masks_train(data, kind):
     if kind == "outside":
         (data.parent / "coco.json").write_text(json.dumps(content))
         dataset = open_dataset(data.parent / "coco.json", data)
-    made = run(make_tiny(0), make_tiny(1), dataset, DistillConfig(**FAST))
+    made = run_distillation(make_tiny(0), make_tiny(1), dataset, DistillConfig(**FAST))
     assert made.losses["loss"]["last"] < 0.99 * made.losses["loss"]["first"]  # 0.96 to 0.98
     assert all(0.9 < value < 1.1 for value in made.losses["embedding"].values()), "as far as an untrained student is"
     assert all(0 <= value <= 1 for name in ("output", "iou") for value in made.losses[name].values())
@@ -451,9 +453,9 @@ def coco(data, entry):
     [
         ({"steps": 1, "epochs": 1}, "give one of them"),
         ({"rounds": -1}, "rounds is -1"),
-        ({"boxes": 1.5}, "share from 0 to 1"),
+        ({"boxes": 1.5}, "boxes is 1.5; expected 0 to 1"),
         ({"layer_decay": 1.2}, "at most 1"),
-        ({"embedding": -1}, "weight of embedding"),
+        ({"embedding": -1}, "embedding is -1; expected at least 0"),
         ({"train": "decoder"}, "expected one of all, encoder"),
         ({"clicks": "none"}, "expected one of accumulate, replace"),
         ({"prompts": 2, "batch_size": 4}, "at least one for each"),
@@ -471,7 +473,7 @@ def test_models_and_data_that_do_not_fit_are_refused_before_anything_is_written(
 
     def refused(said, student=None, dataset=None, **settings):
         with pytest.raises(samlet.InputError, match=said):
-            run(
+            run_distillation(
                 teacher,
                 student or make_tiny(1),
                 dataset or open_dataset(data),
@@ -500,7 +502,7 @@ def test_models_and_data_that_do_not_fit_are_refused_before_anything_is_written(
 
 def losses(data, **settings):
     """Of every step, by term."""
-    made = run(make_tiny(0), make_tiny(1), open_dataset(data), DistillConfig(**{**FAST, **settings}))
+    made = run_distillation(make_tiny(0), make_tiny(1), open_dataset(data), DistillConfig(**{**FAST, **settings}))
     return {name: made.log.values("distillation", name)[1] for name in made.losses}
 
 

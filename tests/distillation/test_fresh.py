@@ -13,8 +13,8 @@ from samlet.data.bundled import bundled_photographs
 from samlet.data.datasets import open_dataset
 from samlet.data.images import read_image
 from samlet.data.masks import encode_rle
-from samlet.distillation import fresh_student
 from samlet.distillation.examples import Preparation
+from samlet.distillation.fresh import fresh_student
 from samlet.models import RepViTConfig, SamConfig, TinyViTConfig
 from samlet.training.batches import train_val_split
 from tests.conftest import CHANNELS, SMALL_DECODER, make_repvit, make_tiny, make_vit

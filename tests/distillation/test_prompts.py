@@ -12,8 +12,8 @@ from PIL import Image
 
 from samlet.data.datasets import open_dataset
 from samlet.data.masks import bounding_box, decode_rle, encode_rle
-from samlet.distillation import DistillConfig
 from samlet.distillation.augmentation import random_view
+from samlet.distillation.config import DistillConfig
 from samlet.distillation.examples import Examples, Preparation
 from samlet.distillation.objective import Batch, FullStage, rounds_of
 from samlet.distillation.prompts import BACKGROUND, FOREGROUND, draw_rounds, first_boxes, first_points, hard_prompts

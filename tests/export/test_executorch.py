@@ -13,9 +13,9 @@ from torch import nn
 import samlet
 from samlet.errors import InputError, SamletError
 from samlet.export import executorch_programs as phone
-from samlet.export import export_model
 from samlet.export.executorch import to_executorch
 from samlet.export.graphs import EncoderGraph
+from samlet.export.pipeline import export_model
 from samlet.export.verification import sqnr
 from samlet.models import Sam, SamConfig, TinyViTConfig, ViTConfig
 from samlet.models.config import DecoderConfig, EncoderConfig

@@ -8,8 +8,8 @@ import torch
 from samlet.data.images import read_image
 from samlet.data.transforms import preprocess
 from samlet.errors import SamletError
-from samlet.export import export_model
 from samlet.export.overflow import check_range, largest_outputs
+from samlet.export.pipeline import export_model
 from samlet.zoo import load_weights
 from tests.conftest import PHOTOS, make_tiny, make_vit
 

@@ -10,8 +10,8 @@ from torch import nn
 from samlet.data.transforms import Frame
 from samlet.models import Sam
 from samlet.models.decoders.sam.mask_decoder import DecoderOutput
-from samlet.quantization import QuantConfig
 from samlet.quantization.calibration import Calibrator, fisher_probe, prompt_calls
+from samlet.quantization.config import QuantConfig
 from samlet.quantization.linear_algebra import input_rows, output_rows, positions, weight_matrix
 from samlet.quantization.samples import Samples
 from samlet.quantization.sites import find_sites

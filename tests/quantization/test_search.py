@@ -20,7 +20,7 @@ from samlet.models.quantized import (
     fake_quantize,
     quantized,
 )
-from samlet.quantization import QuantConfig
+from samlet.quantization.config import QuantConfig
 from samlet.quantization.linear_algebra import input_rows, output_rows, positions, weight_matrix
 from samlet.quantization.product_search import search_attention, search_product
 from samlet.quantization.quantizers import input_range

@@ -13,7 +13,7 @@ from samlet.errors import CheckpointError
 from samlet.models.decoders.full import FullMaskDecoder, prompt_decoder
 from samlet.models.decoders.sam.fast import FastMaskDecoder
 from samlet.models.quantized import QuantizedLinear
-from samlet.quantization import quantize
+from samlet.quantization.folder import quantize
 from samlet.runtimes.manifest import SHARED_WEIGHTS
 from samlet.runtimes.shared_weights import read_shared_weights, write_shared_weights
 from tests.conftest import PHOTOS

@@ -14,7 +14,9 @@ import torch
 
 from samlet.checkpoints import native
 from samlet.runs.distributed import DistributedContext
-from samlet.slimming import RunFolder, SlimConfig, run
+from samlet.runs.folder import RunFolder
+from samlet.slimming.config import SlimConfig
+from samlet.slimming.pipeline import run_slimming
 from tests.conftest import kill_after_checkpoint, make_tiny
 
 SETTINGS = {
@@ -31,7 +33,7 @@ def go(photos: Path, out: Path, **settings: Any) -> None:
     """Slim, or continue, and write the model, and beside it the losses."""
     config = SlimConfig(**{**SETTINGS, **settings})
     engine = DistributedContext("cpu", config.precision)
-    made = run(make_tiny(), photos, config, workspace=RunFolder(out), engine=engine)
+    made = run_slimming(make_tiny(), photos, config, workspace=RunFolder(out), engine=engine)
     if engine.is_main:
         native.write(made.sam, out, overwrite=True, run_folder=True)
         losses = {name: stage.losses for name, stage in made.stages.items()}

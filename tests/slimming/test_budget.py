@@ -14,10 +14,13 @@ import samlet
 from samlet.cli import main
 from samlet.evaluation.costs import count_encoder_macs, count_parameters
 from samlet.models import Sam
-from samlet.slimming import RunFolder, SlimConfig, run, sizing
+from samlet.runs.folder import RunFolder
+from samlet.slimming import sizing
 from samlet.slimming.allocation import LEVELS, Unreachable, cheapest, even
 from samlet.slimming.budget import Budget, parse_budget
+from samlet.slimming.config import SlimConfig
 from samlet.slimming.latencies import LatencyModel, LatencyTable, Timed, designs, measure_table, read_table
+from samlet.slimming.pipeline import run_slimming
 from samlet.slimming.probing import Curve, Probe
 from samlet.slimming.surgery import cut_encoder, with_encoder
 from samlet.slimming.widths import WidthCost
@@ -109,7 +112,7 @@ def test_the_cheap_part_is_cut_first_and_the_target_met():
 @pytest.mark.parametrize(("quantity", "share"), [("macs", 0.4), ("parameters", 0.6)])
 def test_a_budget_is_met(name, quantity, share, photo_folder):
     teacher = MAKERS[name]()
-    made = run(teacher, photo_folder, SlimConfig(**QUICK, procedure="one-step", **{quantity: share}))
+    made = run_slimming(teacher, photo_folder, SlimConfig(**QUICK, procedure="one-step", **{quantity: share}))
     if quantity == "macs":
         found = count_encoder_macs(made.sam).macs_modules / count_encoder_macs(teacher).macs_modules
     else:
@@ -124,11 +127,11 @@ def test_a_budget_is_met(name, quantity, share, photo_folder):
 def test_the_alternate_procedure_ends_at_the_same_widths_and_twice_the_same(photo_folder):
     teacher = make_vit()
     config = SlimConfig(**QUICK, macs=0.4)
-    first, second = (run(teacher, photo_folder, config) for _ in range(2))
+    first, second = (run_slimming(teacher, photo_folder, config) for _ in range(2))
     assert same_weights(first.sam, second.sam)
     assert {name: len(kept) for name, kept in first.kept.items()} == first.allocation.widths
     assert count_encoder_macs(first.sam).macs_modules <= 0.4 * count_encoder_macs(teacher).macs_modules
-    even_cut = run(teacher, photo_folder, SlimConfig(**QUICK, macs=0.4, widths="even"))
+    even_cut = run_slimming(teacher, photo_folder, SlimConfig(**QUICK, macs=0.4, widths="even"))
     assert set(even_cut.allocation.joint) == {"even"}
     assert even_cut.allocation.joint["even"] == pytest.approx(first.allocation.joint["even"])
 
@@ -144,13 +147,13 @@ def test_what_was_searched_is_kept_for_a_run_that_continues(photo_folder, tmp_pa
         return probe(self, kept)
 
     monkeypatch.setattr(Probe, "__call__", counting)
-    expected = run(teacher, photo_folder, config)
+    expected = run_slimming(teacher, photo_folder, config)
     needed, most = len(measured), 6
     measured.clear()
     with pytest.raises(KeyboardInterrupt):
-        run(teacher, photo_folder, config, workspace=RunFolder(tmp_path / "run"))
+        run_slimming(teacher, photo_folder, config, workspace=RunFolder(tmp_path / "run"))
     most = math.inf
-    continued = run(teacher, photo_folder, config, workspace=RunFolder(tmp_path / "run"))
+    continued = run_slimming(teacher, photo_folder, config, workspace=RunFolder(tmp_path / "run"))
     assert len(measured) == needed > 12
     assert same_weights(continued.sam, expected.sam)
     assert continued.allocation == expected.allocation
@@ -231,9 +234,9 @@ def test_targets_that_cannot_be_met_are_refused_with_what_can(photo_folder):
     with pytest.raises(
         samlet.InputError, match=r"smallest widths cost .* M; expected at least that, which is 0\.\d+ of"
     ):
-        run(teacher, photo_folder, SlimConfig(**QUICK, macs=0.001))
+        run_slimming(teacher, photo_folder, SlimConfig(**QUICK, macs=0.001))
     with pytest.raises(samlet.InputError, match=r"5 G.*the encoder costs .* as it is; ask for less"):
-        run(teacher, photo_folder, SlimConfig(**QUICK, macs="5G"))
+        run_slimming(teacher, photo_folder, SlimConfig(**QUICK, macs="5G"))
 
 
 def test_the_command_takes_one_size(tmp_path, photo_folder, capsys):
@@ -280,7 +283,9 @@ def test_a_latency_table_is_met(name, tmp_path, photo_folder):
     table_by_macs(teacher).write(path)
     model = LatencyModel(read_table(path, teacher.image_encoder), teacher.image_encoder)
     assert model({}) == pytest.approx(1e-9 * count_encoder_macs(teacher).macs_modules, rel=0.02)
-    made = run(teacher, photo_folder, SlimConfig(**QUICK, procedure="one-step", latency=0.5, latency_table=path))
+    made = run_slimming(
+        teacher, photo_folder, SlimConfig(**QUICK, procedure="one-step", latency=0.5, latency_table=path)
+    )
     share = count_encoder_macs(made.sam).macs_modules / count_encoder_macs(teacher).macs_modules
     assert 0.4 <= share <= 0.52
 
@@ -324,9 +329,9 @@ def test_this_machine_is_timed_and_written_down(tmp_path, capsys):
 
 def test_the_widths_of_another_model_are_taken(photo_folder, tmp_path):
     teacher = make_vit()
-    first = run(teacher, photo_folder, SlimConfig(**QUICK, macs=0.4))
+    first = run_slimming(teacher, photo_folder, SlimConfig(**QUICK, macs=0.4))
     samlet.save(first.sam, tmp_path / "first")
-    again = run(teacher, photo_folder, SlimConfig(**QUICK, like=first.sam.config.encoder))
+    again = run_slimming(teacher, photo_folder, SlimConfig(**QUICK, like=first.sam.config.encoder))
     assert same_weights(again.sam, first.sam)
     samlet.save(teacher, tmp_path / "teacher")
     words = ["--images", str(photo_folder), "--steps", "2", "--image-size", "64", "--scoring-images", "1"]
@@ -335,8 +340,8 @@ def test_the_widths_of_another_model_are_taken(photo_folder, tmp_path):
     assert main([*command, *like]) == 0
     assert same_weights(samlet.load(tmp_path / "second"), first.sam)
     with pytest.raises(samlet.InputError, match="another shape of encoder"):
-        run(make_tiny(), photo_folder, SlimConfig(**QUICK, like=first.sam.config.encoder))
+        run_slimming(make_tiny(), photo_folder, SlimConfig(**QUICK, like=first.sam.config.encoder))
     with pytest.raises(samlet.InputError, match="another shape of encoder"):
-        run(first.sam, photo_folder, SlimConfig(**QUICK, like=teacher.config.encoder))
+        run_slimming(first.sam, photo_folder, SlimConfig(**QUICK, like=teacher.config.encoder))
     with pytest.raises(samlet.InputError, match=r"macs 0.4 and like, .*, were given together"):
         SlimConfig(macs=0.4, like=teacher.config.encoder)

@@ -13,11 +13,10 @@ from PIL import Image
 from samlet.data.images import find_images
 from samlet.runs.distributed import DistributedContext
 from samlet.slimming.alpha import Alpha
-from samlet.slimming.decoder_metric import decoder_reading
-from samlet.slimming.losses import BottleneckAligning, EmbeddingAligning, Objective, relative_error, run_observed
+from samlet.slimming.losses import BottleneckAligning, EmbeddingAligning, relative_error, run_observed
 from samlet.training.batches import ImageDataset
 from samlet.training.loop import LoopConfig, Stage, train
-from tests.conftest import make_efficient, make_tiny, make_vit, with_another_first_output
+from tests.conftest import make_tiny, make_vit
 
 IMAGES = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
@@ -195,30 +194,3 @@ def test_a_known_target_spares_the_teacher_and_changes_nothing(teacher):
         assert objective(IMAGES, alpha, target) == with_teacher
         assert not calls
     handle.remove()
-
-
-def test_what_the_decoder_reads_weights_the_embedding(small_sam):
-    small_sam.requires_grad_(False)
-    images = [torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(i)) for i in range(2)]
-    reading = decoder_reading(small_sam, images)
-    metric = reading.T @ reading
-    assert metric.trace() == pytest.approx(len(metric), rel=1e-3)
-    weights = torch.linalg.eigvalsh(metric)
-    assert weights.min() > 0.49
-    assert weights.max() > 2
-    student = copy.deepcopy(small_sam.image_encoder)
-    plain, aware = Objective(student, student), Objective(student, student, reading=reading)
-    target = torch.randn(1, len(metric), 4, 4, generator=torch.Generator().manual_seed(5))
-    loud = torch.linalg.eigh(metric).eigenvectors[:, [-1, 0]]
-    errors = [
-        [float(objective.embedding_error(target + direction[None, :, None, None], target)) for direction in loud.T]
-        for objective in (plain, aware)
-    ]
-    assert errors[0][0] == pytest.approx(errors[0][1], rel=1e-3)
-    assert errors[1][0] > 2 * errors[1][1]
-
-
-def test_what_the_decoder_reads_is_read_by_no_output_that_was_not_trained():
-    sam = make_efficient().requires_grad_(False)
-    reading, other = (decoder_reading(model, [IMAGES]) for model in (sam, with_another_first_output(sam)))
-    assert torch.equal(reading, other)

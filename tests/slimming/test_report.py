@@ -14,7 +14,10 @@ import pytest
 from PIL import Image
 
 from samlet.models import TinyViTConfig, ViTConfig
-from samlet.slimming import RunFolder, SlimConfig, report, run
+from samlet.runs.folder import RunFolder
+from samlet.slimming import report
+from samlet.slimming.config import SlimConfig
+from samlet.slimming.pipeline import run_slimming
 from samlet.slimming.plots import panels, widths_figure
 from samlet.training.plots import smoothed, write_figure
 
@@ -33,7 +36,7 @@ def check_picture(path, width=800, height=300):
 def test_report_and_pictures(small_sam, photo_folder, tmp_path):
     (photo_folder / "broken.jpg").write_bytes(b"\xff\xd8\xff no picture")
     out = tmp_path / "out"
-    made = run(small_sam, photo_folder, SlimConfig(**TINY), workspace=RunFolder(out))
+    made = run_slimming(small_sam, photo_folder, SlimConfig(**TINY), workspace=RunFolder(out))
     figures = report.measure(made)
     report.write(made, figures, out)
     text = (out / "report.md").read_text(encoding="utf-8")
@@ -44,7 +47,7 @@ def test_report_and_pictures(small_sam, photo_folder, tmp_path):
     check_picture(out / "comparison.png", height=100)
     assert {p.name for p in out.iterdir()} == {*links, "report.md", "run"}
     for words in (
-        "disturbed-taylor", "gradients are summed", "gaussian", "whole heads", "2 photographs, 1 noise each",
+        "disturbed-taylor", "gaussian", "whole heads", "2 photographs",
         "least squares on 2 photographs", "relative", "cosine", "fp32",
         "**processes** 1", "alternate", "images a second",
     ):  # fmt: skip

@@ -17,8 +17,10 @@ from PIL import Image
 
 import samlet
 from samlet.runs.checkpoints import CheckpointFolder
+from samlet.runs.folder import RunFolder
 from samlet.runs.log import RunLog
-from samlet.slimming import RunFolder, SlimConfig, run
+from samlet.slimming.config import SlimConfig
+from samlet.slimming.pipeline import run_slimming
 from tests.conftest import ROOT, make_tiny
 from tests.slimming.resume_run import go
 
@@ -128,11 +130,11 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(whole, tm
 def test_other_settings_do_not_continue_a_run(photo_folder, tmp_path):
     workspace = RunFolder(tmp_path / "out")
     teacher = make_tiny()
-    run(teacher, photo_folder, SlimConfig(**QUICK), workspace=workspace)
-    assert workspace.unfinished
+    run_slimming(teacher, photo_folder, SlimConfig(**QUICK), workspace=workspace)
+    assert not workspace.finished
     with pytest.raises(samlet.InputError, match=r"unfinished run with other settings \(ratio 0.5 there, 0.4 here\)"):
-        run(teacher, photo_folder, SlimConfig(**QUICK, ratio=0.4), workspace=workspace)
-    run(teacher, photo_folder, SlimConfig(**QUICK, ratio=0.4), workspace=workspace, overwrite=True)
+        run_slimming(teacher, photo_folder, SlimConfig(**QUICK, ratio=0.4), workspace=workspace)
+    run_slimming(teacher, photo_folder, SlimConfig(**QUICK, ratio=0.4), workspace=workspace, overwrite=True)
     workspace.finish()
     assert workspace.finished
     assert not (tmp_path / "out" / "run" / "checkpoints").exists()
@@ -170,7 +172,9 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
 def test_a_disk_that_is_too_small_is_refused_before_anything_starts(photo_folder, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000})())
     with pytest.raises(samlet.InputError, match=r"has 0 MB free, but model and checkpoints need"):
-        run(make_tiny(), photo_folder, SlimConfig(steps=2, image_size=64), workspace=RunFolder(tmp_path / "out"))
+        run_slimming(
+            make_tiny(), photo_folder, SlimConfig(steps=2, image_size=64), workspace=RunFolder(tmp_path / "out")
+        )
 
 
 def test_a_diverging_run_stops_and_keeps_its_checkpoint(photo_folder, tmp_path):
@@ -178,7 +182,7 @@ def test_a_diverging_run_stops_and_keeps_its_checkpoint(photo_folder, tmp_path):
         steps=40, image_size=64, scoring_images=2, recovery_images=0, learning_rate=1e18, clip=1e30, checkpoint_every=1
     )
     with pytest.raises(samlet.SamletError, match=r"became (nan|inf).*lower it with --learning-rate; the checkpoint of"):
-        run(make_tiny(), photo_folder, config, workspace=RunFolder(tmp_path / "out"))
+        run_slimming(make_tiny(), photo_folder, config, workspace=RunFolder(tmp_path / "out"))
     kept = CheckpointFolder(tmp_path / "out" / "run" / "checkpoints" / "bottleneck-aligning")
     assert kept.newest() is not None
 
@@ -210,7 +214,8 @@ def test_bfloat16_trains(photo_folder):
     """With channels chosen by their weights, which are the same in both; how scores differ is another test's."""
     settings = {**QUICK, "steps": 4, "importance": "magnitude"}
     exact, rounded = (
-        run(make_tiny(), photo_folder, SlimConfig(**settings, precision=precision)) for precision in ("fp32", "bf16")
+        run_slimming(make_tiny(), photo_folder, SlimConfig(**settings, precision=precision))
+        for precision in ("fp32", "bf16")
     )
     for name, stage in exact.stages.items():
         assert rounded.stages[name].losses != stage.losses

@@ -7,8 +7,8 @@ import torch
 
 import samlet
 from samlet.models import ViTConfig, build_encoder
+from samlet.slimming.config import SELECTIONS
 from samlet.slimming.selection import (
-    SELECTIONS,
     check_ratio,
     ratio_inside_heads,
     select_global,

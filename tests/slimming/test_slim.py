@@ -19,7 +19,8 @@ from samlet.data.transforms import preprocess
 from samlet.evaluation.costs import count_encoder_macs
 from samlet.models.quantized import quantized
 from samlet.runs.distributed import DistributedContext
-from samlet.slimming import SlimConfig, run
+from samlet.slimming.config import SlimConfig
+from samlet.slimming.pipeline import run_slimming
 from samlet.slimming.report import provenance
 from samlet.slimming.validation import Validation
 from samlet.training.batches import ImageDataset, train_val_split
@@ -42,7 +43,7 @@ def same_weights(a, b) -> bool:
 
 def test_slim_cuts_aligns_and_repeats_itself(small_sam, photo_folder):
     before = {name: value.clone() for name, value in small_sam.state_dict().items()}
-    made = run(small_sam, photo_folder, SlimConfig(**FAST, ratio=0.5))
+    made = run_slimming(small_sam, photo_folder, SlimConfig(**FAST, ratio=0.5))
     blocks = [sum(p.numel() for p in s.image_encoder.parameters()) for s in (made.sam, small_sam)]
     neck = sum(p.numel() for p in small_sam.image_encoder.neck.get_submodule("2").parameters())  # is never cut
     assert blocks[0] - neck < 0.5 * (blocks[1] - neck)
@@ -63,7 +64,7 @@ def test_slim_cuts_aligns_and_repeats_itself(small_sam, photo_folder):
 
 def test_aligning_lowers_the_embedding_error(small_sam, photo_folder):
     settings = {**FAST, "steps": 12, "batch_size": 1, "micro_batch": 1, "recovery_images": 0}
-    made = run(small_sam, photo_folder, SlimConfig(**settings, augment=False, learning_rate=3e-3))
+    made = run_slimming(small_sam, photo_folder, SlimConfig(**settings, augment=False, learning_rate=3e-3))
     image, _ = preprocess(read_image(made.held_out[0]), 64, small_sam.pixel_mean, small_sam.pixel_std)
     image = image[None]
     with torch.no_grad():
@@ -106,7 +107,7 @@ def test_impossible_ratios(ratio):
         {"importance": "luck"},
         {"selection": "median"},
         {"stage": "first", "procedure": "one-step"},
-        {"noises": 0},
+        {"views": 0},
     ],
 )
 def test_impossible_settings(settings):
@@ -115,7 +116,7 @@ def test_impossible_settings(settings):
 
 
 def test_one_step_cuts_everything_at_once(small_sam, photo_folder):
-    made = run(small_sam, photo_folder, SlimConfig(**FASTEST, procedure="one-step"))
+    made = run_slimming(small_sam, photo_folder, SlimConfig(**FASTEST, procedure="one-step"))
     assert list(made.stages) == ["aligning"]
     assert made.steps == 2
     kinds = {g.name: g.kind for g in small_sam.image_encoder.channel_groups()}
@@ -124,12 +125,12 @@ def test_one_step_cuts_everything_at_once(small_sam, photo_folder):
 
 def test_the_two_stages_apart_make_what_they_make_together(small_sam, photo_folder):
     """With schedules that do not span both, halves of a run are the run."""
-    together = run(small_sam, photo_folder, SlimConfig(**FAST))
+    together = run_slimming(small_sam, photo_folder, SlimConfig(**FAST))
     half = {**FAST, "steps": 2}
-    first = run(small_sam, photo_folder, SlimConfig(**half, stage="first"))
+    first = run_slimming(small_sam, photo_folder, SlimConfig(**half, stage="first"))
     assert list(first.stages) == ["bottleneck aligning"]
     assert first.sam.config.encoder.mlp_dims == small_sam.config.encoder.mlp_dims
-    second = run(small_sam, photo_folder, SlimConfig(**half, stage="second"), student=first.sam)
+    second = run_slimming(small_sam, photo_folder, SlimConfig(**half, stage="second"), student=first.sam)
     assert list(second.stages) == ["embedding aligning"]
     assert same_weights(second.sam, together.sam)
     parents = [provenance(made, "teacher", "photographs", "half")["parents"] for made in (first, second)]
@@ -140,7 +141,7 @@ def test_the_two_stages_apart_make_what_they_make_together(small_sam, photo_fold
 def test_a_slimmed_model_can_be_aligned_further(small_sam, photo_folder):
     once = samlet.slim(small_sam, photo_folder, **FASTEST)
     settings = {**FAST, "steps": 8, "learning_rate": 1e-3, "augment": False}
-    made = run(small_sam, photo_folder, SlimConfig(**settings, stage="align"), student=once)
+    made = run_slimming(small_sam, photo_folder, SlimConfig(**settings, stage="align"), student=once)
     assert made.sam.config == once.config
     assert same_weights(made.pruned, once)
     losses = made.stages["aligning"].losses
@@ -150,16 +151,16 @@ def test_a_slimmed_model_can_be_aligned_further(small_sam, photo_folder):
 @pytest.mark.parametrize("stage", ["second", "align"])
 def test_a_stage_says_which_model_it_misses(small_sam, photo_folder, stage):
     with pytest.raises(samlet.InputError, match=r"without a student; name the model to begin from"):
-        run(small_sam, photo_folder, SlimConfig(**FAST, stage=stage))
+        run_slimming(small_sam, photo_folder, SlimConfig(**FAST, stage=stage))
     with pytest.raises(samlet.InputError, match=r"with a student; it begins from the teacher"):
-        run(small_sam, photo_folder, SlimConfig(**FAST), student=small_sam)
+        run_slimming(small_sam, photo_folder, SlimConfig(**FAST), student=small_sam)
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        {"accumulation": "squares", "whole_heads": False, "noises": 2, "loss": "mse"},
-        {"selection": "uniform", "decoder_aware": True, "micro_batch": 1, "recovery_images": 2},
+        {"whole_heads": False, "loss": "mse"},
+        {"selection": "uniform", "micro_batch": 1, "recovery_images": 2},
         {
             "steps": 4,
             "schedule": "plateau",
@@ -170,7 +171,7 @@ def test_a_stage_says_which_model_it_misses(small_sam, photo_folder, stage):
     ],
 )
 def test_every_setting_makes_a_model_that_works(small_sam, photo_folder, tmp_path, settings):
-    made = run(small_sam, photo_folder, SlimConfig(**{**FASTEST, **settings}))
+    made = run_slimming(small_sam, photo_folder, SlimConfig(**{**FASTEST, **settings}))
     samlet.save(made.sam, tmp_path / "small")
     loaded = samlet.load(tmp_path / "small")
     assert same_weights(loaded, made.sam)
@@ -186,26 +187,26 @@ def test_every_setting_makes_a_model_that_works(small_sam, photo_folder, tmp_pat
 
 def test_taylor_without_labels_says_so(small_sam, photo_folder):
     with pytest.raises(samlet.InputError, match=r"reads labelled masks and none were given; .*--labels"):
-        run(small_sam, photo_folder, SlimConfig(**FAST, importance="taylor"))
+        run_slimming(small_sam, photo_folder, SlimConfig(**FAST, importance="taylor"))
 
 
 def test_a_teacher_that_holds_no_numbers_is_refused(small_sam, photo_folder):
     with torch.no_grad():
         next(small_sam.image_encoder.parameters())[0] = float("nan")
     with pytest.raises(samlet.InputError, match=r"the teacher's weight image_encoder\.\S+ holds NaN"):
-        run(small_sam, photo_folder, SlimConfig(**FAST))
+        run_slimming(small_sam, photo_folder, SlimConfig(**FAST))
 
 
 def test_a_quantized_teacher_is_refused(small_sam, photo_folder):
     decoder = small_sam.mask_decoder
     decoder.iou_prediction_head.layers[0] = quantized(decoder.iou_prediction_head.layers[0], None)
     with pytest.raises(samlet.InputError, match="slim first, then quantize"):
-        run(small_sam, photo_folder, SlimConfig(**FAST))
+        run_slimming(small_sam, photo_folder, SlimConfig(**FAST))
 
 
 def test_a_ratio_too_high_is_refused_before_anything_is_computed(small_sam, photo_folder):
     with pytest.raises(samlet.InputError, match=r"would leave nothing of .* expected at most 0\.\d+"):
-        run(small_sam, photo_folder, SlimConfig(**{**FAST, "ratio": 0.97}))
+        run_slimming(small_sam, photo_folder, SlimConfig(**{**FAST, "ratio": 0.97}))
 
 
 def test_validation_encodes_each_photograph_once(small_sam, photo_folder):
@@ -257,7 +258,9 @@ def test_evaluation_encodes_each_photograph_once(small_sam, photo_folder):
 def test_unreadable_photographs_are_skipped_and_named(small_sam, photo_folder):
     for i in range(6):
         (photo_folder / f"broken{i}.jpg").write_bytes(b"\xff\xd8\xff no picture")
-    made = run(small_sam, photo_folder, SlimConfig(**{**FAST, "steps": 6, "batch_size": 4}))  # more than one pass
+    made = run_slimming(
+        small_sam, photo_folder, SlimConfig(**{**FAST, "steps": 6, "batch_size": 4})
+    )  # more than one pass
     assert {path.name for path in made.skipped} == {f"broken{i}.jpg" for i in range(6)}
     assert all("broken" not in path.name for path in made.trained_on)
 
@@ -305,8 +308,8 @@ def test_the_command_writes_everything_and_json(photo_folder, tmp_path, capsys):
 def test_no_steps_cut_and_refit_only(photo_folder, tmp_path):
     teacher = make_tiny()
     settings = {**FAST, "steps": 0, "procedure": "one-step"}
-    made = run(teacher, photo_folder, SlimConfig(**settings))
-    raw = run(teacher, photo_folder, SlimConfig(**{**settings, "recovery_images": 0}))
+    made = run_slimming(teacher, photo_folder, SlimConfig(**settings))
+    raw = run_slimming(teacher, photo_folder, SlimConfig(**{**settings, "recovery_images": 0}))
     assert made.steps == 0
     assert made.images_per_second == 0
     error, unfitted = (one.stages["aligning"].validation["error"] for one in (made, raw))

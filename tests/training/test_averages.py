@@ -7,7 +7,9 @@ import torch
 
 import samlet
 from samlet.runs.checkpoints import CheckpointFolder
-from samlet.slimming import RunFolder, SlimConfig, run
+from samlet.runs.folder import RunFolder
+from samlet.slimming.config import SlimConfig
+from samlet.slimming.pipeline import run_slimming
 from samlet.training.averages import WeightAverage
 from samlet.training.loop import LoopConfig, _schedule
 from tests.conftest import make_tiny
@@ -50,12 +52,13 @@ def test_an_average_follows_at_its_pace():
 
 def test_a_run_keeps_the_average_of_its_weights(photo_folder, tmp_path):
     last, averaged = (
-        run(make_tiny(), photo_folder, SlimConfig(**SETTINGS, steps=4, average=average)) for average in (None, 0.9)
+        run_slimming(make_tiny(), photo_folder, SlimConfig(**SETTINGS, steps=4, average=average))
+        for average in (None, 0.9)
     )
     assert not same(last.sam, averaged.sam)
     assert last.stages["aligning"].losses == averaged.stages["aligning"].losses, "what is trained is the same"
     workspace = RunFolder(tmp_path / "run")
-    run(make_tiny(), photo_folder, SlimConfig(**SETTINGS, steps=4, average=0.9), workspace=workspace)
+    run_slimming(make_tiny(), photo_folder, SlimConfig(**SETTINGS, steps=4, average=0.9), workspace=workspace)
     newest = CheckpointFolder(tmp_path / "run" / "run" / "checkpoints" / "aligning").newest()
     name = "student.neck.0.weight"
     kept = next(key for key in newest.tensors if key.startswith("average.") and key.endswith("neck.0.weight"))
@@ -64,7 +67,7 @@ def test_a_run_keeps_the_average_of_its_weights(photo_folder, tmp_path):
 
 def test_a_killed_run_continues_with_its_average(photo_folder, tmp_path, monkeypatch):
     config = SlimConfig(**SETTINGS, steps=4, average=0.9, checkpoint_every=1)
-    whole = run(make_tiny(), photo_folder, config)
+    whole = run_slimming(make_tiny(), photo_folder, config)
     save = CheckpointFolder.save
 
     def stop_after_two(self, step, *rest):
@@ -75,8 +78,8 @@ def test_a_killed_run_continues_with_its_average(photo_folder, tmp_path, monkeyp
     with monkeypatch.context() as patched:
         patched.setattr(CheckpointFolder, "save", stop_after_two)
         with pytest.raises(KeyboardInterrupt):
-            run(make_tiny(), photo_folder, config, workspace=RunFolder(tmp_path / "run"))
-    continued = run(make_tiny(), photo_folder, config, workspace=RunFolder(tmp_path / "run"))
+            run_slimming(make_tiny(), photo_folder, config, workspace=RunFolder(tmp_path / "run"))
+    continued = run_slimming(make_tiny(), photo_folder, config, workspace=RunFolder(tmp_path / "run"))
     assert same(continued.sam, whole.sam)
 
 

@@ -12,9 +12,11 @@ import samlet
 from samlet.cli import main
 from samlet.data.datasets import open_dataset
 from samlet.data.masks import encode_rle
-from samlet.distillation import DistillConfig
-from samlet.distillation import run as distill
-from samlet.slimming import RunFolder, SlimConfig, run
+from samlet.distillation.config import DistillConfig
+from samlet.distillation.pipeline import run_distillation
+from samlet.runs.folder import RunFolder
+from samlet.slimming.config import SlimConfig
+from samlet.slimming.pipeline import run_slimming
 from samlet.training.budget import Clock, plan
 from tests.conftest import make_tiny
 
@@ -58,7 +60,7 @@ def quick_clock(monkeypatch):
 
 def test_a_run_by_minutes_is_the_run_by_its_steps(photo_folder, tmp_path, capsys, quick_clock):
     workspace = RunFolder(tmp_path / "out")
-    made = run(make_tiny(), photo_folder, SlimConfig(**SMALL, minutes=0.25), workspace=workspace)
+    made = run_slimming(make_tiny(), photo_folder, SlimConfig(**SMALL, minutes=0.25), workspace=workspace)
     assert made.steps == made.config.steps == workspace.noted("budget")["steps"] == 8
     assert made.minutes == 0.25
     assert "0.25 minutes allow 8 steps; --steps 8 makes the same weights" in capsys.readouterr().err
@@ -69,7 +71,7 @@ def test_a_run_by_minutes_is_the_run_by_its_steps(photo_folder, tmp_path, capsys
     for name, stage in made.stages.items():
         assert made.log.values(name, "validation_error")[0] == [4], "9 s free allow one measurement of each stage"
         assert len(stage.losses) == 4
-    again = run(make_tiny(), photo_folder, SlimConfig(**SMALL, steps=8))
+    again = run_slimming(make_tiny(), photo_folder, SlimConfig(**SMALL, steps=8))
     assert same(made.sam, again.sam)
     assert [len(again.log.values(name, "validation_error")[0]) for name in again.stages] == [2, 2]
 
@@ -77,19 +79,19 @@ def test_a_run_by_minutes_is_the_run_by_its_steps(photo_folder, tmp_path, capsys
 def test_a_continued_run_keeps_its_number_of_steps(photo_folder, tmp_path):
     workspace = RunFolder(tmp_path / "out")
     config = SlimConfig(**SMALL, minutes=0.001)
-    first = run(make_tiny(), photo_folder, config, workspace=workspace)
+    first = run_slimming(make_tiny(), photo_folder, config, workspace=workspace)
     assert first.steps == 2
     workspace.note("budget", {"steps": 6, "validations": 1, "expected": 1.0, "fits": True})
     (tmp_path / "out" / "run" / "checkpoints").rename(tmp_path / "gone")
-    made = run(make_tiny(), photo_folder, config, workspace=workspace)
+    made = run_slimming(make_tiny(), photo_folder, config, workspace=workspace)
     assert made.steps == 6
     with pytest.raises(samlet.InputError, match=r"minutes 0.001 there, 0.002 here"):
-        run(make_tiny(), photo_folder, SlimConfig(**SMALL, minutes=0.002), workspace=workspace)
+        run_slimming(make_tiny(), photo_folder, SlimConfig(**SMALL, minutes=0.002), workspace=workspace)
 
 
 def test_time_that_passed_before_counts(photo_folder):
     late = Clock(began=time.perf_counter() - 1000)
-    made = run(make_tiny(), photo_folder, SlimConfig(**SMALL, minutes=1), clock=late)
+    made = run_slimming(make_tiny(), photo_folder, SlimConfig(**SMALL, minutes=1), clock=late)
     assert made.steps == 2
 
 
@@ -102,10 +104,10 @@ def test_distillation_by_minutes_is_distillation_by_its_steps(tmp_path, photo_fo
     data, models = open_dataset(photo_folder), (make_tiny(0), make_tiny(1))
     settings = {"image_size": 64, "prompts": 4, "batch_size": 2, "augment": augment}
     workspace = RunFolder(tmp_path / "out")
-    made = distill(*models, data, DistillConfig(**settings, minutes=0.15), workspace=workspace)
+    made = run_distillation(*models, data, DistillConfig(**settings, minutes=0.15), workspace=workspace)
     assert len(made.stage.losses) == workspace.noted("budget")["steps"] == 2
     assert all(seconds > 0 for _, stages, _ in quick_clock for seconds in stages)
-    assert same(made.sam, distill(*models, data, DistillConfig(**settings, steps=2)).sam)
+    assert same(made.sam, run_distillation(*models, data, DistillConfig(**settings, steps=2)).sam)
 
 
 @pytest.mark.parametrize("command", ["slim", "distill", "demo"])
@@ -138,10 +140,10 @@ def test_minutes_and_steps_together_get_one_line(capsys):
 def test_little_time_refits_on_fewer_pictures_and_a_continued_run_on_as_many(photo_folder, tmp_path):
     settings = {name: value for name, value in SMALL.items() if name != "recovery_images"}
     workspace = RunFolder(tmp_path / "out")
-    made = run(make_tiny(), photo_folder, SlimConfig(**settings, minutes=0.002), workspace=workspace)
+    made = run_slimming(make_tiny(), photo_folder, SlimConfig(**settings, minutes=0.002), workspace=workspace)
     assert made.refitted_on == made.config.recovery_images == workspace.noted("refitting") == 2
     assert SlimConfig(**settings).recovery_views(64, 5) == 48
-    again = run(make_tiny(), photo_folder, SlimConfig(**settings, minutes=0.002), workspace=workspace)
+    again = run_slimming(make_tiny(), photo_folder, SlimConfig(**settings, minutes=0.002), workspace=workspace)
     assert same(made.sam, again.sam)
 
 

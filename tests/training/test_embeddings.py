@@ -11,7 +11,8 @@ import torch
 import samlet
 from samlet.data.images import find_images
 from samlet.runs.distributed import DistributedContext
-from samlet.slimming import SlimConfig, run
+from samlet.slimming.config import SlimConfig
+from samlet.slimming.pipeline import run_slimming
 from samlet.training.batches import FixedViews, ImageDataset
 from samlet.training.embeddings import EmbeddingCache
 from tests.conftest import make_tiny, make_vit
@@ -84,8 +85,8 @@ def test_damage_is_noticed(tmp_path, photo_folder):
 @pytest.mark.parametrize("make", [make_tiny, make_vit])
 def test_a_run_with_the_cache_gives_the_same_weights(tmp_path, photo_folder, make):
     sam = make()
-    plain = run(sam, photo_folder, SlimConfig(**SETTINGS)).sam.state_dict()
-    cached = run(sam, photo_folder, SlimConfig(**SETTINGS, cache=tmp_path)).sam.state_dict()
+    plain = run_slimming(sam, photo_folder, SlimConfig(**SETTINGS)).sam.state_dict()
+    cached = run_slimming(sam, photo_folder, SlimConfig(**SETTINGS, cache=tmp_path)).sam.state_dict()
     assert all(torch.equal(value, cached[name]) for name, value in plain.items())
 
 
@@ -120,8 +121,8 @@ def test_fixed_views_come_in_turns_and_their_embeddings_are_kept(tmp_path, photo
 def test_a_run_on_fixed_views_with_the_cache_is_that_without_up_to_half_precision(tmp_path, photo_folder):
     sam = make_tiny()
     settings = {**SETTINGS, "augment": True, "views": 2, "procedure": "one-step"}
-    plain = run(sam, photo_folder, SlimConfig(**settings))
-    cached = run(sam, photo_folder, SlimConfig(**settings, cache=tmp_path))
+    plain = run_slimming(sam, photo_folder, SlimConfig(**settings))
+    cached = run_slimming(sam, photo_folder, SlimConfig(**settings, cache=tmp_path))
     losses = [made.stages["aligning"].losses for made in (plain, cached)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-2)
     assert losses[0] != losses[1]

@@ -8,7 +8,7 @@ from pathlib import Path
 from samlet.cli.common import load_on, note, set_up, show
 from samlet.export import report
 from samlet.export.pipeline import export_model
-from samlet.quantization import QuantConfig
+from samlet.quantization.config import QuantConfig
 
 
 def run(options: argparse.Namespace) -> None:

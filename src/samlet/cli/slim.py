@@ -11,16 +11,16 @@ from typing import Any
 import torch
 
 from samlet.cli import distill
-from samlet.cli.common import load_on, load_to_run, note, set_up, show
+from samlet.cli.common import load_to_run, note, set_up, show
+from samlet.cli.options import config_from
 from samlet.cli.parsers import build_parser
 from samlet.data.datasets import open_dataset
-from samlet.data.images import find_images
 from samlet.errors import InputError
-from samlet.io.writing import MODEL_FILES, check_output
 from samlet.models import EncoderConfig, Sam
-from samlet.runs.distributed import DistributedContext
-from samlet.slimming import RunFolder, SlimConfig, report
-from samlet.slimming.folder import WRITTEN, Names, slim_into
+from samlet.runs.folder import RunFolder
+from samlet.slimming import report
+from samlet.slimming.config import SlimConfig
+from samlet.slimming.folder import WRITTEN, slim_into
 from samlet.training.budget import Clock
 
 
@@ -76,72 +76,24 @@ def _beside(out: Path, what: str) -> Path:
     return out.with_name(f"{out.name}-{what}")
 
 
-def _slim(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], str] | None:
+def _slim(options: argparse.Namespace, out: Path) -> tuple[dict[str, Any], str] | None:
     """JSON content and text; None in any process but the main one."""
-    config = SlimConfig(
-        ratio=options.ratio,
-        macs=options.macs,
-        latency=options.latency,
-        parameters=options.parameters,
+    config = config_from(
+        options,
+        SlimConfig,
         like=None if options.like is None else encoder_config(options.like),
-        widths=options.widths,
-        latency_table=options.latency_table,
-        steps=options.steps,
-        epochs=options.epochs,
-        minutes=options.minutes,
-        image_size=options.image_size,
-        seed=options.seed,
-        procedure=options.procedure,
-        stage=options.stage,
-        importance=options.importance,
-        accumulation=options.accumulation,
-        noises=options.noises,
-        scoring_images=options.scoring_images,
-        selection="uniform" if options.selection == "local" else options.selection,
         whole_heads=None if options.heads == "auto" else options.heads == "whole",
-        recovery_images=options.recovery_images,
-        decoder_aware=options.decoder_aware,
-        loss=options.loss,
-        bottleneck_alpha=options.bottleneck_alpha,
-        embedding_alpha=options.embedding_alpha,
-        alpha_epochs=options.alpha_epochs,
-        learning_rate=options.learning_rate,
-        schedule=options.schedule,
-        patience=options.patience,
-        batch_size=options.batch_size,
-        micro_batch=options.micro_batch,
-        clip=options.clip,
-        augment=not options.no_augment,
-        views=options.views,
-        average=options.average,
-        cache=options.cache,
-        precision=options.precision,
-        checkpoint_every=options.checkpoint_every,
     )
-    workspace = RunFolder(folder.expanduser().resolve())
-    out = check_output(folder, MODEL_FILES, options.overwrite or workspace.unfinished, run_folder=True)
-    if workspace.finished and not options.overwrite:
-        check_output(out, frozenset())  # says what is there
-    paths = find_images(options.images)
     labels = None if options.labels is None else open_dataset(options.labels, _images_of_labels(options))
     set_up(options)
-    engine = DistributedContext(options.device, config.precision)
-    teacher = load_on(options.teacher, engine.device)
-    student = None if options.student is None else load_on(options.student, engine.device)
-    names = Names(
-        teacher=Path(options.teacher).name,
-        images=options.images.resolve().name,
-        student=Path(options.student).name if options.student else None,
-    )
     made = slim_into(
         out,
-        teacher,
-        paths,
+        options.teacher,
+        options.images,
         config,
-        names,
         labels=labels,
-        student=student,
-        engine=engine,
+        student=options.student,
+        device=options.device,
         overwrite=options.overwrite,
         clock=Clock(began=options.began, reports=True),
     )

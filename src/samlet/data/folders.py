@@ -100,6 +100,11 @@ def survey(folder: str | Path) -> Survey:
     return Survey(images, passed_over)
 
 
+def data_name(images: str | Path | Sequence[Path]) -> str:
+    """What to call photographs: as their folder, where they come from one."""
+    return Path(images).resolve().name if isinstance(images, str | Path) else "photographs"
+
+
 def find_images(folder: str | Path) -> list[Path]:
     """The photographs of a folder; see `survey`. A remark names what was passed over.
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from samlet.errors import InputError
+from samlet.settings import documented, setting
 from samlet.training.settings import TrainingSettings
 
 TrainName = Literal["encoder", "all"]
@@ -18,8 +20,8 @@ TRAINED: dict[TrainName, str] = {
 
 ClicksName = Literal["accumulate", "replace"]
 CLICKS: dict[ClicksName, str] = {
-    "accumulate": "every round adds a click where truth and prediction differ, foreground or background (SAM's)",
-    "replace": "every round asks with one new click in what the prediction missed (TinySAM, eqs. 8 and 9)",
+    "accumulate": "a round adds a click where truth and prediction differ, foreground or background (SAM's)",
+    "replace": "a round asks with one new click in what the prediction missed (TinySAM, eqs. 8 and 9)",
 }
 """What a round of hard prompt sampling does."""
 
@@ -27,60 +29,80 @@ WEIGHTS = ("embedding", "token", "output", "mask", "iou")
 """The terms of the loss, by the names of their weights."""
 
 
+def _weight(name: str, default: float, what: str) -> Any:
+    """The weight of a term of the loss."""
+    return setting(default, what, least=0, group="losses", option=f"--{name}-weight")
+
+
+@documented
 @dataclass(frozen=True, kw_only=True)
 class DistillConfig(TrainingSettings):
-    """How to distil; see `TrainingSettings` for what is not listed here.
+    """How to distil.
 
-    Without `steps` and `epochs` it is 8 epochs (TinySAM's). `augment` mirrors, scales and colours photographs, their
-    masks with them. Without `cache` the teacher's embeddings are kept in the workspace until the run ends.
-
-    Attributes:
-        teacher_size: side of the teacher's input; the student's if None.
-        train: see `TRAINED`.
-        embedding: α, weight of the distance of the image embeddings.
-        token: β, of the distance of the output tokens.
-        output: γ, of the distance of the mask logits.
-        mask: of focal and dice loss against the true masks.
-        iou: of the distance of predicted and actual IoU.
-        hard_masks: weight the distance of each mask's logits by how much worse than the teacher the student is there;
-            the weights of a photograph's masks have the mean 1.
-        rounds: most rounds of hard prompt sampling; each prompt draws its own number from 0 to this, uniformly.
-        clicks: see `CLICKS`.
-        prompts: prompts of a step, over all its photographs (TinySAM: 64).
-        boxes: share of the prompts that are boxes.
-        box_noise: deviation of a box's corners, as a share of its sides.
-        layer_decay: factor of the learning rate from each block of the encoder to the one before.
+    Without `steps` and `epochs` it is 8 epochs (TinySAM's). Without `cache` the teacher's embeddings are kept in the
+    run's folder until it ends.
     """
 
-    teacher_size: int | None = None
-    train: TrainName = "all"
-    embedding: float = 1.0
-    token: float = 1.0
-    output: float = 0.1
-    mask: float = 1.0
-    iou: float = 1.0
-    hard_masks: bool = True
-    rounds: int = 9
-    clicks: ClicksName = "accumulate"
-    prompts: int = 64
-    boxes: float = 0.5
-    box_noise: float = 0.05
-    layer_decay: float = 0.8
+    teacher_size: int | None = setting(
+        None,
+        "side of the teacher's input; the student's if not given. Its embedding and masks are resampled to the "
+        "student's grid",
+    )
+    embedding: float = _weight("embedding", 1.0, "alpha, of the distance of the image embeddings (eq. 2)")
+    token: float = _weight("token", 1.0, "beta, of the distance of the decoder's output tokens (eq. 3)")
+    output: float = _weight("output", 0.1, "gamma, of the distance of the mask logits (eq. 4)")
+    mask: float = _weight("mask", 1.0, "of focal and dice loss against the true masks (eq. 7)")
+    iou: float = _weight("iou", 1.0, "of the distance of predicted and actual IoU (eq. 7)")
+    hard_masks: bool = setting(
+        True,
+        "all masks alike, not weighted by how much worse than the teacher the student is there (eq. 6); the weights of "
+        "a photograph's masks have the mean 1",
+        group="losses",
+        option="--no-hard-masks",
+    )
+    train: TrainName = setting("all", "what of the student is trained", choices=TRAINED, group="losses")
+    rounds: int = setting(
+        9,
+        "most rounds of hard prompt sampling; each prompt draws its own number from 0 to N, each as likely as the "
+        "others; 0 for easy prompts (TinySAM: 9)",
+        least=0,
+        group="prompts",
+    )
+    clicks: ClicksName = setting("accumulate", "what a round does", choices=CLICKS, group="prompts")
+    prompts: int = setting(64, "prompts of a step, over all its photographs (TinySAM: 64)", least=1, group="prompts")
+    boxes: float = setting(0.5, "share of the prompts that are boxes", least=0, most=1, group="prompts")
+    box_noise: float = setting(
+        0.05, "deviation of a box's corners, as a share of its sides", least=0, most=1, group="prompts"
+    )
+    steps: int | None = setting(None, "optimizer steps", least=1, group="training", one_of="length")
+    epochs: int | None = setting(
+        None,
+        "passes over the photographs; 8 if no length is given (TinySAM's)",
+        least=1,
+        group="training",
+        one_of="length",
+    )
+    layer_decay: float = setting(
+        0.8,
+        "factor of the learning rate from each block of the encoder to the one before; 1 for none, which a student "
+        "from scratch wants",
+        above=0,
+        most=1,
+        group="training",
+    )
+    augment: bool = setting(False, "mirror, scale and colour the photographs at random", group="training")
+    cache: Path | None = setting(
+        None,
+        "keep the teacher's embeddings there for other runs; they are computed once in any case, but with --augment. "
+        "4 MB an image at 1024 px",
+        group="training",
+        metavar="DIR",
+    )
 
     def __post_init__(self) -> None:
-        self.check({"prompts": 1, "rounds": 0}, {"train": TRAINED, "clicks": CLICKS}, ("layer_decay",))
-        if self.layer_decay > 1:
-            raise InputError(f"layer decay is {self.layer_decay:g}; expected at most 1, which turns it off")
-        for name in WEIGHTS:
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise InputError(f"the weight of {name} is {value:g}; expected 0 or a positive number")
+        super().__post_init__()
         if not any(getattr(self, name) for name in WEIGHTS):
             raise InputError("the weights of all terms are 0; expected at least one term to train with")
-        if not 0 <= self.boxes <= 1:
-            raise InputError(f"boxes is {self.boxes:g}; expected a share from 0 to 1")
-        if not 0 <= self.box_noise <= 1:
-            raise InputError(f"box noise is {self.box_noise:g}; expected a share from 0 to 1")
         if self.prompts < self.batch_size:
             raise InputError(
                 f"{self.prompts} prompts of a step cannot be shared by {self.batch_size} photographs; expected at "

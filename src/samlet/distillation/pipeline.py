@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import dataclasses
 import hashlib
 import shutil
 import tempfile
@@ -25,7 +24,7 @@ from samlet.distillation.objective import SECONDS, Batch, FullStage
 from samlet.distillation.timing import Trial, steps_within
 from samlet.distillation.validation import PROMPTS, Validation
 from samlet.errors import InputError
-from samlet.models import PromptableModel, Sam, trainable
+from samlet.models import Sam
 from samlet.models.quantized import is_quantized
 from samlet.runs.distributed import DistributedContext
 from samlet.runs.folder import RunFolder
@@ -98,7 +97,7 @@ class DistillRun:
 
 
 @reproducible()
-def run(
+def run_distillation(
     teacher: Sam,
     student: Sam,
     dataset: Dataset,
@@ -294,32 +293,3 @@ def _recipe(
         "data": [dataset.kind, dataset.path.name],
         "photographs": hashlib.sha256(str([int(i) for i in dataset.order]).encode()).hexdigest(),
     }
-
-
-def distill(teacher: PromptableModel, student: PromptableModel, dataset: Dataset, **settings: Any) -> Sam:
-    """Train a student to answer as its teacher does, and as the true masks are (TinySAM, AAAI 2025).
-
-    `samlet distill` does the same, resumes, labels photographs that have no masks, and writes model, figures and
-    pictures to a folder.
-
-    Args:
-        teacher: the model to learn from; it is left as it is.
-        student: the model to begin from; it is left as it is.
-        dataset: photographs with masks, from `open_dataset`. Some are held out and never trained on.
-        settings: fields of `DistillConfig`.
-
-    Returns:
-        The distilled student.
-
-    Raises:
-        InputError: a setting, model or dataset that cannot work.
-        SamletError: training failed.
-    """
-    known = {field.name for field in dataclasses.fields(DistillConfig)}
-    unknown = sorted(settings.keys() - known)
-    if unknown:
-        raise InputError(
-            f"distill was given {unknown[0]!r}; expected fields of DistillConfig: {', '.join(sorted(known))}"
-        )
-    models = trainable(teacher, "the teacher"), trainable(student, "the student")
-    return run(*models, dataset, DistillConfig(**settings)).sam

@@ -14,9 +14,9 @@ from samlet.errors import InputError
 from samlet.inference import Predictor
 from samlet.io.writing import new_file
 from samlet.reporting.contact_sheet import Cell, write_sheet
-from samlet.runs.distributed import PRECISIONS
-from samlet.training.loop import SCHEDULES
+from samlet.runs.precision import PRECISIONS
 from samlet.training.plots import GRID, smoothed, write_figure
+from samlet.training.settings import SCHEDULES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

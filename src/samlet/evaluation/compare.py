@@ -23,7 +23,7 @@ from samlet.evaluation.miou import Evaluation, as_segmenter, evaluate_all
 from samlet.evaluation.protocols import find_protocol
 from samlet.evaluation.statistics import Difference, paired_difference
 from samlet.inference.segmenter import Segmenter
-from samlet.models import PromptableModel
+from samlet.models import PromptableModel, embedding_of
 from samlet.runs.distributed import DistributedContext
 
 _ROUNDS = 5
@@ -246,9 +246,8 @@ def _runs(model: PromptableModel | Segmenter, image_size: int | None) -> tuple[C
         point = [[segmenter.image_size / 2, segmenter.image_size / 2]]
         return partial(segmenter.set_image, image), partial(segmenter.answer, points=point)
     size = model.check_image_size(image_size)
-    grid = size // model.config.encoder.stride
     pixels = torch.zeros(1, 3, size, size, device=model.device, dtype=model.dtype)
-    embedding = pixels.new_zeros(1, model.config.encoder.out_channels, grid, grid)
+    embedding = embedding_of([pixels.new_zeros(1, *shape) for shape in model.config.encoder.map_shapes(size, size)])
     click = torch.full((1, 1, 2), size / 2, device=model.device, dtype=model.dtype)
     label = torch.ones(1, 1, dtype=torch.long, device=model.device)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import MISSING, dataclass
+from typing import Literal
 
 from samlet.errors import InputError
+from samlet.settings import check_settings, documented, setting
 
 Target = Literal["onnx", "openvino", "executorch", "hf", "segment-anything"]
 TARGETS: dict[Target, str] = {
@@ -21,51 +22,56 @@ GRAPHS: tuple[Target, ...] = ("onnx", "openvino", "executorch")
 """Targets with a runtime of their own, which samlet can run in the model's place."""
 
 Layout = Literal["samlet", "segment-anything"]
+LAYOUTS: dict[Layout, str] = {
+    "samlet": "encoder.onnx and decoder.onnx",
+    "segment-anything": "beside them segment_anything.onnx, a decoder with the names and the layout of "
+    "segment-anything's own exporter, which programs written for its files take",
+}
+"""How the decoder's inputs are called."""
 
 Precision = Literal["float32", "float16", "bfloat16", "int8"]
 LEAST_AGREEMENT: dict[Precision, float] = {"float32": 0.99, "float16": 0.99, "bfloat16": 0.97, "int8": 0.90}
 """Mask IoU with the source model that an export of that precision must reach."""
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    """How to export.
+    """How to export; settings that do not fit each other raise InputError."""
 
-    Attributes:
-        to: see `TARGETS`.
-        precision: what the graphs compute in; ONNX holds no `bfloat16`, which OpenVINO chooses when it loads a model.
-        image_size: side of the encoder's input, pixels, for targets and encoders of fixed sizes; the model's own if
-            None.
-        prompts: at once, for targets of fixed sizes.
-        points: clicks and corners a prompt, for targets of fixed sizes.
-        full_masks: the decoder also answers masks at the photograph's size (ONNX and OpenVINO).
-        least_agreement: mask IoU with the source model below which nothing is written; see `LEAST_AGREEMENT` if None.
-        layout: `segment-anything` for a decoder of its own names and layout beside samlet's, `segment_anything.onnx`.
-        photographs: to compare on.
-        force: write even what the gate refuses, and mark the folder.
-        seed: of photographs and prompts.
-
-    Raises:
-        InputError: settings that do not fit each other.
-    """
-
-    to: Target
-    precision: Precision = "float32"
-    image_size: int | None = None
-    prompts: int = 16
-    points: int = 4
-    full_masks: bool = False
-    least_agreement: float | None = None
-    layout: Layout = "samlet"
-    photographs: int = 4
-    force: bool = False
-    seed: int = 0
+    to: Target = setting(MISSING, "the target", choices=TARGETS, option="")
+    precision: Precision = setting(
+        "float32",
+        "what the graphs compute in; ONNX holds no bfloat16, which OpenVINO chooses when it loads a model",
+        option="",
+    )
+    image_size: int | None = setting(
+        None,
+        "side of the encoder's input, pixels, for targets and encoders of fixed sizes; the model's own if not given",
+    )
+    full_masks: bool = setting(
+        False, "the decoder also answers masks at the photograph's size, which is one input more (onnx, openvino)"
+    )
+    layout: Layout = setting("samlet", "what the decoder's inputs are called (onnx)", choices=LAYOUTS)
+    least_agreement: float | None = setting(
+        None,
+        "mask IoU with the source model to reach; 0.99 for float32 and float16, 0.97 for bfloat16, 0.90 for int8",
+        least=0,
+        most=1,
+        group="gate",
+    )
+    force: bool = setting(False, "write what is refused, and mark the folder", group="gate")
+    prompts: int = setting(16, "answered at once", least=1, group="fixed sizes (executorch)")
+    points: int = setting(4, "clicks and corners of a prompt", least=1, group="fixed sizes (executorch)")
+    photographs: int = setting(4, "to compare on", least=1, option="")
+    seed: int = setting(0, "of photographs and prompts", option="")
 
     def __post_init__(self) -> None:
-        if self.to not in get_args(Target):
+        if self.to not in TARGETS:
             raise InputError(f"target {self.to!r} is unknown; expected one of {', '.join(TARGETS)}")
-        if self.precision not in get_args(Precision):
+        if self.precision not in LEAST_AGREEMENT:
             raise InputError(f"precision {self.precision!r} is unknown; expected one of {', '.join(LEAST_AGREEMENT)}")
+        check_settings(self)
         if self.to not in GRAPHS and self.precision != "float32":
             raise InputError(f"{self.to} is written in float32; {self.precision} needs one of {', '.join(GRAPHS)}")
         if self.precision == "bfloat16" and self.to != "openvino":
@@ -74,17 +80,10 @@ class ExportConfig:
             raise InputError("XNNPACK's float16 is not exported; use int8 or float32 for executorch")
         if self.full_masks and self.to not in ("onnx", "openvino"):
             raise InputError(f"full-size masks are for onnx and openvino; the target is {self.to}")
-        if self.layout not in get_args(Layout):
-            raise InputError(f"layout {self.layout!r} is unknown; expected one of {', '.join(get_args(Layout))}")
         if self.layout != "samlet" and (self.to, self.precision) != ("onnx", "float32"):
             raise InputError(
                 f"layout {self.layout} is for onnx in float32; the target is {self.to} in {self.precision}"
             )
-        for name in ("prompts", "points", "photographs"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; expected at least 1")
-        if self.least_agreement is not None and not 0 <= self.least_agreement <= 1:
-            raise InputError(f"least agreement is {self.least_agreement}; expected 0 to 1")
 
     @property
     def limit(self) -> float:

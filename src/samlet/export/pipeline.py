@@ -41,7 +41,7 @@ from samlet.io.writing import check_output, new_folder, write_json
 from samlet.models import Sam
 from samlet.models.quantized import is_quantized
 from samlet.quantization.config import QuantConfig
-from samlet.quantization.pipeline import run as quantize_run
+from samlet.quantization.pipeline import run_quantization
 from samlet.runtimes.exported import ExportedSam
 from samlet.runtimes.manifest import FORMAT, SHARED_WEIGHTS, VERSION
 
@@ -194,7 +194,7 @@ def _integers(
     settings = quantization or QuantConfig(scheme="integer", image_size=config.image_size, seed=config.seed)
     if settings.scheme != "integer":
         raise InputError(f"scheme {settings.scheme} does not run in integers; expected integer")
-    made = quantize_run(sam, find_images(images), settings, progress=progress)
+    made = run_quantization(sam, find_images(images), settings, progress=progress)
     layers: list[Mapping[str, Any]] = []
     for layer in made.layers:
         found = asdict(layer)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 import sys
 import time
@@ -12,27 +11,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from samlet.data.images import current_reading
 from samlet.data.masks import rle_from_segmentation
 from samlet.data.sources import Entry, Source
 from samlet.errors import InputError
 from samlet.inference.everything.generator import Everything, MaskGenerator
 from samlet.inference.segmenter import Segmenter
-from samlet.io.jsons import dumps
-from samlet.io.locking import take
 from samlet.io.writing import write_json
 from samlet.labelling.files import JsonLines, LabelMaps, Sa1bFiles
 from samlet.labelling.label_map import image_of
 from samlet.labelling.workers import segment_many
 from samlet.models import PromptableModel
 from samlet.reporting.overlay import draw_masks
+from samlet.runs.folder import LOCK, check_same, read_recipe, whole_recipe, working_in
 
 Format = Literal["jsonl", "sa1b", "label-map"]
 
-_RECIPE, _LINES, _FAILURES, _OVERLAYS, _LOCK = "run.json", "masks.jsonl", "failures.json", "overlays", "run.lock"
+_RECIPE, _LINES, _FAILURES, _OVERLAYS = "run.json", "masks.jsonl", "failures.json", "overlays"
 
 
 @dataclass(frozen=True)
@@ -102,10 +100,7 @@ def segment_source(
     recipe = _recipe(model, format, min_area, options)
     out = out.expanduser().resolve()
     _check(out, recipe, overwrite)
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / _LOCK).open("ab") as lock:
-        if not take(lock):
-            raise InputError(f"another process writes to {out}; wait for it, or name another folder")
+    with working_in(out):
         if overwrite:
             _clear(out)
         write_json(out / _RECIPE, recipe)
@@ -160,12 +155,9 @@ def _recipe(
             settings.pop(name)
     if min_area:
         settings["min_area"] = min_area
-    said = {"format": format, "model": model.fingerprint(), **settings, **current_reading().as_dict()}
-    return json.loads(dumps(said, default=_as_list))
-
-
-def _as_list(value: Any) -> Any:
-    return value.tolist()
+    if settings.get("point_grids"):
+        settings["point_grids"] = [np.asarray(grid).tolist() for grid in settings["point_grids"]]
+    return whole_recipe({"format": format, "model": model.fingerprint(), **settings})
 
 
 def _remaining(source: Source, done: set[str], format: Format) -> Iterator[Entry]:
@@ -185,19 +177,13 @@ def _check(out: Path, recipe: dict[str, Any], overwrite: bool) -> None:
     """Refuse a folder that holds something else, or a run that this one cannot continue."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; expected a folder to write to")
-    path = out / _RECIPE
-    if not path.is_file():
-        held = sorted(entry.name for entry in out.iterdir() if entry.name != _LOCK) if out.is_dir() else []
-        if held:
-            raise InputError(f"{out} already holds {', '.join(held[:3])}; nothing was written. Name a new folder")
-    elif not overwrite:
-        earlier = json.loads(path.read_text())
-        differing = sorted(k for k in {*earlier, *recipe} if earlier.get(k) != recipe.get(k))
-        if differing:
-            raise InputError(
-                f"{out} holds a run with another {', '.join(differing)}; give the same settings to continue it, "
-                "--overwrite to begin again, or name a new folder"
-            )
+    if overwrite and (out / _RECIPE).is_file():
+        return
+    found = read_recipe(out / _RECIPE)
+    if found is not None:
+        check_same(found, recipe, out)
+    elif held := sorted(entry.name for entry in out.iterdir() if entry.name != LOCK) if out.is_dir() else []:
+        raise InputError(f"{out} already holds {', '.join(held[:3])}; nothing was written. Name a new folder")
 
 
 def _clear(out: Path) -> None:

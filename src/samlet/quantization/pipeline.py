@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
 
-from samlet.data.images import find_images, read_image
+from samlet.data.images import read_image
 from samlet.data.transforms import preprocess
 from samlet.errors import InputError
 from samlet.io.writing import new_file
@@ -68,31 +68,8 @@ class Quantized:
         return sum(bits * macs for bits, macs in shares) / sum(macs for _, macs in shares) if shares else None
 
 
-def quantize(
-    sam: Sam, images: str | Path | Sequence[Path], *, weights: int = 8, activations: int = 8, **settings: Any
-) -> Sam:
-    """Round a model's weights and activations to a few bits, by a search on a few photographs without labels.
-
-    Post-training quantization as in TinySAM (section 3.3). The result computes in float what integers would: it tells
-    what quantization costs. `samlet quantize` does the same, resumes, and writes a report.
-
-    Args:
-        sam: the float model; it is left as it is.
-        images: a folder of photographs, or their paths.
-        weights: bits of one weight, 2 to 8; 16 leaves them float.
-        activations: bits of one input, 2 to 8; 16 leaves them float.
-        settings: any other field of `QuantConfig`.
-
-    Raises:
-        InputError: a setting, model or photographs that cannot work.
-    """
-    config = QuantConfig(weights=weights, activations=activations, **settings)
-    paths = find_images(images) if isinstance(images, str | Path) else list(images)
-    return run(sam, paths, config, progress=False).sam
-
-
 @reproducible()
-def run(
+def run_quantization(
     sam: Sam,
     photographs: Sequence[Path],
     config: QuantConfig,

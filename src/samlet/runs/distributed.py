@@ -9,22 +9,16 @@ import logging
 import os
 import warnings
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from samlet.errors import InputError
+from samlet.runs.precision import PrecisionName
 
 if TYPE_CHECKING:
     from lightning_fabric.wrappers import _FabricModule
-
-PrecisionName = Literal["fp32", "bf16"]
-PRECISIONS: dict[PrecisionName, str] = {
-    "fp32": "single precision",
-    "bf16": "matrix products in bfloat16 (autocast), weights and losses in single precision",
-}
-"""How numbers are computed with."""
 
 T = TypeVar("T")
 
@@ -39,7 +33,7 @@ class DistributedContext:
 
     Args:
         device: `cpu`, `cuda`, `cuda:1`; under torchrun every process takes the GPU of its local rank.
-        precision: see `PRECISIONS`.
+        precision: see `runs.precision.PRECISIONS`.
 
     Raises:
         InputError: torchrun was asked for GPUs by number.

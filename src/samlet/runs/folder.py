@@ -13,8 +13,67 @@ from samlet.data.images import current_reading
 from samlet.errors import InputError
 from samlet.io.jsons import dumps
 from samlet.io.locking import take
-from samlet.io.writing import RUN_FOLDER, write_json
+from samlet.io.writing import MODEL_FILES, RUN_FOLDER, check_output, write_json
 from samlet.runs.checkpoints import CheckpointFolder
+from samlet.runs.log import say
+
+LOCK = ".samlet-run.lock"
+"""Held while a run works in a folder, and gone when it ends."""
+
+
+@contextlib.contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder while the block runs; the folder is made if it is not there.
+
+    Raises:
+        InputError: another process works there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / LOCK
+    with path.open("ab") as file:
+        if not take(file):
+            raise InputError(f"another process works in {folder}; wait for it, or name another folder")
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def read_recipe(path: Path) -> dict[str, Any] | None:
+    """What an earlier run wrote down; None if there is none.
+
+    Raises:
+        InputError: what is there is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise InputError(
+            f"{path} is damaged, so the run there cannot be continued; give --overwrite to begin again, or another "
+            "folder"
+        )
+    return found
+
+
+def whole_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe as it is written: with how pictures are read, and as JSON gives it back."""
+    return json.loads(dumps({**recipe, **current_reading().as_dict()}))
+
+
+def check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:
+    """Raise InputError where a folder holds a run of another recipe, naming what differs."""
+    different = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
+    if different:
+        shown = ", ".join(f"{name} {found.get(name)!r} there, {wanted.get(name)!r} here" for name in different[:3])
+        more = f" and {len(different) - 3} more" if len(different) > 3 else ""
+        raise InputError(
+            f"{folder} holds an unfinished run with other settings ({shown}{more}); give the same to continue it, "
+            "--overwrite to begin again, or another folder"
+        )
 
 
 class RunFolder:
@@ -25,13 +84,8 @@ class RunFolder:
     """
 
     def __init__(self, out: Path) -> None:
+        self.out = out
         self.folder = out / RUN_FOLDER
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether a run has begun here and not ended."""
-        found = self._described()
-        return found is not None and not found.get("finished", False)
 
     @property
     def finished(self) -> bool:
@@ -39,32 +93,38 @@ class RunFolder:
         found = self._described()
         return found is not None and bool(found.get("finished", False))
 
-    @contextlib.contextmanager
-    def locked(self, wanted: bool = True) -> Iterator[None]:
-        """Keep other processes out while the block runs; nothing if not `wanted`.
+    @classmethod
+    def claim(cls, out: Path, overwrite: bool = False) -> RunFolder:
+        """A new folder for a model, one whose unfinished run goes on, or, with `overwrite`, one that is written anew.
 
         Raises:
-            InputError: another process works here.
+            InputError: something else is there, a finished model, or a damaged run.
         """
-        if not wanted:
-            yield
-            return
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        path = self.folder.parent / ".samlet-run.lock"
-        with path.open("ab") as file:
-            if not take(file):
-                raise InputError(f"another process works in {path.parent}; wait for it, or name another folder")
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
+        run = cls(out.expanduser().resolve())
+        described = run._described(damaged=overwrite)
+        finished = described is not None and bool(described.get("finished", False))
+        goes_on = described is not None and not finished
+        check_output(out, MODEL_FILES, overwrite or goes_on, run_folder=True)
+        if finished and not overwrite:
+            check_output(run.folder.parent, frozenset())  # says what is there
+        if goes_on:
+            say(f"{run.folder.parent} holds an unfinished run; continuing it")
+        return run
 
-    def _described(self) -> dict[str, Any] | None:
+    @contextlib.contextmanager
+    def locked(self, wanted: bool = True) -> Iterator[None]:
+        """Keep other processes out while the block runs; nothing if not `wanted`. See `working_in`."""
+        with working_in(self.folder.parent) if wanted else contextlib.nullcontext():
+            yield
+
+    def _described(self, damaged: bool = False) -> dict[str, Any] | None:
+        """What the run has written; None if it is damaged where that is allowed."""
         try:
-            found = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return read_recipe(self.folder / "run.json")
+        except InputError:
+            if not damaged:
+                raise
             return None
-        return found if isinstance(found, dict) else None
 
     def begin(self, recipe: Mapping[str, Any], overwrite: bool = False) -> None:
         """Start, or continue the unfinished run of the same recipe.
@@ -76,17 +136,14 @@ class RunFolder:
         Raises:
             InputError: an unfinished run of another recipe is here.
         """
-        recipe = {**recipe, **current_reading().as_dict()}
-        found = self._described()
+        recipe = whole_recipe(recipe)
+        found = self._described(damaged=overwrite)
         if found is not None and not found.get("finished", False):
-            differing = _differences(found.get("recipe", {}), recipe)
-            if not differing:
+            earlier = found.get("recipe")
+            if earlier == recipe:
                 return
             if not overwrite:
-                raise InputError(
-                    f"{self.folder.parent} holds an unfinished run with other settings ({differing}); give the same "
-                    "to continue it, --overwrite to begin again, or another folder"
-                )
+                check_same(earlier if isinstance(earlier, dict) else {}, recipe, self.folder.parent)
         if self.folder.exists():
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True)
@@ -129,10 +186,3 @@ class RunFolder:
         described = self._described() or {}
         write_json(self.folder / "run.json", {**described, "finished": True})
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
-
-
-def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """Settings that differ, for a person."""
-    wanted = json.loads(dumps(wanted))
-    different = [name for name in {**found, **wanted} if found.get(name) != wanted.get(name)]
-    return ", ".join(f"{name} {found.get(name)!r} there, {wanted.get(name)!r} here" for name in different[:3])

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from samlet.data.images import current_reading
 from samlet.errors import InputError
 from samlet.io.jsons import dumps
 from samlet.io.locking import take
 from samlet.io.writing import check_output, write_json
 from samlet.runs.distributed import DistributedContext
+from samlet.runs.folder import check_same, read_recipe, whole_recipe
 
 _RUN = "run.json"
 EVALUATION_FILES = frozenset({_RUN, "evaluation.json", "worst.png"})
@@ -48,7 +48,7 @@ class RecordStore:
         self.folder = folder.expanduser().resolve()
         self._path, self._engine = self.folder / f"images-{rank}.jsonl", engine
         if rank == 0:
-            self._begin(json.loads(dumps({**recipe, **current_reading().as_dict()})), overwrite)
+            self._begin(whole_recipe(recipe), overwrite)
         self._wait()
         self.done = {record["name"] for record in self._all()}
         self._wait()
@@ -66,15 +66,8 @@ class RecordStore:
         if overwrite:
             for name in ours:
                 (self.folder / name).unlink()
-        elif run.is_file():
-            found = json.loads(run.read_text(encoding="utf-8"))
-            different = sorted(key for key in recipe.keys() | found.keys() if recipe.get(key) != found.get(key))
-            if different:
-                key = different[0]
-                raise InputError(
-                    f"{self.folder} holds another evaluation: {key} was {found.get(key)!r} and is {recipe.get(key)!r}; "
-                    "name a new folder, or pass --overwrite"
-                )
+        elif (found := read_recipe(run)) is not None:
+            check_same(found, recipe, self.folder)
         elif ours:
             raise InputError(f"{self.folder} holds results without {_RUN}; name a new folder, or pass --overwrite")
         write_json(run, recipe)

@@ -7,9 +7,9 @@ from typing import Literal
 
 AlphaName = Literal["constant", "dynamic", "off"]
 ALPHAS: dict[AlphaName, str] = {
-    "constant": "0.5 for the first N epochs (eq. 6, the paper's choice for bottlenecks)",
-    "dynamic": "(N - n - 1) / N in epoch n of the first N (eq. 8, the paper's choice for embeddings)",
-    "off": "0: the final embedding alone",
+    "constant": "0.5 in the first N epochs, then 0 (eq. 6, the paper's choice for bottlenecks)",
+    "dynamic": "(N - n - 1) / N in epoch n of the first N, then 0 (eq. 8, the paper's choice for embeddings)",
+    "off": "0, the final embedding alone",
 }
 """What α does; after N epochs it is 0."""
 

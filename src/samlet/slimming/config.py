@@ -6,16 +6,16 @@ import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from samlet.errors import InputError
-from samlet.models import EncoderConfig
+from samlet.settings import documented, setting
 from samlet.slimming.alpha import ALPHAS, Alpha, AlphaName
 from samlet.slimming.budget import QUANTITIES, Budget, parse_budget
-from samlet.slimming.importance import ACCUMULATIONS, CRITERIA, Accumulation, Criterion
-from samlet.slimming.losses import ERRORS, ErrorName
-from samlet.slimming.selection import SELECTIONS, Selection
 from samlet.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from samlet.models import EncoderConfig
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ _RATIO = 0.5
 ProcedureName = Literal["alternate", "one-step"]
 PROCEDURES: dict[ProcedureName, str] = {
     "alternate": "cut embeddings, align bottlenecks, cut bottlenecks, align embeddings (section 3.2)",
-    "one-step": "cut everything at once, then align the final embedding",
+    "one-step": "cut everything at once, then align the final embedding (baseline)",
 }
 """The order of cutting and aligning."""
 
 WidthsName = Literal["searched", "even"]
 WIDTHS: dict[WidthsName, str] = {
-    "searched": "parts are cut where a saving costs the least error",
+    "searched": "each part is cut alone and refitted; cuts are made where a saving costs the least error",
     "even": "every part is cut alike",
 }
 """How a budget is divided among the parts of an encoder."""
@@ -51,95 +51,168 @@ WIDTHS: dict[WidthsName, str] = {
 StageName = Literal["all", "first", "second", "align"]
 STAGES: dict[StageName, str] = {
     "all": "the whole procedure",
-    "first": "only the first half of the alternate procedure: its result is a model",
-    "second": "only the second half, from such a model (--student)",
-    "align": "cut nothing, align the final embedding of any model (--student) further",
+    "first": "only embeddings are cut and bottlenecks aligned; the result is a model",
+    "second": "only bottlenecks are cut and embeddings aligned, from the model that --student names",
+    "align": "nothing is cut, the final embedding of --student is aligned further",
 }
 """What of the procedure is run."""
 
+Criterion = Literal["disturbed-taylor", "taylor", "hessian", "magnitude", "random"]
+CRITERIA: dict[Criterion, str] = {
+    "disturbed-taylor": "|w x gradient| of the distance to the teacher's embedding plus noise, no labels (eq. 4)",
+    "taylor": "|w x gradient| of the loss on labelled masks, needs --labels (the baseline of section 3.3)",
+    "hessian": "squared gradients, one image at a time, over a mask on each channel (Hessian baseline)",
+    "magnitude": "|w|, no images (baseline)",
+    "random": "chance, no images (baseline)",
+}
+"""How channels are scored."""
 
+Selection = Literal["uniform", "gaussian", "mean", "max", "sum", "standardization"]
+SELECTIONS: dict[Selection, str] = {
+    "uniform": "the same share of every block (the paper's local ranking; `local` is another name)",
+    "gaussian": "all blocks ranked together; scores minus their mean, over their deviation (the paper's choice)",
+    "mean": "ranked together; scores over their mean",
+    "max": "ranked together; scores over their maximum",
+    "sum": "ranked together; scores over their sum",
+    "standardization": "ranked together; scores minus their minimum, over their range",
+}
+"""How bottleneck channels are chosen."""
+
+ErrorName = Literal["relative", "mse"]
+ERRORS: dict[ErrorName, str] = {
+    "relative": "mean squared error over the target's variance (beyond the paper)",
+    "mse": "mean squared error (eqs. 5 and 7)",
+}
+"""How features are compared."""
+
+
+def _budget(what: str, example: str) -> Any:
+    """A budget that takes the place of a ratio."""
+    text = (
+        f"{what}, in place of --ratio: a share of the teacher's, such as 0.3, or an amount, such as {example}; which "
+        "part is cut by how much is searched (beyond the paper)"
+    )
+    return setting(None, text, one_of="size", metavar="X")
+
+
+@documented
 @dataclass(frozen=True, kw_only=True)
 class SlimConfig(TrainingSettings):
-    """How to slim; see `TrainingSettings` for what is not listed here.
+    """How to slim.
 
     `steps` and `epochs` are those of both aligning stages together, 0 for cutting and refitting alone; without either
     it is 40 epochs (SlimSAM's number at ratio 0.5).
-
-    Attributes:
-        ratio: share of the channels to cut, between 0 and 1; 0.5 if there is no budget either.
-        macs: what the encoder may cost instead, see `budget.QUANTITIES`: a share of the teacher's encoder, or an amount
-            such as "11.5G". Which part is cut by how much is searched, see `allocation`.
-        latency: likewise, a share or such as "200ms".
-        parameters: likewise, a share or such as "3M".
-        like: the encoder's config of a model that was slimmed before, whose widths are taken instead.
-        widths: how a budget is divided, see `WIDTHS`.
-        latency_table: a table of another machine to reckon latency by, see `latencies`; this machine is timed if None.
-        procedure: see `PROCEDURES`.
-        stage: see `STAGES`.
-        importance: see `importance.CRITERIA`.
-        accumulation: see `importance.ACCUMULATIONS`.
-        noises: draws of noise on each scoring image, for `disturbed-taylor` and `hessian`.
-        scoring_images: photographs that importance is estimated on (published code: 1,000).
-        selection: see `selection.SELECTIONS`; embeddings are always cut uniformly. With a
-            budget, blocks are ranked within each stage.
-        whole_heads: cut whole attention heads first, then channels inside those that stay; None for whenever blocks are
-            ranked together, so that `uniform` gives the published shapes.
-        recovery_images: photographs that cut layers are refitted on by least squares, random views of them where there
-            are fewer and `augment` is on; 0 for no recovery. If None, as many photographs as make 96 of 512 px where
-            there are that many, and views that make 32 of 512 px otherwise.
-        decoder_aware: weight the embedding's error by what the mask decoder reads.
-        loss: how features are compared: `mse` as in the paper, or `relative`, mse over the target's variance.
-        bottleneck_alpha: α while bottlenecks are aligned, see `alpha.ALPHAS`.
-        embedding_alpha: α while embeddings are aligned.
-        alpha_epochs: N, the epochs until α is 0; None for half of each stage (the paper's 10 of 20).
-        augment: crop and mirror photographs at random.
-        views: fixed random views of each photograph, taken in turns, so that `cache` can keep the teacher's embeddings
-            of them; None for new views each time.
     """
 
-    ratio: float | None = None
-    macs: float | str | None = None
-    latency: float | str | None = None
-    parameters: float | str | None = None
-    like: EncoderConfig | None = None
-    widths: WidthsName = "searched"
-    latency_table: Path | None = None
-    procedure: ProcedureName = "alternate"
-    stage: StageName = "all"
-    importance: Criterion = "disturbed-taylor"
-    accumulation: Accumulation = "sum"
-    noises: int = 1
-    scoring_images: int = 64
-    selection: Selection = "gaussian"
-    whole_heads: bool | None = None
-    recovery_images: int | None = None
-    decoder_aware: bool = False
-    loss: ErrorName = "relative"
-    bottleneck_alpha: AlphaName = "constant"
-    embedding_alpha: AlphaName = "dynamic"
-    alpha_epochs: int | None = None
-    augment: bool = True
-    views: int | None = None
+    ratio: float | None = setting(
+        None,
+        "share of the channels to cut, between 0 and 1; 0.5 cuts about 70 % of the MACs; 0.5 if no size is given",
+        one_of="size",
+        metavar="R",
+    )
+    macs: float | str | None = _budget("multiply-accumulates of the encoder (linear layers and convolutions)", "11.5G")
+    latency: float | str | None = _budget(
+        "time of the encoder on this machine, or by --latency-table on another", "200ms"
+    )
+    parameters: float | str | None = _budget("weights of the encoder", "3M")
+    like: EncoderConfig | None = setting(
+        None,
+        "in place of --ratio: the widths of a model that was slimmed before, so that nothing has to be searched",
+        one_of="size",
+        metavar="M",
+    )
+    widths: WidthsName = setting("searched", "how --macs, --latency or --parameters is divided", choices=WIDTHS)
+    latency_table: Path | None = setting(
+        None,
+        "times on the machine that the model is for, made there with `samlet cost M --table FILE`",
+        metavar="FILE",
+    )
+    importance: Criterion = setting(
+        "disturbed-taylor", "how channels are scored", choices=CRITERIA, group="what is cut"
+    )
+    scoring_images: int = setting(
+        64, "photographs that importance is estimated on (published code: 1000)", least=1, group="what is cut"
+    )
+    selection: Selection = setting(
+        "gaussian",
+        "how channels inside the blocks are chosen; those of residual streams are always cut alike. With a budget, "
+        "blocks are ranked within each stage",
+        choices=SELECTIONS,
+        aliases={"local": "uniform"},
+        group="what is cut",
+    )
+    whole_heads: bool | None = setting(
+        None,
+        "cut whole attention heads first, then channels inside those that stay; if None, whenever blocks are ranked "
+        "together, so that selection uniform gives the published shapes",
+        option="",
+    )
+    recovery_images: int | None = setting(
+        None,
+        "photographs on which the layers of a cut model are refitted by least squares, before any training (beyond the "
+        "paper); random views of them where there are fewer; 0 for none; if not given, photographs that make 96 of "
+        "512 px where there are so many, and views that make 32 otherwise; fewer where --minutes is short",
+        least=0,
+        group="what is cut",
+    )
+    procedure: ProcedureName = setting(
+        "alternate", "order of cutting and aligning", choices=PROCEDURES, group="procedure"
+    )
+    stage: StageName = setting("all", "what of the procedure is run", choices=STAGES, group="procedure")
+    bottleneck_alpha: AlphaName = setting(
+        "constant", "alpha while bottlenecks are aligned (eqs. 5, 6)", choices=ALPHAS, group="procedure"
+    )
+    embedding_alpha: AlphaName = setting(
+        "dynamic", "alpha while embeddings are aligned (eqs. 7, 8)", choices=ALPHAS, group="procedure"
+    )
+    alpha_epochs: int | None = setting(
+        None,
+        "N above (paper: 10); half of each stage if not given, which is the paper's 10 of 20",
+        least=1,
+        group="procedure",
+    )
+    loss: ErrorName = setting("relative", "how features are compared", choices=ERRORS, group="procedure")
+    steps: int | None = setting(
+        None,
+        "optimizer steps in all, half for each aligning stage; 0 to cut and refit only",
+        least=0,
+        group="training",
+        one_of="length",
+    )
+    epochs: int | None = setting(
+        None,
+        "passes over the photographs in all; 40 if no length is given (SlimSAM)",
+        least=1,
+        group="training",
+        one_of="length",
+    )
+    learning_rate: float = setting(
+        1e-4,
+        "of Adam, at its peak (paper: 1e-4). Without recovery short runs want 1e-3",
+        above=0,
+        example="0.001",
+        group="training",
+    )
+    augment: bool = setting(
+        True, "do not crop and mirror photographs at random", group="training", option="--no-augment"
+    )
+    views: int | None = setting(
+        None,
+        "take N fixed random views of each photograph in turns, not a new one each time, which --cache can keep",
+        least=1,
+        group="training",
+    )
+    cache: Path | None = setting(
+        None,
+        "keep the teacher's final embeddings there, computed once for all epochs and runs; needs --no-augment or "
+        "--views. At 1024 px 4 MB a photograph, or 2 MB a view",
+        group="training",
+        metavar="DIR",
+    )
 
     def __post_init__(self) -> None:
         self._check_size()
-        least = {
-            "steps": 0,
-            "recovery_images": 0,
-            **dict.fromkeys(("scoring_images", "noises", "alpha_epochs", "views"), 1),
-        }
-        choices: dict[str, Any] = {
-            "procedure": PROCEDURES,
-            "stage": STAGES,
-            "importance": CRITERIA,
-            "accumulation": ACCUMULATIONS,
-            "selection": SELECTIONS,
-            "loss": ERRORS,
-            "widths": WIDTHS,
-            "bottleneck_alpha": ALPHAS,
-            "embedding_alpha": ALPHAS,
-        }
-        self.check(least, choices)
+        super().__post_init__()
         if self.views is not None and not self.augment:
             raise InputError(f"views is {self.views} and augment is off, which leaves one view; leave one of them out")
         if self.steps == 1:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,23 +18,6 @@ from samlet.slimming.labels import Labelled, mask_loss
 
 NOISE = 0.01
 """Standard deviation of the noise on the target embedding (SlimSAM, eq. 4)."""
-
-Criterion = Literal["disturbed-taylor", "taylor", "hessian", "magnitude", "random"]
-CRITERIA: dict[Criterion, str] = {
-    "disturbed-taylor": "|w · gradient| of the distance to the teacher's embedding plus noise, no labels (eq. 4)",
-    "taylor": "|w · gradient| of the loss on labelled masks (--labels), the classic that eq. 4 replaces",
-    "hessian": "squared gradients of every image apart, as group Fisher pruning takes them (the table's Hessian)",
-    "magnitude": "|w|, no images",
-    "random": "chance, no images",
-}
-"""The criteria and what each looks at."""
-
-Accumulation = Literal["sum", "squares"]
-ACCUMULATIONS: dict[Accumulation, str] = {
-    "sum": "gradients are summed over the images, as in the published code",
-    "squares": "squares of the gradients are, whose noise does not average to zero",
-}
-"""How the Taylor criteria gather gradients over images."""
 
 Gradients = dict[str, Tensor]
 Reduce = Callable[[Tensor], Tensor]
@@ -78,13 +60,12 @@ def disturbed_gradients(
     images: Iterable[tuple[int, Tensor]],
     parameters: Mapping[str, Tensor],
     seed: int,
-    noises: int = 1,
 ) -> Iterator[Gradients]:
-    """Gradients of MSE(t(x), t(x) + noise), one image and one noise at a time (SlimSAM, eq. 4).
+    """Gradients of MSE(t(x), t(x) + noise), one image at a time (SlimSAM, eq. 4).
 
     With the plain distillation loss an uncut student equals its teacher and has no gradient; the noise on the target
-    gives it one. The encoder runs once an image, however many noises. Where an embedding has several maps, each is
-    brought to deviation 1 first, and their losses are summed.
+    gives it one. Where an embedding has several maps, each is brought to deviation 1 first, and their losses are
+    summed.
 
     Args:
         encoder: the encoder to be cut.
@@ -92,19 +73,15 @@ def disturbed_gradients(
             process scores the image.
         parameters: by name, whose gradients are wanted.
         seed: of the noise.
-        noises: draws of noise an image.
     """
     for number, image in images:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
         with torch.enable_grad():
             maps = maps_of(encoder(image))
-        scales = [1.0] if len(maps) == 1 else [float(m.detach().std()) for m in maps]
-        for draw in range(noises):
-            with torch.enable_grad():
-                losses = [_disturbance(m / scale, generator) for m, scale in zip(maps, scales, strict=True)]
-                loss = torch.stack(losses).sum()
-            gradients = torch.autograd.grad(loss, list(parameters.values()), retain_graph=draw + 1 < noises)
-            yield dict(zip(parameters, gradients, strict=True))
+            scales = [1.0] if len(maps) == 1 else [float(m.detach().std()) for m in maps]
+            losses = [_disturbance(m / scale, generator) for m, scale in zip(maps, scales, strict=True)]
+            loss = torch.stack(losses).sum()
+        yield dict(zip(parameters, torch.autograd.grad(loss, list(parameters.values())), strict=True))
 
 
 def _disturbance(values: Tensor, generator: torch.Generator) -> Tensor:
@@ -132,15 +109,13 @@ def labelled_gradients(
 def score_weights(
     parameters: Mapping[str, Tensor],
     gradients: Iterable[Gradients],
-    accumulation: Accumulation,
     reduce: Reduce = lambda total: total,
 ) -> dict[str, Tensor]:
-    """First-order Taylor importance of every weight: |w · Σg|, or |w| · √Σg² with `squares`.
+    """First-order Taylor importance of every weight: |w · Σg|, as in the published code.
 
     Args:
         parameters: weights by name.
         gradients: of every image.
-        accumulation: what is summed over the images.
         reduce: sums over processes.
 
     Returns:
@@ -149,12 +124,8 @@ def score_weights(
     totals = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in parameters.items()}
     for gradient in gradients:
         for name, total in totals.items():
-            total += gradient[name].double().square() if accumulation == "squares" else gradient[name]
-    values = {}
-    for name, p in parameters.items():
-        total = reduce(totals[name])
-        values[name] = (p.detach().double() * (total.sqrt() if accumulation == "squares" else total)).abs()
-    return values
+            total += gradient[name]
+    return {name: (p.detach().double() * reduce(totals[name])).abs() for name, p in parameters.items()}
 
 
 def fisher_scores(
@@ -202,7 +173,7 @@ def disturbed_taylor(
     encoder = copy.deepcopy(encoder).requires_grad_(True)
     parameters = group_parameters(encoder, groups)
     gradients = disturbed_gradients(encoder, enumerate(images), parameters, seed)
-    return channel_scores(score_weights(parameters, gradients, "sum"), groups)
+    return channel_scores(score_weights(parameters, gradients), groups)
 
 
 def magnitude(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samlet.models import Embedding, ImageEncoder, maps_of
+from samlet.slimming.config import ErrorName
 
 _EPS = 1e-12
 
@@ -83,8 +84,7 @@ def _squared_error(output: Tensor, target: Tensor, _: int) -> Tensor:
     return F.mse_loss(output, target)
 
 
-ErrorName = Literal["relative", "mse"]
-ERRORS: dict[ErrorName, Callable[[Tensor, Tensor, int], Tensor]] = {"relative": relative_error, "mse": _squared_error}
+_ERRORS: dict[ErrorName, Callable[[Tensor, Tensor, int], Tensor]] = {"relative": relative_error, "mse": _squared_error}
 """How an output is compared with its target, given the number of images that both hold; the paper's is `mse`."""
 
 
@@ -95,8 +95,7 @@ class Objective(nn.Module):
         student: v1 or v2.
         teacher: v0, frozen.
         middle: v1, frozen, where eqs. 7 and 8 want it.
-        error: how features are compared, see `ERRORS`.
-        reading: (C, C) matrix that embeddings are multiplied with before they are compared, see `decoder_reading`.
+        error: how features are compared, see `config.ERRORS`.
     """
 
     def __init__(
@@ -105,22 +104,17 @@ class Objective(nn.Module):
         teacher: ImageEncoder,
         middle: ImageEncoder | None = None,
         error: ErrorName = "relative",
-        reading: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.student = student
         self._frozen = (teacher, middle)  # in a tuple, so that they are no submodules
-        self._error = ERRORS[error]
-        self._reading = reading
+        self._error = _ERRORS[error]
 
     def embedding_error(self, embedding: Embedding, target: Embedding) -> Tensor:
         """Distance of two final embeddings of B images, a scalar; the mean over their maps."""
         errors = []
-        for number, maps in enumerate(zip(maps_of(embedding), maps_of(target), strict=True)):
-            output, wanted = maps[0].float(), maps[1].detach().float()
-            if self._reading is not None and number == 0:
-                output, wanted = (torch.einsum("dc,bchw->bdhw", self._reading, t) for t in (output, wanted))
-            errors.append(self._error(output, wanted, len(output)))
+        for output, wanted in zip(maps_of(embedding), maps_of(target), strict=True):
+            errors.append(self._error(output.float(), wanted.detach().float(), len(output)))
         return torch.stack(errors).mean()
 
     def towards(self, images: Tensor, targets: Features) -> tuple[Embedding, Tensor | None]:

@@ -20,12 +20,10 @@ from samlet.errors import InputError
 from samlet.models import (
     Embedding,
     ImageEncoder,
-    PromptableModel,
     Sam,
     SamConfig,
     build_encoder,
     stacked,
-    trainable,
 )
 from samlet.models.quantized import is_quantized
 from samlet.runs.distributed import DistributedContext
@@ -35,7 +33,6 @@ from samlet.runs.reproducible import reproducible
 from samlet.slimming.allocation import Allocation
 from samlet.slimming.alpha import Alpha
 from samlet.slimming.config import SlimConfig
-from samlet.slimming.decoder_metric import decoder_reading
 from samlet.slimming.losses import BottleneckAligning, EmbeddingAligning, Objective, embedding_error
 from samlet.slimming.reconstruction import reconstruct
 from samlet.slimming.scoring import Scorer
@@ -51,7 +48,6 @@ from samlet.training.budget import Plan as TimePlan
 from samlet.training.embeddings import EmbeddingCache
 from samlet.training.loop import Stage, StageResult, StepLoss, seconds_of_step, shares, train
 
-_READING_IMAGES = 8
 _CHECK_IMAGES = 2
 _REFITTING, _REFITTING_SHARE = "refitting", 0.2
 _PASSES = 5  # of the uncut encoder, that refitting on one picture takes about as long as
@@ -167,7 +163,6 @@ class _Run:
     log: RunLog
     validation: Validation
     cache: EmbeddingCache | None = None
-    reading: Tensor | None = None
     kept: Kept = field(default_factory=dict)
     allocation: Allocation | None = None
     widths: Widths | None = None
@@ -218,7 +213,7 @@ class _Run:
     def _objective(self, plan: _Plan, student: ImageEncoder, before: ImageEncoder) -> tuple[Objective, StepLoss]:
         """What a stage trains, and its loss."""
         middle = before if plan.needs_middle else None
-        objective = plan.objective(student, self.teacher.image_encoder, middle, self.config.loss, self.reading)
+        objective = plan.objective(student, self.teacher.image_encoder, middle, self.config.loss)
 
         def loss(model: nn.Module, batch: list[Photograph], images: Tensor, step: int) -> Tensor:
             return model(images, plan.alpha(step, plan.steps), self._known_targets(batch))
@@ -307,7 +302,7 @@ class _Run:
 
 
 @reproducible()
-def run(
+def run_slimming(
     teacher: Sam,
     images: str | Path | Sequence[Path],
     config: SlimConfig,
@@ -319,7 +314,7 @@ def run(
     overwrite: bool = False,
     clock: Clock | None = None,
 ) -> SlimRun:
-    """Slim a model; see `slim`. Returns everything a report needs.
+    """Slim a model; see `samlet.slim`. Returns everything a report needs.
 
     Args:
         teacher: the model; it is left as it is.
@@ -367,10 +362,6 @@ def run(
         log=RunLog(workspace.folder if workspace is not None and engine.is_main else None),
         validation=Validation(teacher, held_out, held_out_photographs, engine),
     )
-    if config.decoder_aware:
-        sample = (p.image[None].to(engine.device) for p in photographs.sample(_READING_IMAGES))
-        shared.reading = engine.from_main(decoder_reading(teacher, sample, config.seed)).to(engine.device)
-
     if config.budget is not None:
         kinds = [kind for plan in _plans(replace(config, steps=2, epochs=None, minutes=None), 1) for kind in plan.cut]
         shared.allocation = allocate(teacher, before, kinds, shared.scorer(), workspace)
@@ -504,64 +495,3 @@ def _fill_cache(
     else:
         cache.fill(photographs, (photographs.path_at(p) for p in positions), teacher.encode, engine)
     return cache
-
-
-def slim(
-    teacher: PromptableModel,
-    images: str | Path | Sequence[Path],
-    *,
-    ratio: float | None = None,
-    macs: float | str | None = None,
-    latency: float | str | None = None,
-    parameters: float | str | None = None,
-    steps: int | None = None,
-    epochs: int | None = None,
-    minutes: float | None = None,
-    image_size: int | None = None,
-    seed: int = 0,
-    learning_rate: float = 1e-4,
-    **settings: Any,
-) -> Sam:
-    """Make the image encoder of a model smaller, with photographs and no labels (SlimSAM, NeurIPS 2024).
-
-    Prompt encoder and mask decoder stay as they are. `samlet slim` does the same, resumes, and writes model,
-    figures and pictures to a folder.
-
-    Args:
-        teacher: the model; it is left as it is.
-        images: a folder of photographs, or their paths. Some are held out and never trained on.
-        ratio: share of the channels to cut, between 0 and 1; 0.5 cuts about 70 % of the multiply-accumulates, and is
-            what is done if there is no budget either.
-        macs: budget instead, for which the widths are searched: multiply-accumulates of the encoder, as a share of the
-            teacher's such as 0.3, or an amount such as "11.5G".
-        latency: likewise, seconds on this machine: a share, or an amount such as "200ms".
-        parameters: likewise, weights of the encoder: a share, or an amount such as "3M".
-        steps: optimizer steps in all.
-        epochs: passes over the photographs instead; 40 if none of the three is given.
-        minutes: time of the whole run instead; the number of steps follows from the first batches.
-        image_size: side of the encoder's input while slimming, pixels; the model's own if None.
-        seed: of noise, order and views; the same seed on the same CPU gives the same weights.
-        learning_rate: of Adam, at its peak.
-        settings: any other field of `SlimConfig`.
-
-    Returns:
-        The slimmed model.
-
-    Raises:
-        InputError: a setting that cannot work, or photographs that cannot be used.
-        SamletError: training failed.
-    """
-    config = SlimConfig(
-        ratio=ratio,
-        macs=macs,
-        latency=latency,
-        parameters=parameters,
-        steps=steps,
-        epochs=epochs,
-        minutes=minutes,
-        image_size=image_size,
-        seed=seed,
-        learning_rate=learning_rate,
-        **settings,
-    )
-    return run(trainable(teacher, "the teacher"), images, config).sam

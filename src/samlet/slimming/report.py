@@ -18,16 +18,14 @@ from samlet.evaluation.miou import Evaluation, evaluate
 from samlet.inference import Predictor
 from samlet.io.writing import new_file
 from samlet.reporting.contact_sheet import Cell, write_sheet
-from samlet.runs.distributed import PRECISIONS
+from samlet.runs.precision import PRECISIONS
 from samlet.slimming.allocation import Allocation
 from samlet.slimming.alpha import ALPHAS
-from samlet.slimming.config import PROCEDURES, STAGES
-from samlet.slimming.importance import ACCUMULATIONS, CRITERIA
+from samlet.slimming.config import CRITERIA, PROCEDURES, SELECTIONS, STAGES
 from samlet.slimming.pipeline import SlimRun
 from samlet.slimming.plots import losses_figure, widths_figure
-from samlet.slimming.selection import SELECTIONS
-from samlet.training.loop import SCHEDULES
 from samlet.training.plots import write_figure
+from samlet.training.settings import SCHEDULES
 
 _ROWS = 4
 _GRID = 6
@@ -249,12 +247,8 @@ def settings(run: SlimRun) -> dict[str, str]:
     if config.stage != "align":
         found["procedure"] = f"{config.procedure}: {PROCEDURES[config.procedure]}"
         found["importance"] = f"{config.importance}: {CRITERIA[config.importance]}"
-        if config.importance in ("disturbed-taylor", "taylor"):
-            found["accumulation"] = f"{config.accumulation}: {ACCUMULATIONS[config.accumulation]}"
         if config.importance in ("disturbed-taylor", "taylor", "hessian"):
             found["scoring"] = f"{config.scoring_images} photographs"
-        if config.importance in ("disturbed-taylor", "hessian"):
-            found["scoring"] += f", {config.noises} noise{'s' * (config.noises > 1)} each"
         found["selection"] = f"{config.selection}: {SELECTIONS[config.selection]}"
         found["heads"] = (
             "whole heads are cut first, then channels inside those that stay"
@@ -272,11 +266,10 @@ def settings(run: SlimRun) -> dict[str, str]:
             f"{ALPHAS[config.embedding_alpha]}; N = {config.alpha_epochs or 'half of the stage'}"
         )
     loss = "mean squared error" + (" over the target's variance" if config.loss == "relative" else "")
-    weighted = "; the embedding's weighted by what the mask decoder reads" if config.decoder_aware else ""
     clipped = f"gradients clipped at {config.clip:g}"
     return {
         **found,
-        "loss": f"{config.loss}: {loss}{weighted}",
+        "loss": f"{config.loss}: {loss}",
         "learning rate": f"{config.learning_rate:g} at its peak, {config.schedule}: {SCHEDULES[config.schedule]}",
         "batch": f"{config.batch_size} photographs, {config.micro_batch} at once at most; {clipped}",
         "views": "cropped and mirrored at random" if config.augment else "as they are",

@@ -111,11 +111,11 @@ class Scorer:
         else:
             photographs = self.photographs.sample(config.scoring_images)
             images = ((i, p.image[None].to(self.engine.device)) for i, p in self._shared(photographs))
-            gradients = disturbed_gradients(encoder, images, parameters, config.seed, config.noises)
+            gradients = disturbed_gradients(encoder, images, parameters, config.seed)
         with self.engine.compute():
             if config.importance == "hessian":
                 return fisher_scores(parameters, gradients, groups, self.engine.sum)
-            return channel_scores(score_weights(parameters, gradients, config.accumulation, self.engine.sum), groups)
+            return channel_scores(score_weights(parameters, gradients, self.engine.sum), groups)
 
     def _shared(self, items: Iterable[T]) -> Iterator[tuple[int, T]]:
         """This process's share of the images, numbered, under a progress bar."""

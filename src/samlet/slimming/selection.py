@@ -5,30 +5,19 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from samlet.errors import InputError
 from samlet.models import ChannelGroup
+from samlet.slimming.config import Selection
 
 _EPS = 1e-8
 _LEAST = 4
 
 Kept = dict[str, Tensor]
 """Sorted indices of the channels that stay, by group name."""
-
-Selection = Literal["uniform", "gaussian", "mean", "max", "sum", "standardization"]
-SELECTIONS: dict[Selection, str] = {
-    "uniform": "the same share of every group (the paper's local ranking)",
-    "gaussian": "ranked over all blocks; scores minus their mean, over their deviation (the paper's choice)",
-    "mean": "ranked over all blocks; scores over their mean",
-    "max": "ranked over all blocks; scores over their maximum",
-    "sum": "ranked over all blocks; scores over their sum",
-    "standardization": "ranked over all blocks; scores minus their minimum, over their range",
-}
-"""How bottleneck channels are chosen."""
 
 
 def _safe(divisor: Tensor, scores: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from samlet.models import ChannelGroup, ImageEncoder
-from samlet.slimming.selection import Kept, Selection, nearest_width, select, select_heads, top
+from samlet.slimming.config import Selection
+from samlet.slimming.selection import Kept, nearest_width, select, select_heads, top
 from samlet.slimming.widths import Widths
 
 Shares = dict[str, float]

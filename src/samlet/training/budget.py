@@ -7,12 +7,10 @@ found by the clock: the same number gives the same weights.
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from samlet.errors import InputError
 from samlet.runs.distributed import DistributedContext
 from samlet.runs.folder import RunFolder
 from samlet.runs.log import say
@@ -39,16 +37,6 @@ class Clock:
     def elapsed(self) -> float:
         """Seconds so far."""
         return time.perf_counter() - self.began
-
-
-def check_minutes(minutes: float | None) -> None:
-    """Refuse a budget of time that is none.
-
-    Raises:
-        InputError: not a positive, finite number.
-    """
-    if minutes is not None and not (math.isfinite(minutes) and minutes > 0):
-        raise InputError(f"minutes is {minutes:g}; expected a positive number of minutes, such as 4 or 0.5")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,14 +20,7 @@ from samlet.runs.checkpoints import CheckpointFolder
 from samlet.runs.distributed import DistributedContext
 from samlet.runs.log import RunLog, progress_bar, say
 from samlet.training.averages import WeightAverage
-
-ScheduleName = Literal["cosine", "plateau", "constant"]
-SCHEDULES: dict[ScheduleName, str] = {
-    "cosine": "falls to 0 over each stage, after a warm-up",
-    "plateau": "is halved when validation has not improved for some epochs (the paper's)",
-    "constant": "stays",
-}
-"""What the learning rate does."""
+from samlet.training.settings import LoopConfig
 
 Terms = Mapping[str, Tensor]
 """Parts of a loss, scalars, that are logged beside it."""
@@ -56,38 +49,6 @@ class Feed(Protocol):
 
 Validation = Callable[[], Mapping[str, float]]
 """Measures the model as it is now; `error` is what a plateau is seen by."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoopConfig:
-    """Settings of one training stage.
-
-    Attributes:
-        steps: optimizer steps.
-        learning_rate: of Adam, at its peak.
-        batch_size: photographs of a step, over all processes.
-        micro_batch: photographs that are computed at once; their gradients are accumulated.
-        schedule: see `SCHEDULES`.
-        warmup: share of the steps, at most 200, in which the learning rate rises from 0; none with `plateau`.
-        patience: validations without gain before a plateau halves the learning rate.
-        clip: largest norm of the gradient.
-        validate_every: steps between validations; there is one at the end in any case.
-        checkpoint_every: steps between checkpoints; None for one a minute. There is one at the end in any case.
-        average: decay of a moving average of the weights, which is measured and kept in place of the last ones; None
-            for none.
-    """
-
-    steps: int
-    learning_rate: float
-    batch_size: int = 4
-    micro_batch: int = 1
-    schedule: ScheduleName = "cosine"
-    warmup: float = 0.05
-    patience: int = 4
-    clip: float = 1.0
-    validate_every: int | None = None
-    checkpoint_every: int | None = None
-    average: float | None = None
 
 
 CHECKPOINT_SECONDS = 60.0

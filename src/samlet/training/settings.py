@@ -3,96 +3,120 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from samlet.errors import InputError
-from samlet.runs.distributed import PRECISIONS, PrecisionName
-from samlet.training.budget import check_minutes
-from samlet.training.loop import SCHEDULES, LoopConfig, ScheduleName
+from samlet.runs.precision import PRECISIONS, PrecisionName
+from samlet.settings import MOST_SEED, check_settings, documented, setting
 
-_MOST_SEED = 2**32 - 1
+ScheduleName = Literal["cosine", "plateau", "constant"]
+SCHEDULES: dict[ScheduleName, str] = {
+    "cosine": "warm-up, then falls to 0 over each stage",
+    "plateau": "halved after so many epochs (patience) without gain on the photographs held out (SlimSAM's)",
+    "constant": "stays after a warm-up",
+}
+"""What the learning rate does."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingSettings:
-    """What the training loop is told, whatever is trained.
+class LoopConfig:
+    """Settings of one training stage.
 
     Attributes:
-        steps: optimizer steps in all; None to go by `epochs` or `minutes`.
-        epochs: passes over the photographs; a number of the method's own if `steps` and `minutes` are None too.
-        minutes: time of the whole run; the number of steps follows, see `training.budget`.
-        image_size: side of the encoder's input while training, pixels; the model's own if None.
-        seed: of everything that is drawn.
+        steps: optimizer steps.
         learning_rate: of Adam, at its peak.
-        schedule: what the learning rate does, see `training.loop.SCHEDULES`.
-        patience: epochs without gain before a plateau halves it.
-        batch_size: photographs whose gradients make one step.
-        micro_batch: photographs computed at once.
+        batch_size: photographs of a step, over all processes.
+        micro_batch: photographs that are computed at once; their gradients are accumulated.
+        schedule: see `SCHEDULES`.
+        warmup: share of the steps, at most 200, in which the learning rate rises from 0; none with `plateau`.
+        patience: validations without gain before a plateau halves the learning rate.
         clip: largest norm of the gradient.
-        augment: change photographs at random.
-        cache: folder for the teacher's embeddings; needs `augment` off.
-        precision: see `training.engine.PRECISIONS`.
-        checkpoint_every: steps between checkpoints; None for one a minute.
-        average: decay of a moving average of the weights that is kept in place of the last ones, such as 0.999; None
+        validate_every: steps between validations; there is one at the end in any case.
+        checkpoint_every: steps between checkpoints; None for one a minute. There is one at the end in any case.
+        average: decay of a moving average of the weights, which is measured and kept in place of the last ones; None
             for none.
-        validate_every: steps between measurements on the photographs held out; None for a pass.
     """
 
-    steps: int | None = None
-    epochs: int | None = None
-    minutes: float | None = None
-    image_size: int | None = None
-    seed: int = 0
-    learning_rate: float = 1e-4
-    schedule: ScheduleName = "cosine"
-    patience: int = 4
+    steps: int
+    learning_rate: float
     batch_size: int = 4
     micro_batch: int = 1
+    schedule: ScheduleName = "cosine"
+    warmup: float = 0.05
+    patience: int = 4
     clip: float = 1.0
-    augment: bool = False
-    cache: Path | None = None
-    precision: PrecisionName = "fp32"
+    validate_every: int | None = None
     checkpoint_every: int | None = None
     average: float | None = None
-    validate_every: int | None = None
 
-    def check(self, least: Mapping[str, int], choices: Mapping[str, Any], positive: tuple[str, ...] = ()) -> None:
-        """Refuse what cannot work: of the settings here and of some more.
 
-        Args:
-            least: smallest values.
-            choices: known values.
-            positive: names of positive numbers.
+@documented
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """What the training loop is told, whatever is trained."""
 
-        Raises:
-            InputError: the first thing that is wrong.
-        """
-        lengths = {name: getattr(self, name) for name in ("steps", "epochs", "minutes")}
-        given = [f"{name} {value:g}" for name, value in lengths.items() if value is not None]
+    steps: int | None = setting(None, "optimizer steps", least=1, group="training", one_of="length")
+    epochs: int | None = setting(None, "passes over the photographs", least=1, group="training", one_of="length")
+    minutes: float | None = setting(
+        None,
+        "time of the whole command: the first batches are timed, and the number of steps that fit follows; it is "
+        "written down, and given as --steps makes the same weights",
+        above=0,
+        example="4 or 0.5",
+        group="training",
+        one_of="length",
+        metavar="M",
+    )
+    image_size: int | None = setting(
+        None,
+        "side of the encoder's square input in pixels, a multiple of 16 (SAM 2: of 32); the model's own (1024) if not "
+        "given. Smaller is faster and coarser",
+    )
+    seed: int = setting(0, "of everything that is drawn", least=0, most=MOST_SEED, option="")
+    learning_rate: float = setting(1e-4, "of Adam, at its peak", above=0, example="0.001", group="training")
+    augment: bool = setting(False, "change the photographs at random", group="training")
+    cache: Path | None = setting(
+        None, "keep the teacher's embeddings there, for other runs too", group="training", metavar="DIR"
+    )
+    schedule: ScheduleName = setting("cosine", "what the learning rate does", choices=SCHEDULES, group="training")
+    patience: int = setting(4, "epochs without gain before a plateau halves it (SlimSAM: 4)", least=1, group="training")
+    batch_size: int = setting(
+        4, "images whose gradients make one step, over all processes (SlimSAM: 4)", least=1, group="training"
+    )
+    micro_batch: int = setting(
+        1,
+        "images computed at once, the rest is accumulated, with the same result but for rounding; more is faster for "
+        "small images and on GPUs and takes more memory",
+        least=1,
+        group="training",
+    )
+    clip: float = setting(1.0, "largest gradient norm", above=0, group="training")
+    precision: PrecisionName = setting("fp32", "arithmetic", choices=PRECISIONS, group="training")
+    average: float | None = setting(
+        None,
+        "keep a moving average of the weights in place of the last ones; X is the share that a step keeps, such as "
+        "0.999. Pays in long runs with a constant schedule",
+        above=0,
+        below=1,
+        example="0.999",
+        group="training",
+    )
+    checkpoint_every: int | None = setting(
+        None, "steps between checkpoints; one a minute if not given", least=1, group="training"
+    )
+    validate_every: int | None = setting(
+        None, "steps between measurements on the photographs held out; a pass if not given", least=1, option=""
+    )
+
+    def __post_init__(self) -> None:
+        given = [
+            f"{name} {value:g}" for name in ("steps", "epochs", "minutes") if (value := getattr(self, name)) is not None
+        ]
         if len(given) > 1:
             raise InputError(f"{' and '.join(given)} were given together; give one of them")
-        check_minutes(self.minutes)
-        counts = ("steps", "epochs", "batch_size", "micro_batch", "patience", "checkpoint_every", "validate_every")
-        ours = dict.fromkeys(counts, 1)
-        for name, smallest in {**ours, **least}.items():
-            value = getattr(self, name)
-            if value is not None and value < smallest:
-                raise InputError(f"{name} is {value}; expected at least {smallest}")
-        for name, known in {"schedule": SCHEDULES, "precision": PRECISIONS, **choices}.items():
-            if getattr(self, name) not in known:
-                raise InputError(f"{name} {getattr(self, name)!r} is unknown; expected one of {', '.join(known)}")
-        if not 0 <= self.seed <= _MOST_SEED:
-            raise InputError(f"seed is {self.seed}; expected a whole number from 0 to {_MOST_SEED}")
-        for name in ("learning_rate", "clip", *positive):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise InputError(f"{name.replace('_', ' ')} is {value:g}; expected a positive number such as 0.001")
-        if self.average is not None and not 0 < self.average < 1:
-            raise InputError(f"average is {self.average:g}; expected a number between 0 and 1, such as 0.999")
+        check_settings(self)
         if self.cache is not None and self.augment and self.fixed_views is None:
             raise InputError(
                 f"cache {self.cache} keeps the embeddings of photographs as they are, and augmenting changes them at "

@@ -6,6 +6,8 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
+import torch
+
 from samlet.checkpoints import load_checkpoint
 from samlet.errors import InputError
 from samlet.models import Sam
@@ -13,7 +15,7 @@ from samlet.runtimes import ExportedSam, is_exported
 from samlet.zoo import hub
 from samlet.zoo.registry import ENTRIES, Entry, find
 
-__all__ = ["ENTRIES", "Entry", "find", "is_available", "load", "load_path", "load_weights", "locate"]
+__all__ = ["ENTRIES", "Entry", "find", "is_available", "load", "load_path", "load_weights", "locate", "named_weights"]
 
 
 def embedded_folder(entry: Entry) -> Path:
@@ -79,6 +81,17 @@ def load_weights(model: str | Path) -> Sam:
         SamletError: a download failed.
     """
     return _checkpoint(locate(model))
+
+
+def named_weights(model: Sam | str | Path, device: torch.device, otherwise: str) -> tuple[Sam, str]:
+    """A model with weights on a device, and what to call it.
+
+    Args:
+        model: it, where it is at hand, which then stays on its device; or its name or path.
+        device: where a named model goes.
+        otherwise: what to call a model that has no name.
+    """
+    return (model, otherwise) if isinstance(model, Sam) else (load_weights(model).to(device), Path(model).name)
 
 
 def _checkpoint(path: Path) -> Sam:

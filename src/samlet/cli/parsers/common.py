@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 MODEL = "a zoo name (see `samlet models`), a model folder, or a checkpoint file (.pth, .pt, .safetensors)"
@@ -62,6 +63,12 @@ def add_reading(parser: Parser) -> None:
     )
 
 
+def add_output(parser: Parser, what: str, replaced: str, required: bool = True) -> None:
+    """Add --out and --overwrite."""
+    parser.add_argument("--out", type=Path, required=required, metavar="DIR", help=what)
+    parser.add_argument("--overwrite", action="store_true", help=f"replace {replaced} in DIR")
+
+
 def add_image_size(parser: Parser) -> None:
     """Add --image-size."""
     parser.add_argument(
@@ -73,71 +80,9 @@ def add_image_size(parser: Parser) -> None:
     )
 
 
-def choice(parser: Any, name: str, choices: dict[str, str], default: str, what: str) -> None:
+def choice(parser: Any, name: str, choices: Mapping[Any, str], default: str, what: str) -> None:
     """An option whose help says what every choice is."""
     explained = "; ".join(f"{choice}: {meaning}" for choice, meaning in choices.items()).replace("%", "%%")
     parser.add_argument(
         name, choices=tuple(choices), default=default, metavar="NAME", help=f"{what}. {explained}. Default {default}"
-    )
-
-
-def add_minutes(group: Any) -> None:
-    """Add --minutes."""
-    group.add_argument(
-        "--minutes",
-        type=float,
-        metavar="M",
-        help="time of the whole command: the first batches are timed, and the number of steps that fit follows; it is "
-        "written down, and given as --steps makes the same weights",
-    )
-
-
-def add_training(group: Any) -> None:
-    """Add the options of the training loop."""
-    choice(
-        group,
-        "--schedule",
-        {
-            "cosine": "warm-up, then falls to 0 over each stage",
-            "plateau": "halved after --patience epochs without gain on the photographs held out (SlimSAM's)",
-            "constant": "stays after a warm-up",
-        },
-        "cosine",
-        "what the learning rate does",
-    )
-    group.add_argument("--patience", type=int, default=4, metavar="N", help="epochs (SlimSAM: 4); default %(default)s")
-    group.add_argument(
-        "--batch-size",
-        type=int,
-        default=4,
-        metavar="N",
-        help="images whose gradients make one step, over all processes (SlimSAM: 4); default %(default)s",
-    )
-    group.add_argument(
-        "--micro-batch",
-        type=int,
-        default=1,
-        metavar="N",
-        help="images computed at once, the rest is accumulated, with the same result but for rounding; more is faster "
-        "for small images and on GPUs and takes more memory; default %(default)s",
-    )
-    group.add_argument(
-        "--clip", type=float, default=1.0, metavar="X", help="largest gradient norm; default %(default)s"
-    )
-    choice(
-        group,
-        "--precision",
-        {"fp32": "single", "bf16": "matrix products in bfloat16, weights and losses in single precision"},
-        "fp32",
-        "arithmetic",
-    )
-    group.add_argument(
-        "--average",
-        type=float,
-        metavar="X",
-        help="keep a moving average of the weights in place of the last ones; X is the share that a step keeps, such "
-        "as 0.999. Pays in long runs with --schedule constant",
-    )
-    group.add_argument(
-        "--checkpoint-every", type=int, metavar="N", help="steps between checkpoints; one a minute if not given"
     )
