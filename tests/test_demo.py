@@ -68,6 +68,7 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo") / "demo"
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("samlet.demo.load_weights", lambda _: make_tiny())
+        patched.setattr("samlet.slimming.folder.named_weights", lambda *_: (make_tiny(), "mobile_sam"))
         patched.setattr("samlet.demo.small_encoder", lambda: SMALL)
         arguments = ["demo", "--minutes", "0.05", "--image-size", "64", "--out", str(folder), "--json"]
         folder.mkdir()

@@ -240,5 +240,5 @@ def test_single_masks_take_low_res_logits(sam):
 
 
 def test_latency_is_measured_with_every_map(sam):
-    found = in_turns([Contestant("sam2", sam), Contestant("twin", sam)], None)
+    found = in_turns([Contestant(name="sam2", model=sam), Contestant(name="twin", model=sam)], None)
     assert all(seconds > 0 for times in found.values() for seconds in times)

@@ -64,9 +64,9 @@ def test_a_stopped_evaluation_continues(data, tmp_path, monkeypatch):
 def test_results_of_another_evaluation_are_not_mixed_in(data, tmp_path):
     evaluate_all(make_tiny(), open_dataset(data), ["box"], progress=False, out=tmp_path / "out")
     for other in ({"protocols": ["sa1b-point"]}, {"protocols": ["box"], "limit": 2}):
-        with pytest.raises(samlet.InputError, match="another evaluation"):
+        with pytest.raises(samlet.InputError, match="other settings"):
             evaluate_all(make_tiny(), open_dataset(data), progress=False, out=tmp_path / "out", **other)
-    with pytest.raises(samlet.InputError, match="another evaluation: model"):
+    with pytest.raises(samlet.InputError, match="other settings"):
         evaluate_all(make_vit(), open_dataset(data), ["box"], progress=False, out=tmp_path / "out")
     (again,) = evaluate_all(
         make_vit(), open_dataset(data), ["box"], progress=False, out=tmp_path / "out", overwrite=True

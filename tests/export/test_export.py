@@ -364,7 +364,7 @@ def test_what_the_gate_asks_of_int8(changes, said):
         ({"to": "onnx", "precision": "bfloat16"}, "openvino alone"),
         ({"to": "executorch", "full_masks": True}, "full-size masks"),
         ({"to": "onnx", "prompts": 0}, "prompts is 0"),
-        ({"to": "onnx", "least_agreement": 2}, "least agreement is 2"),
+        ({"to": "onnx", "least_agreement": 2}, "least_agreement is 2"),
     ],
 )
 def test_settings_that_cannot_be(settings, message):

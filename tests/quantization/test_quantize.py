@@ -244,7 +244,7 @@ def test_an_interrupted_run_continues(photo_folder, tmp_path, monkeypatch, where
         patched.setattr(procedure_module, name, counted)
         with pytest.raises(StopError):
             run_quantization(sam, paths, config, workspace, progress=False)
-    with pytest.raises(samlet.InputError, match=r"unfinished run with other settings .*weights 8 there, 6 here"):
+    with pytest.raises(samlet.InputError, match=r"run with other settings .*weights 8 there, 6 here"):
         run_quantization(sam, paths, other, workspace, progress=False)
     done = []
     with monkeypatch.context() as patched:

@@ -302,7 +302,7 @@ def test_the_command_writes_everything_and_json(photo_folder, tmp_path, capsys):
     )
     assert main([*command, "--ratio", "0.4"]) == 2
     said = capsys.readouterr().err
-    assert "unfinished run with other settings (ratio 0.5 there, 0.4 here)" in said.splitlines()[-1]
+    assert "run with other settings (ratio 0.5 there, 0.4 here)" in said.splitlines()[-1]
 
 
 def test_no_steps_cut_and_refit_only(photo_folder, tmp_path):

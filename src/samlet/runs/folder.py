@@ -71,7 +71,7 @@ def check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path
         shown = ", ".join(f"{name} {found.get(name)!r} there, {wanted.get(name)!r} here" for name in different[:3])
         more = f" and {len(different) - 3} more" if len(different) > 3 else ""
         raise InputError(
-            f"{folder} holds an unfinished run with other settings ({shown}{more}); give the same to continue it, "
+            f"{folder} holds a run with other settings ({shown}{more}); give the same to continue it, "
             "--overwrite to begin again, or another folder"
         )
 
