@@ -31,6 +31,7 @@ from samlet.evaluation.costs import count_encoder_macs
 from samlet.models import ChannelGroup, ImageEncoder
 from samlet.runs.distributed import DistributedContext
 from samlet.slimming import pipeline as procedure
+from samlet.slimming import stages
 from samlet.slimming.config import SlimConfig
 from samlet.slimming.pipeline import run_slimming
 from samlet.slimming.reconstruction import Reference, reconstruct
@@ -181,7 +182,7 @@ class Shared:
 
         setattr(procedure, "Validation", lambda *_: lambda _: {})  # noqa: B010 - a type, for mypy
         setattr(Scorer, "scores", remembered)  # noqa: B010 - a method, for mypy
-        setattr(procedure, "reconstruct", refitted)  # noqa: B010
+        setattr(stages, "reconstruct", refitted)  # noqa: B010
 
     def measured(self, encoder: ImageEncoder) -> dict[str, float]:
         """Embedding error and agreement on the photographs that all rows are measured on."""
@@ -192,7 +193,7 @@ class Shared:
         """Undo `install`."""
         setattr(procedure, "Validation", Validation)  # noqa: B010
         setattr(Scorer, "scores", self._scoring)  # noqa: B010
-        setattr(procedure, "reconstruct", reconstruct)  # noqa: B010
+        setattr(stages, "reconstruct", reconstruct)  # noqa: B010
 
     def _key(self, scorer: Scorer, encoder: ImageEncoder, groups: Sequence[ChannelGroup]) -> str:
         """Everything that scores depend on."""

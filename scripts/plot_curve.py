@@ -66,7 +66,7 @@ def figure(result: dict[str, Any]) -> Figure:
 
 def write(result: dict[str, Any], path: Path) -> None:
     """Draw the figure into a PNG."""
-    from samlet.training.plots import write_figure
+    from samlet.reporting.plots import write_figure
 
     write_figure(figure(result), path)
 

@@ -25,7 +25,7 @@ MAY_NAME = (
     "__init__.py",
 )
 """What may name a kind: its folder, a reader of a published format, the zoo, and what is exported for users."""
-DEFAULT_STUDENT = ("distillation/fresh.py", "cli/distill.py", "cli/parsers/distill.py", "demo.py")
+DEFAULT_STUDENT = ("distillation/fresh.py", "cli/parsers/distill.py", "demo.py")
 """What names TinyViT, as the architecture that is taken if a user names none."""
 
 

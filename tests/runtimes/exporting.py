@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from samlet.evaluation.costs import cost
 from samlet.models import DecoderConfig, RepViTConfig, Sam, SamConfig
+from samlet.models.modes import graph_operations
 from tests.conftest import randomise
 
 CHANNELS, SIDE = 32, 128
@@ -87,7 +88,7 @@ def write_onnx(
         dim %= tensor.ndim
         return tensor.reshape(*tensor.shape[:dim], *sizes, *tensor.shape[dim + 1 :])
 
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), torch.enable_grad():
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), graph_operations():
         patch.setattr(Tensor, "unflatten", unflatten)
         warnings.simplefilter("ignore")
         torch.onnx.export(

@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 
 from samlet.models import TinyViTConfig, ViTConfig
+from samlet.reporting.plots import smoothed, write_figure
 from samlet.runs.folder import RunFolder
 from samlet.slimming import report
 from samlet.slimming.config import SlimConfig
 from samlet.slimming.pipeline import run_slimming
 from samlet.slimming.plots import panels, widths_figure
-from samlet.training.plots import smoothed, write_figure
 
 TINY = {"steps": 4, "image_size": 64, "scoring_images": 2, "recovery_images": 2, "batch_size": 2, "micro_batch": 2}
 

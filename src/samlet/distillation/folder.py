@@ -12,7 +12,7 @@ from samlet.checkpoints import native
 from samlet.data.datasets import Dataset, open_dataset
 from samlet.distillation import report
 from samlet.distillation.config import DistillConfig
-from samlet.distillation.fresh import fresh_student
+from samlet.distillation.fresh import OWN_INITIALISATION, fresh_student
 from samlet.distillation.pipeline import DistillRun, run_distillation
 from samlet.inference.segmenter import Segmenter
 from samlet.labelling.folder import label
@@ -25,7 +25,6 @@ from samlet.settings import config_of
 from samlet.training.budget import Clock
 from samlet.zoo import load_weights, named_weights
 
-OWN_INITIALISATION = "tiny_vit"
 WRITTEN = "the student, report.md, comparison.png, losses.png, run/"
 _TOLD = 10  # photographs named that could not be used
 

@@ -16,6 +16,9 @@ from samlet.models.encoders import initialise
 _LOOKED_AT = 2  # photographs
 _SIZE = 256  # pixels
 
+OWN_INITIALISATION = "tiny_vit"
+"""The name that stands for a student of no model."""
+
 
 def fresh_student(teacher: Sam, seed: int = 0, encoder: EncoderConfig | None = None) -> Sam:
     """A student that has learned nothing yet, with the teacher's prompt encoder and mask decoder.

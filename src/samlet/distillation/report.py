@@ -12,10 +12,10 @@ from samlet.distillation.config import CLICKS, TRAINED, WEIGHTS
 from samlet.distillation.pipeline import STAGE, DistillRun
 from samlet.errors import InputError
 from samlet.inference import Predictor
-from samlet.io.writing import new_file
+from samlet.reporting import markdown
 from samlet.reporting.contact_sheet import Cell, write_sheet
+from samlet.reporting.plots import GRID, smoothed, write_figure
 from samlet.runs.precision import PRECISIONS
-from samlet.training.plots import GRID, smoothed, write_figure
 from samlet.training.settings import SCHEDULES
 
 if TYPE_CHECKING:
@@ -78,13 +78,10 @@ def table(run: DistillRun) -> str:
         held = [f"{found[name]:.5f}" if name in found else "" for found in (run.start, end)]
         rows.append((f"mIoU, {name}" if name in _MEASURED else name, *trained, *held))
     rows = [row for row in rows if any(row[1:])]
-    widths = [max(len(row[i]) for row in rows) for i in range(5)]
-    lines = ["| " + " | ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in rows]
-    lines.insert(1, "|" + "|".join("-" * (w + 1) + ":" for w in widths) + "|")
     shares = ", ".join(f"{name} {share:.0%}" for name, share in run.parts.items())
     return "\n".join(
         [
-            *lines,
+            *markdown.table(rows, "right"),
             "",
             f"Training: means over the first and the last tenth of {len(run.stage.losses)} steps. Held out: "
             f"{len(run.held_out)} photographs, easy prompts, single mask at low resolution.",
@@ -119,8 +116,7 @@ def write(run: DistillRun, folder: Path) -> None:
     ]
     if run.skipped:
         lines += ["## Photographs that could not be used", "", *(f"- {reason}" for reason in run.skipped.values()), ""]
-    with new_file(folder / "report.md") as temporary:
-        temporary.write_text("\n".join(lines), encoding="utf-8")
+    markdown.write_lines(folder / "report.md", lines)
 
 
 def settings(run: DistillRun) -> dict[str, str]:

@@ -27,6 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from samlet.errors import SamletError
 from samlet.models import PromptableModel, Sam, embedding_of
+from samlet.models.modes import whole_layers
 
 _REPEATS = 5
 _BUDGET_S = 6.0
@@ -103,7 +104,7 @@ def count_macs(module: nn.Module, run: Callable[[], Any]) -> Macs:
     kinds = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
     handles = [layer.register_forward_hook(add) for layer in module.modules() if isinstance(layer, kinds)]
     try:
-        with FlopCounterMode(display=False) as counter, torch.enable_grad():
+        with FlopCounterMode(display=False) as counter, whole_layers(), torch.no_grad():
             run()
     finally:
         for handle in handles:

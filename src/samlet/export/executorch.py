@@ -22,6 +22,7 @@ from torch.fx import GraphModule, Node
 from samlet.errors import InputError, SamletError
 from samlet.export.executorch_int8 import QUANTIZER, int8_layers, round_layers
 from samlet.io.writing import new_file
+from samlet.models.modes import whole_layers
 
 _ATEN = torch.ops.aten
 _KEEP_SHAPE = (
@@ -140,7 +141,7 @@ def _contiguous(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 def _captured(module: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
     """The graph in operators that XNNPACK takes."""
-    with torch.enable_grad():
+    with whole_layers(), torch.no_grad():
         program = torch.export.export(module, example, strict=False)
     for node in list(program.graph.nodes):
         if node.op == "call_function" and node.target in _KEEP_SHAPE and isinstance(node.args[0], Node):

@@ -18,6 +18,7 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
 from samlet.export.verification import sqnr
+from samlet.models.modes import whole_layers
 
 QUANTIZER = ("torchao.quantization.pt2e.quantize_pt2e", "executorch.backends.xnnpack.quantizer.xnnpack_quantizer")
 """What `round_layers` imports."""
@@ -36,7 +37,7 @@ def int8_layers(module: nn.Module, images: Sequence[tuple[Tensor, ...]]) -> tupl
     """
     chosen = [name for name, layer in module.named_modules() if isinstance(layer, nn.Linear)]
     kept: list[str] = []
-    with torch.enable_grad():  # so that encoders compute whole images, as the program will
+    with whole_layers(), torch.no_grad():  # as the program will
         expected = [_outputs(module, given) for given in images]
         for name, layer in module.named_modules():
             if isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.weight.numel() > _FEWEST_WEIGHTS:

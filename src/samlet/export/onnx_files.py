@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from samlet.errors import InputError, SamletError
+from samlet.models.modes import graph_operations
 
 _OPSET = 20
 _NEEDED = ("onnx", "onnxscript")
@@ -52,7 +53,7 @@ def write_onnx(
     shapes = tuple(dict(dynamic.get(name, {})) or None for name in inputs)
     module.eval().requires_grad_(False)
     try:
-        with _quiet(), torch.enable_grad():
+        with _quiet(), graph_operations(), torch.no_grad():
             program = torch.onnx.export(
                 module,
                 tuple(example),

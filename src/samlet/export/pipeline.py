@@ -37,13 +37,13 @@ from samlet.export.verification import (
     time_parts,
 )
 from samlet.export.writers import fixed_size, write_graphs
-from samlet.io.writing import check_output, new_folder, write_json
+from samlet.io.writing import check_output, new_folder
 from samlet.models import Sam
 from samlet.models.quantized import is_quantized
 from samlet.quantization.config import QuantConfig
 from samlet.quantization.pipeline import run_quantization
 from samlet.runtimes.exported import ExportedSam
-from samlet.runtimes.manifest import FORMAT, SHARED_WEIGHTS, VERSION
+from samlet.runtimes.manifest import MACS, SHARED_WEIGHTS, Manifest, note_verification, write_manifest
 
 _NEEDED = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
@@ -133,7 +133,7 @@ def export_model(
                 f"the export was refused and nothing was written: {'; '.join(refused)}. --force writes it all the same"
             )
         if config.to in GRAPHS:
-            _finish(temporary, figures, bool(refused))
+            note_verification(temporary, figures.as_dict(), bool(refused))
             write_picture(asked, expected, found, f"{to}, {config.precision}", temporary / "comparison.png")
         files = {entry.name: entry.stat().st_size for entry in sorted(temporary.iterdir())}
         made = Exported(
@@ -258,41 +258,29 @@ def _write_manifest(
     counted = cost(_plain(sam), measure=False)
     fixed = config.to == "executorch"
     parts = {"encoder": counted.encoder, "decoder": counted.decoder}
-    content = {
-        "format": FORMAT,
-        "version": VERSION,
-        "target": config.to,
-        "precision": config.precision,
-        "runtime_precision": "bf16" if config.to == "openvino" and config.precision == "int8" else None,
-        "model": sam.config.to_dict(),
-        "files": dict(names),
-        "image_sizes": None if size is None else [size],
-        "prompt_batch": config.prompts if fixed else None,
-        "points": config.points if fixed else None,
-        "parameters": {part: found.parameters for part, found in parts.items()},
-        "macs": {
-            part: {name: getattr(found, name) for name in ("macs_modules", "macs_total", "macs_computed")}
-            for part, found in parts.items()
-        },
-        "gate": {},
-        "forced": False,
-        "provenance": {"samlet": __version__, "settings": asdict(config), "source": dict(provenance or {})},
-    }
-    write_json(folder / "export.json", content)
+    manifest = Manifest(
+        folder=folder,
+        target=cast(Any, config.to),
+        precision=config.precision,
+        runtime_precision="bf16" if config.to == "openvino" and config.precision == "int8" else None,
+        config=sam.config,
+        files=names,
+        image_sizes=None if size is None else (size,),
+        prompt_batch=config.prompts if fixed else None,
+        points=config.points if fixed else None,
+    )
+    write_manifest(
+        manifest,
+        parameters={part: found.parameters for part, found in parts.items()},
+        macs={part: {name: getattr(found, name) for name in MACS} for part, found in parts.items()},
+        provenance={"samlet": __version__, "settings": asdict(config), "source": dict(provenance or {})},
+    )
 
 
 def _plain(sam: Sam) -> Sam:
     """A float model of the same architecture, to count."""
     with torch.device("meta"):
         return Sam(sam.config) if is_quantized(sam) else sam
-
-
-def _finish(folder: Path, figures: Figures, forced: bool) -> None:
-    """Put the gate's figures into the manifest."""
-    from samlet.checkpoints.reading import read_json
-
-    content = read_json(folder / "export.json")
-    write_json(folder / "export.json", {**content, "gate": figures.as_dict(), "forced": forced})
 
 
 def _checkpoint(

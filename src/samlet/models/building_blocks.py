@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from samlet.models.modes import computes_for_graph
+
 Activation = Callable[[Tensor], Tensor]
 
 
@@ -35,7 +37,7 @@ class LayerNorm2d(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.onnx.is_in_onnx_export():
+        if computes_for_graph():
             return to_map(self._of_last_axis(to_tokens(x)), (x.shape[2], x.shape[3]))
         return self._of_last_axis(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
@@ -86,7 +88,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None = 
     Returns:
         (..., L, E).
     """
-    if torch.onnx.is_in_onnx_export():
+    if computes_for_graph():
         logits = (q * scale) @ k.transpose(-1, -2)
         return torch.softmax(logits if bias is None else logits + bias, dim=-1) @ v
     missing = q.shape[-1] - v.shape[-1]

@@ -1,8 +1,8 @@
 """Computing wide layers piece by piece, so that their hidden activations stay in the cache.
 
-A hidden map of tens of megabytes costs more to allocate and to move than to compute. In inference (grad mode off) the
+A hidden map of tens of megabytes costs more to allocate and to move than to compute. In inference the
 encoders compute such layers in strips of rows or chunks of tokens, with the same results; in training, and wherever
-features are observed, they compute them whole.
+it is asked for (`modes.whole_layers`), they compute them whole.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from samlet.models.modes import computes_whole
+
 _STRIP_ELEMENTS = 1 << 21  # hidden values that exist at once: 8 MB of float32
 
 
@@ -22,8 +24,8 @@ def strip_size(total: int, elements_each: int) -> int:
 
 
 def gelu_(x: Tensor) -> Tensor:
-    """GELU; in place where no gradient is wanted."""
-    if torch.is_grad_enabled():
+    """GELU; in place in inference."""
+    if computes_whole():
         return F.gelu(x)
     return torch.ops.aten.gelu_(x)
 
@@ -47,11 +49,11 @@ def conv_rows(conv: nn.Conv2d, x: Tensor, first: int, total: int, start: int, st
 
 
 def plus_(fresh: Tensor, x: Tensor) -> Tensor:
-    """Sum of both; with grad mode off in the memory of the first, which nobody else may look at.
+    """Sum of both; in inference in the memory of the first, which nobody else may look at.
 
     Fresh memory of the size of a stream costs more than the sum.
     """
-    return fresh + x if torch.is_grad_enabled() else fresh.add_(x)
+    return fresh + x if computes_whole() else fresh.add_(x)
 
 
 def in_chunks(layer: Callable[[Tensor], Tensor], x: Tensor, hidden_elements: int) -> Tensor:
@@ -62,7 +64,7 @@ def in_chunks(layer: Callable[[Tensor], Tensor], x: Tensor, hidden_elements: int
         x: (N, ...).
         hidden_elements: values that the layer holds inside for one entry.
     """
-    if torch.is_grad_enabled():
+    if computes_whole():
         return layer(x)
     size = strip_size(x.shape[0], hidden_elements)
     if size == x.shape[0]:

@@ -28,6 +28,7 @@ from samlet.data.transforms import Frame
 from samlet.models import Embedding, Sam, maps_of, single_masks, trained_outputs
 from samlet.models.decoders import DECODERS
 from samlet.models.decoders.sam.mask_decoder import DecoderOutput
+from samlet.models.modes import whole_layers
 from samlet.quantization.config import QuantConfig
 from samlet.quantization.recorder import Recorder
 from samlet.quantization.sites import Site
@@ -73,7 +74,7 @@ class Calibrator:
         sam, config = self.sam, self.config
         recorder = Recorder(self._modules, self.sites, config.samples, config.seed, number)
         try:
-            with torch.enable_grad():  # encoders then compute layers whole
+            with torch.enable_grad(), whole_layers():
                 self._observe(recorder, pixels[None].to(sam.device, sam.dtype), frame, number)
         finally:
             tensors = recorder.close()

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from samlet.data.images import fingerprint, read_image
 from samlet.inference import Predictor
-from samlet.io.writing import new_file
 from samlet.quantization.assembly import OUTLIER_DB, LayerReport
 from samlet.quantization.config import METRICS, SCHEMES
 from samlet.quantization.pipeline import Quantized
+from samlet.reporting import markdown
 from samlet.reporting.contact_sheet import Cell, write_sheet
-from samlet.training.plots import GRID, write_figure
+from samlet.reporting.plots import GRID, write_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -92,10 +92,7 @@ def _rows(layers: list[LayerReport]) -> list[str]:
                 remark,
             )
         )
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    lines = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in cells]
-    lines.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
-    return lines
+    return markdown.table(cells)
 
 
 def write(run: Quantized, folder: Path) -> None:
@@ -131,8 +128,7 @@ def write(run: Quantized, folder: Path) -> None:
         *_rows(run.layers),
         "",
     ]
-    with new_file(folder / "report.md") as temporary:
-        temporary.write_text("\n".join(lines), encoding="utf-8")
+    markdown.write_lines(folder / "report.md", lines)
 
 
 def errors_figure(run: Quantized) -> Figure:

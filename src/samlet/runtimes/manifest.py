@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from samlet.checkpoints.reading import EXPORT, read_json
 from samlet.errors import CheckpointError, InputError
+from samlet.io.writing import write_json
 from samlet.models import SamConfig
 
 FORMAT = "samlet-export"
@@ -24,7 +25,8 @@ SHARED_WEIGHTS = "everything.safetensors"
 
 _SUFFIXES: dict[Target, str] = {"onnx": ".onnx", "openvino": ".xml", "executorch": ".pte"}
 _PARTS = ("encoder", "decoder")
-_MACS = ("macs_modules", "macs_total", "macs_computed")
+MACS = ("macs_modules", "macs_total", "macs_computed")
+"""What is counted of each part."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +117,45 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
+def write_manifest(
+    manifest: Manifest,
+    parameters: Mapping[str, int],
+    macs: Mapping[str, Mapping[str, int]],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write `export.json` into the manifest's folder.
+
+    Args:
+        manifest: what the folder holds.
+        parameters: of each part.
+        macs: of each part, see `MACS`.
+        provenance: what the model comes from.
+    """
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "target": manifest.target,
+        "precision": manifest.precision,
+        "runtime_precision": manifest.runtime_precision,
+        "model": manifest.config.to_dict(),
+        "files": dict(manifest.files),
+        "image_sizes": manifest.image_sizes,
+        "prompt_batch": manifest.prompt_batch,
+        "points": manifest.points,
+        "parameters": parameters,
+        "macs": macs,
+        "gate": {},
+        "forced": False,
+        "provenance": provenance,
+    }
+    write_json(manifest.folder / EXPORT, content)
+
+
+def note_verification(folder: Path, figures: Mapping[str, Any], forced: bool) -> None:
+    """Put the gate's figures into `export.json`, and whether the folder was written although they refuse it."""
+    write_json(folder / EXPORT, {**read_json(folder / EXPORT), "gate": figures, "forced": forced})
+
+
 def _data(graph: Path) -> Path:
     """Where ONNX keeps the weights of a graph that is too large for one file."""
     return graph.with_name(f"{graph.name}.data")
@@ -147,8 +188,8 @@ def _check_figures(fields: _Fields) -> None:
     macs = fields.table("macs")
     for part in _PARTS:
         found = macs.get(part)
-        if not isinstance(found, dict) or not all(_is_count(found.get(name)) for name in _MACS):
-            raise fields.wrong(f"macs.{part}", found, f"an object of {', '.join(_MACS)}, whole numbers above 0")
+        if not isinstance(found, dict) or not all(_is_count(found.get(name)) for name in MACS):
+            raise fields.wrong(f"macs.{part}", found, f"an object of {', '.join(MACS)}, whole numbers above 0")
     for name, kind in (("gate", dict), ("provenance", dict), ("forced", bool)):
         value = fields.get(name)
         if value is not None and not isinstance(value, kind):

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samlet.models import Embedding, ImageEncoder, maps_of
+from samlet.models.modes import whole_layers
 from samlet.slimming.config import ErrorName
 
 _EPS = 1e-12
@@ -47,14 +48,13 @@ def observed(encoder: nn.Module, names: Iterable[str], see: Callable[[str, Tenso
 def run_observed(encoder: ImageEncoder, images: Tensor, names: Iterable[str] = ()) -> tuple[Embedding, Features]:
     """Embedding and features of a batch, from a frozen encoder.
 
-    Where features inside blocks are wanted, the encoder runs with grad mode on, which is how it computes every layer
-    whole; being frozen it records no graph. Outputs of blocks are whole in any case, so otherwise it runs as in
-    inference, in strips.
+    Where features inside blocks are wanted, every layer is computed whole. Outputs of blocks are whole in any case, so
+    otherwise the encoder runs as in inference, in strips.
     """
     names = list(names)
     features: Features = {}
     inside = bool(set(names) - set(encoder.embedding_features()))
-    with torch.set_grad_enabled(inside), observed(encoder, names, features.__setitem__):
+    with torch.no_grad(), whole_layers(inside), observed(encoder, names, features.__setitem__):
         embedding = encoder(images)
     return embedding, features
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from samlet.models import EncoderConfig
-from samlet.training.plots import GRID, smoothed
+from samlet.reporting.plots import GRID, smoothed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

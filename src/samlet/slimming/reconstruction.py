@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from samlet.models import Embedding, ImageEncoder
 from samlet.models.groups import Segment
+from samlet.models.modes import whole_layers
 from samlet.slimming.activation_store import ActivationStore
 from samlet.slimming.surgery import kept_positions
 
@@ -259,9 +260,9 @@ def _refitted(
 
 @contextmanager
 def _observing(handles: list[Any]) -> Iterator[None]:
-    """With grad mode on encoders compute every layer whole; being frozen they record no graph."""
+    """With every layer whole, so that what each takes is seen at once."""
     try:
-        with torch.enable_grad():
+        with whole_layers():
             yield
     finally:
         for handle in handles:

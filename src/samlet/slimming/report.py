@@ -6,30 +6,21 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from samlet.data.datasets import plain_images
-from samlet.data.images import RGBImage, fingerprint, read_image
-from samlet.data.masks import mask_iou
-from samlet.errors import InputError
+from samlet.data.images import fingerprint
 from samlet.evaluation.costs import Cost, cost
-from samlet.evaluation.ground_truth import grid_points
 from samlet.evaluation.miou import Evaluation, evaluate
-from samlet.inference import Predictor
-from samlet.io.writing import new_file
-from samlet.reporting.contact_sheet import Cell, write_sheet
+from samlet.reporting import markdown
+from samlet.reporting.contact_sheet import write_sheet
+from samlet.reporting.plots import write_figure
 from samlet.runs.precision import PRECISIONS
 from samlet.slimming.allocation import Allocation
 from samlet.slimming.alpha import ALPHAS
+from samlet.slimming.comparison import comparison
 from samlet.slimming.config import CRITERIA, PROCEDURES, SELECTIONS, STAGES
 from samlet.slimming.pipeline import SlimRun
 from samlet.slimming.plots import losses_figure, widths_figure
-from samlet.training.plots import write_figure
 from samlet.training.settings import SCHEDULES
-
-_ROWS = 4
-_GRID = 6
-_AREA = (0.01, 0.6)  # shares of the image that a mask worth showing covers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -138,12 +129,9 @@ def table(figures: SlimFigures) -> str:
         row("pruned, raw", after, figures.pruned.miou["single"]),
         row("pruned, aligned", after, figures.aligned.miou["single"]),
     ]
-    widths = [max(len(cells[i]) for cells in rows) for i in range(len(rows[0]))]
-    lines = ["| " + " | ".join(cell.rjust(w) for cell, w in zip(cells, widths, strict=True)) + " |" for cells in rows]
-    lines.insert(1, "|" + "|".join("-" * (w + 1) + ":" for w in widths) + "|")
     return "\n".join(
         [
-            *lines,
+            *markdown.table(rows, "right"),
             "",
             f"MACs and encoder latency at {after.image_size} px. Agreement with the teacher: mean IoU, "
             f"{figures.aligned.protocol}, {figures.aligned.images} photographs held out.",
@@ -194,8 +182,7 @@ def write(run: SlimRun, figures: SlimFigures, folder: Path) -> None:
     skipped = to_json(run, figures)["photographs"]["skipped"]
     if skipped:
         lines += ["## Photographs that could not be read", "", *(f"- {name}" for name in skipped), ""]
-    with new_file(folder / "report.md") as temporary:
-        temporary.write_text("\n".join(lines), encoding="utf-8")
+    markdown.write_lines(folder / "report.md", lines)
 
 
 def _allocation(found: Allocation) -> list[str]:
@@ -276,38 +263,3 @@ def settings(run: SlimRun) -> dict[str, str]:
         "precision": f"{config.precision}: {PRECISIONS[config.precision]}",
         "processes": f"{run.processes}",
     }
-
-
-def comparison(run: SlimRun) -> list[list[Cell]]:
-    """Photographs held out, with the masks of teacher, raw pruned and aligned model for one point, side by side."""
-    names = ("teacher", "pruned, raw", "pruned, aligned")
-    predictors = [Predictor(sam, run.image_size) for sam in (run.teacher, run.pruned, run.sam)]
-    rows: list[list[Cell]] = []
-    for path in run.held_out:
-        if len(rows) == _ROWS:
-            break
-        try:
-            image = read_image(path)
-        except InputError:
-            continue
-        for predictor in predictors:
-            predictor.set_image(image)
-        point = _telling_point(predictors[0], image)
-        masks = [p.predict(points=point, multimask=False).masks[0, 0] for p in predictors]
-        rows.append(
-            [
-                Cell(f"{name}: IoU {mask_iou(masks[0], mask):.2f}" if column else name, image, mask, point)
-                for column, (name, mask) in enumerate(zip(names, masks, strict=True))
-            ]
-        )
-    return rows
-
-
-def _telling_point(teacher: Predictor, image: RGBImage) -> np.ndarray:
-    """The point, (1, 2), of the middle of a grid where the teacher is surest of a mask neither dust nor everything."""
-    grid = grid_points(image.shape[0], image.shape[1], _GRID).reshape(_GRID, _GRID, 1, 2)
-    points = grid[1:-1, 1:-1].reshape(-1, 1, 2)
-    answer = teacher.predict(points=points, multimask=False)
-    area = answer.masks[:, 0].mean(axis=(1, 2))
-    fits = (area >= _AREA[0]) & (area <= _AREA[1])
-    return points[int(np.argmax(answer.iou[:, 0] + fits))]

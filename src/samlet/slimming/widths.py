@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from samlet.models import ChannelGroup, EncoderConfig, ImageEncoder, build_encoder
+from samlet.models.modes import whole_layers
 
 Widths = dict[str, int]
 """Channels that stay, by group name; groups that are not named stay whole."""
@@ -107,6 +108,6 @@ def _positions(config: EncoderConfig, image_size: int) -> dict[str, int]:
     for name, layer in shadow.named_modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
             layer.register_forward_hook(counting(name))
-    with torch.enable_grad():  # layers whole, not in strips
+    with whole_layers(), torch.no_grad():
         shadow(torch.empty(1, 3, image_size, image_size, device="meta"))
     return found

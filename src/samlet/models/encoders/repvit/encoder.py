@@ -19,6 +19,7 @@ from samlet.models.convolutions import Stem, depthwise
 from samlet.models.encoders.encoder import ImageEncoder
 from samlet.models.encoders.repvit.config import RepViTConfig
 from samlet.models.groups import ChannelGroup, Member, Segment, columns, rows_and_bias, stream_groups
+from samlet.models.modes import computes_whole
 
 
 class SqueezeExcite(nn.Module):
@@ -34,7 +35,7 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         gate = torch.sigmoid(self.fc2(F.relu(self.fc1(x.mean(dim=(2, 3), keepdim=True)))))
-        return x * gate if torch.is_grad_enabled() else x.mul_(gate)
+        return x * gate if computes_whole() else x.mul_(gate)
 
 
 class ChannelMixer(nn.Module):
@@ -49,7 +50,7 @@ class ChannelMixer(nn.Module):
         self.fc2 = nn.Conv2d(hidden_dim, dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled():
+        if computes_whole():
             return x + self.fc2(F.gelu(self.fc1(x)))
         batch, _, height, width = x.shape
         step = strip_size(height, batch * self.fc1.out_channels * width)

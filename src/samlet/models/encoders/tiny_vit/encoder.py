@@ -35,6 +35,7 @@ from samlet.models.groups import (
     rows_and_bias,
     stream_groups,
 )
+from samlet.models.modes import computes_for_graph
 
 
 class WindowAttention(nn.Module):
@@ -64,7 +65,7 @@ class WindowAttention(nn.Module):
 
     def _attend(self, x_BLC: Tensor) -> Tensor:
         qkv = self.qkv(self.norm(x_BLC))
-        if torch.onnx.is_in_onnx_export() and self.qk_dim == self.v_dim:
+        if computes_for_graph() and self.qk_dim == self.v_dim:
             # cutting the first axis costs runtimes nothing, cutting the channels of every token does
             q, k, v = qkv.unflatten(-1, (self.heads, 3, self.qk_dim)).permute(3, 0, 2, 1, 4).split(1)
             q, k, v = q.squeeze(0), k.squeeze(0), v.squeeze(0)
@@ -85,7 +86,7 @@ class TinyViTMLP(nn.Module):
         self.fc2 = nn.Linear(hidden_dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.onnx.is_in_onnx_export():  # three axes: norm and rounding then become one operation
+        if computes_for_graph():  # three axes: norm and rounding then become one operation
             return self._on_tokens(x)
         return in_chunks(self._on_tokens, x.flatten(0, 1), self.fc1.out_features).view_as(x)
 
