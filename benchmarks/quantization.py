@@ -108,10 +108,10 @@ def measured(sam: samlet.Sam, options: argparse.Namespace, path: Path) -> Values
     return values
 
 
-def shared_steps(settings: dict[str, Any]) -> str:
+def shared_scales(settings: dict[str, Any]) -> str:
     """Name of the folder that rows share which differ in bits alone: mixed precision chooses from what they found."""
     rest = [f"{key}-{value}" for key, value in settings.items() if key not in ("weights", "activations", "mixed")]
-    return "-".join(["steps", *rest])
+    return "-".join(["scales", *rest])
 
 
 class HeldOut:
@@ -197,8 +197,8 @@ def table(name: str, options: argparse.Namespace) -> None:
             **settings,
         )
         calibration = options.models / f"{name}-{options.image_size}"
-        steps = options.models / f"{name}-{shared_steps(settings)}"
-        made = run_quantization(sam, find_images(options.photographs), config, calibration=calibration, steps=steps)
+        scales = options.models / f"{name}-{shared_scales(settings)}"
+        made = run_quantization(sam, find_images(options.photographs), config, calibration=calibration, scales=scales)
         values = measured(made.sam, options, kept(options, settings))
         found: dict[str, Any] = {**key, "average_bits": made.average_bits, "miou": means(values)}
         found["difference"] = differences(values, exact)

@@ -29,8 +29,8 @@ from tests.conftest import randomise
 SIDE, DIMS, WINDOWS, KEY = 64, (8, 16, 24, 16), (7, 4, 7), 8
 
 
-def on_grid(x, step, low, high):
-    return torch.clip(torch.round(x / step), low, high) * step
+def on_grid(x, scale, low, high):
+    return torch.clip(torch.round(x / scale), low, high) * scale
 
 
 def counters(module, **values):
@@ -54,9 +54,9 @@ class InferQuantLinear(nn.Linear):
         counters(self, n_V=n_v, n_H=n_h, n_a=n_a, crb_rows=rows, crb_cols=columns, crb_acts=chunk)
 
     def quantized_weight(self):
-        steps = self.w_interval[:, 0, :, 0].repeat_interleave(int(self.crb_rows), 0)
-        steps = steps.repeat_interleave(int(self.crb_cols), 1)
-        return on_grid(self.weight, steps, -self.w_qmax, self.w_qmax - 1)
+        scales = self.w_interval[:, 0, :, 0].repeat_interleave(int(self.crb_rows), 0)
+        scales = scales.repeat_interleave(int(self.crb_cols), 1)
+        return on_grid(self.weight, scales, -self.w_qmax, self.w_qmax - 1)
 
     def quantized_input(self, x):
         chunks = x.split(int(self.crb_acts), dim=-1)
@@ -353,7 +353,7 @@ def image():
 
 
 def close_but_for_flips(found, expected, spread):
-    """Equal, but for the few values that rounding errors carry over the border between two steps."""
+    """Equal, but for the few values that rounding errors carry over the border between two scales."""
     difference = (found - expected).abs()
     return bool(difference.median() < 1e-4 * spread and difference.max() < 0.05 * spread)
 
@@ -557,8 +557,8 @@ def moved(name, made):
         (buffer(QKV, "w_interval", None), "no w_interval"),
         (buffer(QKV, "a_interval", torch.ones(3, 1)), "a_interval of (3, 1)"),
         (buffer(QKV, "a_interval", torch.ones(1, 2)), "a_interval of (1, 2)"),
-        (buffer(QKV, "a_interval", torch.zeros(1, 1)), "finite steps above 0"),
-        (buffer(QKV, "w_interval", torch.full((1, 1, 1, 1), float("nan"))), "finite steps above 0"),
+        (buffer(QKV, "a_interval", torch.zeros(1, 1)), "finite scales above 0"),
+        (buffer(QKV, "w_interval", torch.full((1, 1, 1, 1), float("nan"))), "finite scales above 0"),
         (buffer(QKV, "w_interval", torch.ones(5, 1, 1, 1)), "w_interval of (5, 1, 1, 1)"),
         (buffer(QKV, "w_interval", torch.ones(1, 2, 1, 1)), "w_interval of (1, 2, 1, 1)"),
         (buffer(QKV, "w_interval", torch.ones(2)), "w_interval of (2,)"),

@@ -122,7 +122,7 @@ def test_chunks_and_log_levels_survive_saving(photo_folder, tmp_path):
         assert torch.allclose(levels, levels.round(), atol=1e-4)
         assert -8 <= float(levels.detach().min()) <= float(levels.detach().max()) <= 7.001
     assert any(m.weight_group is None for m in made.sam.modules() if isinstance(m, QuantizedConv2d)), (
-        "few inputs need one step"
+        "few inputs need one scale"
     )
 
     samlet.save(made.sam, tmp_path / "m")
@@ -144,7 +144,7 @@ def test_chunks_and_log_levels_survive_saving(photo_folder, tmp_path):
     assert done.returncode == 0, done.stderr
 
     with pytest.raises(
-        samlet.InputError, match="steps for every 24 inputs; integer kernels take one an output channel"
+        samlet.InputError, match="scales for every 24 inputs; integer kernels take one an output channel"
     ):
         with_integers(made.sam.get_submodule("image_encoder.neck"), "openvino")
 
@@ -204,12 +204,12 @@ def test_weights_or_activations_alone(photo_folder, tmp_path, weights, activatio
     assert quantized.describe(back) == quantized.describe(made.sam)
 
 
-def test_mixed_precision_keeps_its_budget_and_steps_are_shared(photo_folder, tmp_path, monkeypatch):
+def test_mixed_precision_keeps_its_budget_and_scales_are_shared(photo_folder, tmp_path, monkeypatch):
     sam = make_vit()
 
     def made_with(**settings):
         config = quick(metric="mse", **settings, **FEW)
-        return run_quantization(sam, photographs(photo_folder), config, progress=False, steps=tmp_path)
+        return run_quantization(sam, photographs(photo_folder), config, progress=False, scales=tmp_path)
 
     made = {budget: made_with(mixed=budget) for budget in (4, 5.5)}
     monkeypatch.setattr(procedure_module, "_search_site", None)
@@ -333,7 +333,7 @@ def test_the_command_line(photo_folder, tmp_path, capsys):
     assert not (out / "run" / "checkpoints").exists()
     provenance = json.loads((out / "provenance.json").read_text())
     assert [provenance["recipe"][name] for name in ("weights", "scheme", "weight_group")] == [6, "log", 24]
-    assert "steps of weights for every 24 input channels" in (out / "report.md").read_text()
+    assert "scales of weights for every 24 input channels" in (out / "report.md").read_text()
     assert json.loads((out / "config.json").read_text())["quantization"]["image_encoder.neck.2"]["group"] == 24
     assert provenance["parents"][0]["weights_sha256"] == load_checkpoint(tmp_path / "float").fingerprint()
     assert "image_encoder.neck.2" in (out / "report.md").read_text()
@@ -417,15 +417,15 @@ def saved(small, tmp_path):
     ("name", "value", "message"),
     [
         (f"{NECK}.inputs.scale", None, f"there is no {NECK}.inputs.scale; expected one"),
-        (f"{NECK}.inputs.scale", torch.tensor([0.0]), "scale holds 0; expected finite steps above 0"),
+        (f"{NECK}.inputs.scale", torch.tensor([0.0]), "scale holds 0; expected finite scales above 0"),
         (f"{NECK}.inputs.scale", torch.tensor([float("nan")]), "scale holds nan"),
         (f"{NECK}.inputs.scale", torch.ones(7), "scale has 7 values for 40 channels; expected one"),
         (f"{NECK}.inputs.scale", torch.ones(1, 1), r"of shape \(1, 1\); expected float numbers along one axis"),
         (f"{NECK}.inputs.scale", torch.ones(1, dtype=torch.int8), "scale is torch.int8"),
         (f"{NECK}.inputs.offset", torch.ones(3), "offset has 3 values for 40 channels"),
         (f"{NECK}.inputs.offset", torch.tensor([float("inf")]), "offset holds inf; expected finite numbers"),
-        (f"{NECK}.weight_scale", None, "with no steps; expected int8 with one step an output channel"),
-        (f"{NECK}.weight_scale", torch.ones(3), "with 3 steps"),
+        (f"{NECK}.weight_scale", None, "with no scales; expected int8 with one scale an output channel"),
+        (f"{NECK}.weight_scale", torch.ones(3), "with 3 scales"),
         (f"{NECK}.weight", torch.ones(CHANNELS, 40, 1, 1, dtype=torch.int16), "weight is torch.int16"),
         (f"{NECK}.weight", torch.ones(CHANNELS, 41, 1, 1, dtype=torch.int8), "1 of another shape"),
         (f"{PRODUCTS}.probabilities.split", torch.ones(2), "expected one float number"),

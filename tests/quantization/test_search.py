@@ -76,7 +76,7 @@ def test_layers_are_matrices(kind):
 
 @pytest.mark.parametrize("weighted", [True, False])
 @pytest.mark.parametrize("kind", LAYERS)
-def test_the_steps_of_weights_are_the_best_of_all_candidates(kind, weighted):
+def test_the_scales_of_weights_are_the_best_of_all_candidates(kind, weighted):
     layer, x = make(kind)
     config = QuantConfig(weights=4, activations=16, candidates=30, shrinkage=0.0)
     sample, gradient = sample_of(layer, x, weighted)
@@ -123,7 +123,7 @@ def test_the_step_of_inputs_is_the_best_of_all_candidates(scheme):
         assert torch.equal(found.tensors[f"inputs.{name}"], value)
 
 
-def test_no_position_decides_alone_where_steps_are_chosen():
+def test_no_position_decides_alone_where_scales_are_chosen():
     gradient = torch.randn(1, 400, 6, generator=generator())
     gradient[0, 7] *= 1000
     (steady,) = clipped([gradient], (0, 2), QuantConfig())
@@ -142,18 +142,18 @@ def test_shrinkage_goes_from_the_draws_to_the_squared_error():
     sample, _ = sample_of(layer, x)
     plain, _ = sample_of(layer, x, weighted=False)
 
-    def steps(sample, **settings):
+    def scales(sample, **settings):
         return search_layer(layer, sample, (3, 16), QuantConfig(activations=16, **settings)).tensors["weight_scale"]
 
-    mse = steps(plain, metric="mse")
-    different = [int((steps(sample, shrinkage=share) != mse).sum()) for share in (0.0, 1e6)]
+    mse = scales(plain, metric="mse")
+    different = [int((scales(sample, shrinkage=share) != mse).sum()) for share in (0.0, 1e6)]
     assert different[0] >= 4
     assert different[1] == 0
 
 
 @pytest.mark.parametrize("kind", ["linear", "conv", "grouped", "transposed"])
 def test_chunks_of_inputs_follow_one_another(kind):
-    """Each chunk's steps against brute force over all candidates, with the other chunks as they were found so far."""
+    """Each chunk's scales against brute force over all candidates, with the other chunks as they were found so far."""
     layer, x = make(kind)
     sample, _ = sample_of(layer, x, weighted=False)
     size = 1 if kind == "grouped" else 2
@@ -164,25 +164,25 @@ def test_chunks_of_inputs_follow_one_another(kind):
     assert found.entry == {"weights": 3, "inputs": None, "group": size}
     assert found.tensors["weight_scale"].shape == (layer.weight.shape[axis], channels // size)
     parts = layer.weight.transpose(0, axis).abs().split(size, dim=1)
-    steps = torch.stack([part.flatten(1).amax(1) for part in parts], 1) / 4
-    base = steps.clone()
+    scales = torch.stack([part.flatten(1).amax(1) for part in parts], 1) / 4
+    base = scales.clone()
 
-    def errors(steps):
+    def errors(scales):
         rounded = quantized(layer, None)
-        weight = fake_quantize(layer.weight, along(steps, layer.weight, axis, size), -4, 3)
+        weight = fake_quantize(layer.weight, along(scales, layer.weight, axis, size), -4, 3)
         rounded.weight = nn.Parameter(weight, requires_grad=False)
         error = (rounded(x) - layer(x)).square()
         return error.flatten(0, -2).sum(0) if kind == "linear" else error.sum((0, 2, 3))
 
-    for chunk in range(steps.shape[1]):
+    for chunk in range(scales.shape[1]):
         tried = []
         for factor in candidates(config):
-            whole = steps.clone()
+            whole = scales.clone()
             whole[:, chunk] = base[:, chunk] * factor
             tried.append(errors(whole))
         best = torch.stack(tried).argmin(0)
-        steps[:, chunk] = base[:, chunk] * torch.tensor(candidates(config))[best]
-    assert torch.allclose(found.tensors["weight_scale"], steps, rtol=1e-5)
+        scales[:, chunk] = base[:, chunk] * torch.tensor(candidates(config))[best]
+    assert torch.allclose(found.tensors["weight_scale"], scales, rtol=1e-5)
     one = search_layer(layer, sample, (3, 16), replace(config, weight_group=None))
     assert found.error < one.error
     alike = search_layer(layer, sample, (3, 16), replace(config, weight_group=channels))
@@ -195,10 +195,10 @@ def test_the_last_chunk_may_have_fewer_inputs():
     sample, _ = sample_of(layer, x)
     found = search_layer(layer, sample, (4, 8), QuantConfig(weight_group=5, candidates=10, low=0.5))
     assert found.tensors["weight_scale"].shape == (7, 3)
-    steps = along(found.tensors["weight_scale"], layer.weight, 0, 5)
-    assert torch.equal(steps[:, 9], steps[:, 5])
-    assert torch.equal(steps[:, 11], found.tensors["weight_scale"][:, 2])
-    assert steps.shape == layer.weight.shape
+    scales = along(found.tensors["weight_scale"], layer.weight, 0, 5)
+    assert torch.equal(scales[:, 9], scales[:, 5])
+    assert torch.equal(scales[:, 11], found.tensors["weight_scale"][:, 2])
+    assert scales.shape == layer.weight.shape
 
 
 def test_more_rounds_are_never_worse_and_more_bits_are_better():

@@ -1,4 +1,4 @@
-"""Q-TinySAM as published (`tinysam_w8a8.pth`): a whole pickled module of float weights and the steps to round them by.
+"""Q-TinySAM as published (`tinysam_w8a8.pth`): a whole pickled module of float weights and the scales to round them by.
 
 Shu et al., "TinySAM", 2023, section 3.3. Reading rounds the weights, folds the batch norms into them, and lets the
 layers that the file quantizes round their inputs (`samlet.models.quantized`). The products of attention are computed in
@@ -59,10 +59,10 @@ def read(module: PickledModule, path: Path) -> Sam:
             continue
         if kind not in _KINDS:
             raise CheckpointError(f"{path} has {name} of class {kind[:80]}; expected one of {', '.join(_KINDS)}")
-        steps = {part: buffers[f"{name}.{part}"] for part in _KINDS[kind][1] if f"{name}.{part}" in buffers}
-        for part in steps:
+        scales = {part: buffers[f"{name}.{part}"] for part in _KINDS[kind][1] if f"{name}.{part}" in buffers}
+        for part in scales:
             state.pop(f"{name}.{part}", None)
-        layer = _Layer(name, kind, steps, module.attributes[name], path)
+        layer = _Layer(name, kind, scales, module.attributes[name], path)
         if layer.setting("mode") != "raw":
             layer.round_weight(state)
             layers.append(layer)
@@ -84,7 +84,7 @@ class _Layer:
 
     name: str
     kind: str
-    steps: StateDict
+    scales: StateDict
     attributes: Attributes
     path: Path
 
@@ -108,37 +108,41 @@ class _Layer:
             raise self.refused(f"{name} {value} and {name[0]}_qmax {described(largest)}", "2 ** (bits - 1)")
         return value
 
-    def step(self, name: str, positive: bool = True) -> Tensor:
+    def scale(self, name: str, positive: bool = True) -> Tensor:
         """One of the buffers as float32, checked."""
-        value = self.steps.get(name)
+        value = self.scales.get(name)
         if value is None or not value.is_floating_point() or not value.numel():
             raise self.refused(f"no {name}", f"{name} as a float tensor")
         value = value.float()
         if not bool(value.isfinite().all()) or (positive and not bool((value > 0).all())):
-            raise self.refused(f"values of {name} from {value.min():g} to {value.max():g}", "finite steps above 0")
+            raise self.refused(f"values of {name} from {value.min():g} to {value.max():g}", "finite scales above 0")
         return value
 
     def round_weight(self, state: StateDict) -> None:
         """Round the weight in a state dict: a linear layer's in blocks, a convolution's by broadcasting."""
-        name, levels, step = f"{self.name}.weight", 2 ** (int(self.setting("w_bit")) - 1), self.step("w_interval")
+        name, levels, scale = f"{self.name}.weight", 2 ** (int(self.setting("w_bit")) - 1), self.scale("w_interval")
         weight = state.get(name)
         if weight is None or weight.ndim != (2 if _KINDS[self.kind][0] is nn.Linear else 4):
             raise self.refused(
                 "no weight" if weight is None else f"weight of {tuple(weight.shape)}", "a weight of its kind"
             )
         blocks = weight
-        if weight.ndim == 2 and step.numel() > 1:
-            rows, columns = step.shape[0], step.shape[2] if step.ndim > 2 else 0
+        if weight.ndim == 2 and scale.numel() > 1:
+            rows, columns = scale.shape[0], scale.shape[2] if scale.ndim > 2 else 0
             divides = columns and not (weight.shape[0] % rows or weight.shape[1] % columns)
-            if not divides or step.shape != (rows, 1, columns, 1):
-                raise self.refused(f"w_interval of {tuple(step.shape)}", f"blocks of a weight of {tuple(weight.shape)}")
+            if not divides or scale.shape != (rows, 1, columns, 1):
+                raise self.refused(
+                    f"w_interval of {tuple(scale.shape)}", f"blocks of a weight of {tuple(weight.shape)}"
+                )
             blocks = weight.reshape(rows, weight.shape[0] // rows, columns, weight.shape[1] // columns)
             self._check(n_V=rows, n_H=columns, crb_rows=blocks.shape[1], crb_cols=blocks.shape[3])
         elif weight.ndim == 2:
-            step = step.flatten()
-        elif step.ndim > 4 or any(a not in (1, b) for a, b in zip(step.shape[::-1], weight.shape[::-1], strict=False)):
-            raise self.refused(f"w_interval of {tuple(step.shape)}", f"one for a weight of {tuple(weight.shape)}")
-        state[name] = fake_quantize(blocks, step, -levels, levels - 1).view(weight.shape)
+            scale = scale.flatten()
+        elif scale.ndim > 4 or any(
+            a not in (1, b) for a, b in zip(scale.shape[::-1], weight.shape[::-1], strict=False)
+        ):
+            raise self.refused(f"w_interval of {tuple(scale.shape)}", f"one for a weight of {tuple(weight.shape)}")
+        state[name] = fake_quantize(blocks, scale, -levels, levels - 1).view(weight.shape)
 
     def put_into(self, sam: Sam) -> None:
         """Replace the float layer that stands in a model under this name."""
@@ -169,24 +173,24 @@ class _Layer:
 
     def _chunks(self, name: str, channels: int, axes_behind: int) -> Tensor:
         """Steps of equal chunks of the channels (chunks,): one, or of a linear layer any, of a convolution all."""
-        step = self.step(name, positive=name != "a_bias")
-        chunks = step.numel()
+        scale = self.scale(name, positive=name != "a_bias")
+        chunks = scale.numel()
         if chunks > 1:
-            fits = step.shape == (chunks, 1) and channels % chunks == 0
+            fits = scale.shape == (chunks, 1) and channels % chunks == 0
             if axes_behind:
-                fits = chunks == channels and step.shape in ((channels, 1, 1), (1, channels, 1, 1))
+                fits = chunks == channels and scale.shape in ((channels, 1, 1), (1, channels, 1, 1))
             if not fits:
-                raise self.refused(f"{name} of {tuple(step.shape)}", f"one for {channels} channels of the input")
+                raise self.refused(f"{name} of {tuple(scale.shape)}", f"one for {channels} channels of the input")
             self._check(n_a=chunks, crb_acts=channels // chunks)
-        return step.flatten().clone()
+        return scale.flatten().clone()
 
     def _check(self, **expected: int) -> None:
-        """Refuse counters of blocks that are not what the shapes of the steps say."""
+        """Refuse counters of blocks that are not what the shapes of the scales say."""
         for name, value in expected.items():
-            found = self.steps.get(name)
+            found = self.scales.get(name)
             if found is not None and (found.numel() != 1 or found.item() != value):
                 shown = found.item() if found.numel() == 1 else f"of {tuple(found.shape)}"
-                raise self.refused(f"{name} {shown}", f"{value}, as its steps say")
+                raise self.refused(f"{name} {shown}", f"{value}, as its scales say")
 
 
 def _with_batch_norms(state: StateDict, path: Path) -> StateDict:

@@ -1,10 +1,10 @@
-"""Quantized layers in the native format: bits in `config.json`, steps and integer weights among the tensors.
+"""Quantized layers in the native format: bits in `config.json`, scales and integer weights among the tensors.
 
 `config.json` names every quantized layer with the bits of its factors, None for one that stays float:
 `{"weights": 8, "inputs": 8}` for layers with a weight, with `"group": 64` where chunks of so many input channels have
-steps of their own; `queries`, `keys`, `probabilities` and `values` for the products
-of attention, `left` and `right` for a product. The tensors have the steps by their names in the state dict; a weight on
-a known grid is stored as int8, and is that times its step, bit for bit.
+scales of their own; `queries`, `keys`, `probabilities` and `values` for the products
+of attention, `left` and `right` for a product. The tensors have the scales by their names in the state dict; a weight on
+a known grid is stored as int8, and is that times its scale, bit for bit.
 """
 
 from __future__ import annotations
@@ -74,12 +74,12 @@ def encode(sam: Sam, tensors: Mapping[str, Tensor]) -> StateDict:
         if not isinstance(module, _LAYERS) or module.weight_scale is None:
             continue
         weight = tensors[f"{name}.weight"]
-        steps = along(tensors[f"{name}.weight_scale"], weight, out_axis(module), module.weight_group)
-        whole = (weight / steps).round()
+        scales = along(tensors[f"{name}.weight_scale"], weight, out_axis(module), module.weight_group)
+        whole = (weight / scales).round()
         if weight.dtype != torch.float32 or not bool(((whole >= _LEAST) & (whole <= _MOST)).all()):
             continue
         stored = whole.to(torch.int8)
-        if torch.equal((stored.float() * steps).view(torch.int32), weight.contiguous().view(torch.int32)):
+        if torch.equal((stored.float() * scales).view(torch.int32), weight.contiguous().view(torch.int32)):
             encoded[f"{name}.weight"] = stored.contiguous()
     return encoded
 
@@ -151,39 +151,39 @@ def _made(layer: nn.Module, name: str, entry: Entry, tensors: Mapping[str, Tenso
         if bits is None:
             return None
         prefix = f"{name}.{factor}"
-        steps = {"scale": _steps(tensors, f"{prefix}.scale", path)}
+        scales = {"scale": _scales(tensors, f"{prefix}.scale", path)}
         for part, positive in (("offset", False), ("negative_scale", True)):
             if f"{prefix}.{part}" in tensors:
-                steps[part] = _steps(tensors, f"{prefix}.{part}", path, positive)
-        for part, value in steps.items():
+                scales[part] = _scales(tensors, f"{prefix}.{part}", path, positive)
+        for part, value in scales.items():
             allowed = 1 if part == "negative_scale" else channels
             if allowed is not None and allowed % len(value):
                 found = f"{prefix}.{part} has {len(value)} values for {channels} channels"
                 raise _malformed(path, found, "one for all or for equal chunks of them")
-        return InputQuantizer(steps.pop("scale"), bits, axes_behind=axes, **steps)
+        return InputQuantizer(scales.pop("scale"), bits, axes_behind=axes, **scales)
 
     def rows(factor: str) -> RowQuantizer | None:
         bits, prefix = entry[factor], f"{name}.{factor}"
         if bits is None or f"{prefix}.balance" not in tensors:
             return None
-        share = _steps(tensors, f"{prefix}.share", path)
+        share = _scales(tensors, f"{prefix}.share", path)
         if len(share) > 1:
             raise _malformed(path, f"{prefix}.share has {len(share)} values", "one")
-        return RowQuantizer(_steps(tensors, f"{prefix}.balance", path), share, bits)
+        return RowQuantizer(_scales(tensors, f"{prefix}.balance", path), share, bits)
 
     if isinstance(layer, AttentionProducts):
         probability: ProbabilityQuantizer | LogQuantizer | None = None
         bits, prefix = entry["probabilities"], f"{name}.probabilities"
         if bits is not None and f"{prefix}.per_octave" in tensors:
-            probability = LogQuantizer(_steps(tensors, f"{prefix}.per_octave", path, axes=0), bits)
+            probability = LogQuantizer(_scales(tensors, f"{prefix}.per_octave", path, axes=0), bits)
         elif bits is not None:
-            probability = ProbabilityQuantizer(_steps(tensors, f"{prefix}.split", path, axes=0), bits)
+            probability = ProbabilityQuantizer(_scales(tensors, f"{prefix}.split", path, axes=0), bits)
         return QuantizedAttention(inputs("queries"), inputs("keys"), probability, inputs("values"))
     if isinstance(layer, Product):
         return QuantizedProduct(rows("left") or inputs("left"), inputs("right", axes=1))
     group, scale = entry.get(_GROUP), None
     if group is not None or f"{name}.weight_scale" in tensors:
-        scale = _steps(tensors, f"{name}.weight_scale", path, axes=1 if group is None else 2)
+        scale = _scales(tensors, f"{name}.weight_scale", path, axes=1 if group is None else 2)
     channels = layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
     assert isinstance(channels, int)
     if group is not None and scale is not None and scale.shape != (expected := _grouped(layer, group)):
@@ -194,13 +194,13 @@ def _made(layer: nn.Module, name: str, entry: Entry, tensors: Mapping[str, Tenso
 
 
 def _grouped(layer: nn.Module, group: int) -> tuple[int, int]:
-    """Shape (out, chunks) of the steps of a layer's weight, for chunks of so many input channels."""
+    """Shape (out, chunks) of the scales of a layer's weight, for chunks of so many input channels."""
     assert isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)
     axis = out_axis(layer)
     return layer.weight.shape[axis], math.ceil(layer.weight.shape[1 - axis] / group)
 
 
-def _steps(tensors: Mapping[str, Tensor], name: str, path: Path, positive: bool = True, axes: int = 1) -> Tensor:
+def _scales(tensors: Mapping[str, Tensor], name: str, path: Path, positive: bool = True, axes: int = 1) -> Tensor:
     value = tensors.get(name)
     if value is None:
         raise _malformed(path, f"there is no {name}", "one, as quantization in config.json says")
@@ -209,7 +209,7 @@ def _steps(tensors: Mapping[str, Tensor], name: str, path: Path, positive: bool 
         raise _malformed(path, f"{name} is {value.dtype} of shape {tuple(value.shape)}", expected)
     if not bool(value.isfinite().all()) or (positive and not bool((value > 0).all())):
         wrong = next(v for v in value.flatten().tolist() if not (v > 0 if positive else abs(v) < float("inf")))
-        raise _malformed(path, f"{name} holds {wrong:g}", "finite steps above 0" if positive else "finite numbers")
+        raise _malformed(path, f"{name} holds {wrong:g}", "finite scales above 0" if positive else "finite numbers")
     return value.float().clone()
 
 
@@ -220,9 +220,9 @@ def _decode_weight(decoded: StateDict, name: str, layer: nn.Module, group: int |
         return
     scale, axis = decoded.get(f"{name}.weight_scale"), out_axis(layer)
     if scale is None or value.dtype != torch.int8 or value.ndim <= axis or len(scale) != value.shape[axis]:
-        steps = "no steps" if scale is None else f"{len(scale)} steps"
-        found = f"{name}.weight is {value.dtype} of shape {tuple(value.shape)} with {steps}"
-        raise _malformed(path, found, "int8 with one step an output channel in weight_scale")
+        scales = "no scales" if scale is None else f"{len(scale)} scales"
+        found = f"{name}.weight is {value.dtype} of shape {tuple(value.shape)} with {scales}"
+        raise _malformed(path, found, "int8 with one scale an output channel in weight_scale")
     assert isinstance(layer.weight, Tensor)
     if group is not None and value.shape != layer.weight.shape:
         raise _malformed(path, f"{name}.weight has the shape {tuple(value.shape)}", f"{tuple(layer.weight.shape)}")

@@ -38,7 +38,7 @@ class IntegerLayer(nn.Module):
     """A quantized layer as nodes of an ONNX graph.
 
     Args:
-        layer: with known steps of its weight.
+        layer: with known scales of its weight.
         name: of the layer, for messages.
         inputs: round the inputs; False keeps them float and the weight alone in int8.
         columns: a linear layer as x · Wᵀ with Wᵀ stored, and x of three axes: the form that ONNX Runtime computes in
@@ -60,7 +60,7 @@ class IntegerLayer(nn.Module):
             raise InputError(f"{name} has weights of {layer.weight_bits or 'unknown'} bits; expected 2 to 8")
         if layer.weight_group is not None:
             raise InputError(
-                f"the weight of {name} has steps for every {layer.weight_group} inputs; integer kernels take one an "
+                f"the weight of {name} has scales for every {layer.weight_group} inputs; integer kernels take one an "
                 "output channel: quantize without --weight-group"
             )
         weight = (layer.weight.detach() / along(layer.weight_scale, layer.weight, axis)).round().to(torch.int8)
@@ -75,8 +75,8 @@ class IntegerLayer(nn.Module):
         self.rounds = inputs and isinstance(layer.inputs, InputQuantizer)
         if self.rounds:
             assert isinstance(layer.inputs, InputQuantizer)
-            step, zero = _single_range(layer.inputs, name, unsigned=columns)
-            self.register_buffer("input_scale", step)
+            scale, zero = _single_range(layer.inputs, name, unsigned=columns)
+            self.register_buffer("input_scale", scale)
             self.register_buffer("input_zero", zero)
         self.out_features = layer.weight.shape[axis]  # asked for by the encoders
         self.out_channels = self.out_features
@@ -136,7 +136,7 @@ def _single_range(quantizer: InputQuantizer, name: str, unsigned: bool) -> tuple
     zero = quantizer.offset.detach().double().view(()) / scale.double()
     whole = -zero.round()
     if abs(float(zero + whole)) > 1e-3 or not -128 <= float(whole) <= 127:
-        raise InputError(f"the input of {name} has an offset of {float(zero):g} steps; expected a whole one: {remedy}")
+        raise InputError(f"the input of {name} has an offset of {float(zero):g} scales; expected a whole one: {remedy}")
     return scale, (whole + 128).to(torch.uint8)
 
 

@@ -184,7 +184,7 @@ def _integers(
             )
         if not is_deployable(sam):
             raise InputError(
-                "the model's weights have no known steps; quantize with `samlet quantize --scheme integer`"
+                "the model's weights have no known scales; quantize with `samlet quantize --scheme integer`"
             )
         return sam, []
     if config.precision != "int8" or config.to == "executorch":  # which quantizes by its own rules

@@ -42,7 +42,7 @@ def text(made: Exported) -> str:
         lines.append(f"image embedding: {figures.embedding_sqnr:.1f} dB over its error")
     if figures.simulation_agreement is not None and figures.simulation_sqnr is not None:
         lines.append(
-            f"against the simulation of the same steps: mask IoU {figures.simulation_agreement:.4f}, "
+            f"against the simulation of the same scales: mask IoU {figures.simulation_agreement:.4f}, "
             f"{figures.simulation_sqnr:.1f} dB"
         )
     for part in figures.latency_s or {}:

@@ -18,11 +18,11 @@ class InputQuantizer(nn.Module):
     Halves are rounded to even. Values stay what they are in kind: float in, float out.
 
     Args:
-        scale: (chunks,) step s of equal chunks of the channels.
+        scale: (chunks,) scale s of equal chunks of the channels.
         bits: of one value.
         axes_behind: axes behind that of the channels: 0 for a linear layer, 2 for a convolution.
         offset: (chunks,) subtracted before and added after, for inputs that do not lie around 0.
-        negative_scale: (1,) step of values below 0 where those have their own, as after GELU (PTQ4ViT's twin uniform
+        negative_scale: (1,) scale of values below 0 where those have their own, as after GELU (PTQ4ViT's twin uniform
             quantization): `scale` then serves levels 0 to q - 1, and this one -q to 0.
     """
 
@@ -71,9 +71,9 @@ def fake_quantize(x: Tensor, scale: Tensor, lowest: int, highest: int) -> Tensor
 
 
 class RowQuantizer(nn.Module):
-    """Rounds a matrix that stands for weights: each row, an output channel, has a step from its own largest value.
+    """Rounds a matrix that stands for weights: each row, an output channel, has a scale from its own largest value.
 
-    The step is found anew for every matrix (dynamic quantization): a network made it, and the next one may be a hundred
+    The scale is found anew for every matrix (dynamic quantization): a network made it, and the next one may be a hundred
     times larger. Columns are brought to one size first, by factors that the other side of the product has inversely.
 
     Args:
@@ -103,7 +103,7 @@ class RowQuantizer(nn.Module):
 class ProbabilityQuantizer(nn.Module):
     """Rounds attention weights in [0, 1] by two ranges, as PTQ4ViT's twin uniform quantization does after softmax.
 
-    One bit says which range a value is in: below `split` the step is split / 2 ** (bits - 1), from there on
+    One bit says which range a value is in: below `split` the scale is split / 2 ** (bits - 1), from there on
     1 / 2 ** (bits - 1).
 
     Args:
@@ -206,9 +206,9 @@ class QuantizedLinear(nn.Linear):
     Args:
         layer: whose weight and bias it takes over, not as a copy.
         inputs: the quantizer; None for inputs as they are.
-        weight_scale: (out,) steps of the weight's grid, or (out, chunks), see `along`; None where they are not known.
+        weight_scale: (out,) scales of the weight's grid, or (out, chunks), see `along`; None where they are not known.
         weight_bits: of one weight; None where they are not known.
-        weight_group: input channels of a chunk; None where an output channel has one step.
+        weight_group: input channels of a chunk; None where an output channel has one scale.
     """
 
     inputs: nn.Module
@@ -331,10 +331,10 @@ def along(scale: Tensor, weight: Tensor, axis: int, group: int | None = None) ->
     """Steps in a shape that broadcasts against a weight.
 
     Args:
-        scale: (out,), or (out, chunks) where every chunk of input channels has a step of its own.
+        scale: (out,), or (out, chunks) where every chunk of input channels has a scale of its own.
         weight: with its output channels on `axis` and its input channels on the other of the first two.
         axis: 0 or 1.
-        group: input channels of a chunk; the last may have fewer. None for one step an output channel.
+        group: input channels of a chunk; the last may have fewer. None for one scale an output channel.
     """
     shape = [1] * weight.ndim
     shape[axis] = -1
@@ -342,8 +342,8 @@ def along(scale: Tensor, weight: Tensor, axis: int, group: int | None = None) ->
         return scale.view(shape)
     channels = weight.shape[1 - axis]
     shape[1 - axis] = channels
-    steps = scale.repeat_interleave(group, dim=1)[:, :channels]
-    return (steps if axis == 0 else steps.T).reshape(shape)
+    scales = scale.repeat_interleave(group, dim=1)[:, :channels]
+    return (scales if axis == 0 else scales.T).reshape(shape)
 
 
 def is_quantized(model: nn.Module) -> bool:

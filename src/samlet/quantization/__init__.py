@@ -1,1 +1,1 @@
-"""TinySAM's post-training quantization: a search for the steps of weights and activations, without labels."""
+"""TinySAM's post-training quantization: a search for the scales of weights and activations, without labels."""

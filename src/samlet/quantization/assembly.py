@@ -1,4 +1,4 @@
-"""From the steps that were found to a quantized model and what is said of each layer."""
+"""From the scales that were found to a quantized model and what is said of each layer."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def assemble(sam: Sam, final: Mapping[str, Found], config: QuantConfig) -> Sam:
             continue
         layer = made.get_submodule(name)
         assert isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)
-        steps = along(tensors[f"{name}.weight_scale"], layer.weight, out_axis(layer), found.entry.get("group"))
+        scales = along(tensors[f"{name}.weight_scale"], layer.weight, out_axis(layer), found.entry.get("group"))
         with torch.no_grad():  # + 0.0: no negative zeros, which integers do not have
-            layer.weight.copy_(fake_quantize(layer.weight, steps, *config.weight_levels(bits)) + 0.0)
+            layer.weight.copy_(fake_quantize(layer.weight, scales, *config.weight_levels(bits)) + 0.0)
     quantized.put_into(made, section, tensors, Path("the search"))
     return made.to(sam.device, sam.dtype)
 

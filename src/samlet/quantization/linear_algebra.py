@@ -4,7 +4,7 @@ What a convolution answers at one position is a product of its weights and the p
 a transposed convolution whose kernel does not overlap itself answers a patch for each input. So one search serves all.
 
 Shape legend: S positions, G groups (1 but for grouped convolutions), K factors of one sum, O outputs of a group,
-R outputs that share a channel's step: the kernel of a transposed convolution, else 1; C chunks of input channels.
+R outputs that share a channel's scale: the kernel of a transposed convolution, else 1; C chunks of input channels.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ def weight_matrix(layer: Layer) -> Tensor:
     return weight.reshape(groups, weight.shape[0] // groups, -1)
 
 
-def steps_of_rows(layer: Layer, steps: Tensor, group: int | None = None) -> Tensor:
+def scales_of_rows(layer: Layer, scales: Tensor, group: int | None = None) -> Tensor:
     """Steps of output channels as those of the weight's matrix.
 
     Args:
         layer: the layer.
-        steps: (out,), or (out, C) for chunks of input channels.
+        scales: (out,), or (out, C) for chunks of input channels.
         group: input channels of a chunk.
 
     Returns:
         (G, O, 1), or (G, O, K) for chunks.
     """
     matrix = weight_matrix(layer)
-    repeats = matrix.shape[0] * matrix.shape[1] // len(steps)
+    repeats = matrix.shape[0] * matrix.shape[1] // len(scales)
     if group is None:
-        return steps.repeat_interleave(repeats).view(*matrix.shape[:2], 1)
+        return scales.repeat_interleave(repeats).view(*matrix.shape[:2], 1)
     columns = group * _columns_of_input(layer)
-    whole = steps.repeat_interleave(columns, dim=1)[:, : matrix.shape[2]]
+    whole = scales.repeat_interleave(columns, dim=1)[:, : matrix.shape[2]]
     return whole.repeat_interleave(repeats, dim=0).view_as(matrix)
 
 

@@ -78,7 +78,7 @@ def run_quantization(
     overwrite: bool = False,
     progress: bool = True,
     calibration: Path | None = None,
-    steps: Path | None = None,
+    scales: Path | None = None,
 ) -> Quantized:
     """Quantize a model; see `quantize`. Returns everything a report needs.
 
@@ -86,12 +86,12 @@ def run_quantization(
         sam: the float model; it is left as it is.
         photographs: to choose the calibration's from, by seed.
         config: settings.
-        workspace: where samples and steps go; an unfinished run there is continued.
+        workspace: where samples and scales go; an unfinished run there is continued.
         overwrite: begin again where an unfinished run in the workspace has other settings.
         progress: show it on stderr.
         calibration: a folder for what does not depend on bits, for several runs of one model on the same photographs;
             those that search by curvature must come first. In the workspace if None.
-        steps: a folder for the steps of every layer by bits, for several runs that differ in bits alone, mixed or not.
+        scales: a folder for the scales of every layer by bits, for several runs that differ in bits alone, mixed or not.
             In the workspace if None.
 
     Raises:
@@ -112,7 +112,7 @@ def run_quantization(
         folder = Path(temporary) if workspace is None else workspace.folder / "checkpoints"
         calls = [site for site in sites if site.float_reason is None]
         samples = _calibrate(sam, calls, chosen, config, size, calibration or folder / "samples", progress)
-        found = _search(sam, calls, samples, config, steps or folder / "steps", progress)
+        found = _search(sam, calls, samples, config, scales or folder / "scales", progress)
     final = _final(found, config)
     return Quantized(
         origin=sam,

@@ -1,4 +1,4 @@
-"""Finding the steps of products without weights: those of attention, and the one that makes masks.
+"""Finding the scales of products without weights: those of attention, and the one that makes masks.
 
 One factor at a time, the others as they were found so far: queries, keys, where the two ranges of the attention weights
 meet (in scheme log how many levels they have an octave), values. What does not depend on that factor is computed once
@@ -141,7 +141,7 @@ class _Search(ABC, Generic[Sample]):
 
     @abstractmethod
     def answer(self, i: int) -> Tensor:
-        """A sample's outputs with the steps found so far."""
+        """A sample's outputs with the scales found so far."""
 
     @abstractmethod
     def round(self) -> None:
@@ -237,7 +237,7 @@ class _ProductSearch(_Search[ProductSample]):
     def __init__(self, samples: Sequence[ProductSample], seen: Seen, bits: int, config: QuantConfig) -> None:
         super().__init__(samples, seen, bits, config)
         left = torch.stack([sample.left.abs().amax((0, 1)) for sample in samples]).amax(0)
-        twin = self.ranges["right"].style == "twin"  # whose values below 0 have a step of their own
+        twin = self.ranges["right"].style == "twin"  # whose values below 0 have a scale of their own
         right = torch.stack([_largest(sample)[0 if twin else 1] for sample in samples]).amax(0)
         known = (left > 0) & (right > 0)
         self.balance = torch.where(known, (right / left).sqrt(), torch.ones_like(left))
@@ -249,8 +249,8 @@ class _ProductSearch(_Search[ProductSample]):
         if name == "left":
             return RowQuantizer(self.balance, torch.tensor([factor]), self.bits)
         negative = self.ranges[name].quantizer().negative_scale
-        steps = self.balance * self.largest * factor / 2 ** (self.bits - 1)
-        return InputQuantizer(steps, self.bits, axes_behind=1, negative_scale=negative)
+        scales = self.balance * self.largest * factor / 2 ** (self.bits - 1)
+        return InputQuantizer(scales, self.bits, axes_behind=1, negative_scale=negative)
 
     def loss(self, errors: Tensor, sample: ProductSample, metric: ErrorMetric) -> float:
         """Every pixel apart, as in the loss."""

@@ -32,7 +32,7 @@ class InputRange:
         high: its largest value, at least 0.
         bits: of one value.
         style: `symmetric` around 0; `twin`, two ranges as after GELU; `affine`, with a zero point that is a whole
-            number of steps.
+            number of scales.
     """
 
     low: float
@@ -63,9 +63,9 @@ class InputRange:
             return InputQuantizer(_step(factors[0] * self.high / levels), self.bits, negative_scale=negative)
         of_high, of_low = factors if self.high >= -self.low else factors[::-1]
         low, high = of_low * self.low, of_high * self.high
-        step = _step((high - low) / (2 * levels - 1))
-        zero_point = min(max(round(-levels - low / float(step)), -levels), levels - 1)
-        return InputQuantizer(step, self.bits, offset=step * -zero_point + 0.0)
+        scale = _step((high - low) / (2 * levels - 1))
+        zero_point = min(max(round(-levels - low / float(scale)), -levels), levels - 1)
+        return InputQuantizer(scale, self.bits, offset=scale * -zero_point + 0.0)
 
 
 def input_range(low: float, high: float, bits: int, scheme: Scheme, may_be_affine: bool = True) -> InputRange:
@@ -95,5 +95,5 @@ def percentiles(values: Tensor) -> tuple[float, float]:
 
 
 def _step(value: float) -> Tensor:
-    """A step (1,), above 0 even where there is nothing to cover."""
+    """A scale (1,), above 0 even where there is nothing to cover."""
     return torch.tensor([value if value > 1e-30 else 1.0])

@@ -102,7 +102,7 @@ def write(run: Quantized, folder: Path) -> None:
     config = run.config
     bits = f"mixed, {config.mixed:g} bits on average" if config.mixed else f"W{config.weights}A{config.activations}"
     if config.weight_group is not None:
-        bits += f", steps of weights for every {config.weight_group} input channels"
+        bits += f", scales of weights for every {config.weight_group} input channels"
     average = "" if run.average_bits is None else f" Inputs: {run.average_bits:.2f} bits on average, by MACs."
     outliers = [f"`{layer.name}`" for layer in run.layers if layer.out_of_line]
     named = f"Out of line ({OUTLIER_DB:g} dB below the median or more): {', '.join(outliers)}." if outliers else ""

@@ -1,8 +1,8 @@
-"""Finding the steps of a layer's weights and of its inputs (TinySAM, section 3.3).
+"""Finding the scales of a layer's weights and of its inputs (TinySAM, section 3.3).
 
-The steps of the weights, one an output channel, and the step of the inputs take turns: of all candidates the one of the
+The scales of the weights, one an output channel, and the scale of the inputs take turns: of all candidates the one of the
 least weighted squared error of the layer's outputs stays. The errors of output channels do not depend on each other's
-steps, so all channels are searched at once. Where chunks of input channels have steps of their own, they follow one
+scales, so all channels are searched at once. Where chunks of input channels have scales of their own, they follow one
 another, each chosen for what the others leave: so a later chunk makes good what an earlier one errs.
 
 Shape legend: G groups, N samples, K factors, O outputs (see `matrices`).
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from samlet.models.quantized import InputQuantizer, fake_quantize
 from samlet.quantization.config import FLOAT_BITS, QuantConfig
-from samlet.quantization.linear_algebra import Layer, chunks, largest_of_channels, steps_of_rows, weight_matrix
+from samlet.quantization.linear_algebra import Layer, chunks, largest_of_channels, scales_of_rows, weight_matrix
 from samlet.quantization.quantizers import InputRange, input_range, percentiles
 from samlet.quantization.samples import MatrixSample, Seen
 
@@ -40,7 +40,7 @@ class Found:
 
     Attributes:
         entry: bits of its factors.
-        tensors: steps, by the names that they have below the site's in a state dict.
+        tensors: scales, by the names that they have below the site's in a state dict.
         error: weighted squared error of its outputs over the weighted square of the outputs themselves, both without
             bias.
         sqnr: signal over quantization noise of its outputs, unweighted, in dB.
@@ -95,24 +95,24 @@ class _LayerSearch:
         self.parts = [slice(start, start + together) for start in range(0, count, together)]
 
     def run(self) -> Found:
-        steps, factors = self.base, (1.0, 1.0)
+        scales, factors = self.base, (1.0, 1.0)
         for _ in range(self.config.rounds if self.config.searches else 0):
-            before = steps, factors
+            before = scales, factors
             if self.weight_bits is not None:
                 x = self.quantized_inputs(factors)
-                steps = self.best_steps(x) if self.group is None else self.best_steps_of_chunks(x, steps)
+                scales = self.best_scales(x) if self.group is None else self.best_steps_of_chunks(x, scales)
             if self.range is not None:
-                factors = self.best_factors(self.rounded(steps), factors)
-            if torch.equal(before[0], steps) and before[1] == factors:
+                factors = self.best_factors(self.rounded(scales), factors)
+            if torch.equal(before[0], scales) and before[1] == factors:
                 break
-        return self.describe(steps, factors)
+        return self.describe(scales, factors)
 
-    def rounded(self, steps: Tensor) -> Tensor:
-        """The weight's matrix on a grid of these steps, (out,) or (out, C)."""
+    def rounded(self, scales: Tensor) -> Tensor:
+        """The weight's matrix on a grid of these scales, (out,) or (out, C)."""
         if self.weight_bits is None:
             return self.matrix
         levels = self.config.weight_levels(self.weight_bits)
-        return fake_quantize(self.matrix, steps_of_rows(self.layer, steps, self.group), *levels)
+        return fake_quantize(self.matrix, scales_of_rows(self.layer, scales, self.group), *levels)
 
     def quantizer(self, factors: tuple[float, float]) -> InputQuantizer | None:
         return None if self.range is None else self.range.quantizer(factors)
@@ -121,14 +121,14 @@ class _LayerSearch:
         quantizer = self.quantizer(factors)
         return self.x if quantizer is None else quantizer(self.x)
 
-    def best_steps(self, x: Tensor) -> Tensor:
+    def best_scales(self, x: Tensor) -> Tensor:
         """For each output channel the candidate of least error, for inputs (G, N, K); of equals the largest."""
         return self._best(self.base, x, self.rounded, self.target)
 
-    def best_steps_of_chunks(self, x: Tensor, steps: Tensor) -> Tensor:
-        """The same for steps (out, C), chunk by chunk, from steps that are there."""
-        best = steps.clone()
-        weight = self.rounded(steps)
+    def best_steps_of_chunks(self, x: Tensor, scales: Tensor) -> Tensor:
+        """The same for scales (out, C), chunk by chunk, from scales that are there."""
+        best = scales.clone()
+        weight = self.rounded(scales)
         missing = self.target - torch.bmm(x, weight.transpose(1, 2))
         for chunk, columns in enumerate(self.chunks):
             part = x[..., columns].contiguous()
@@ -139,27 +139,27 @@ class _LayerSearch:
             missing -= torch.bmm(part, rounded(best[:, chunk]).transpose(1, 2))
         return best
 
-    def _rounded_chunk(self, columns: slice, steps: Tensor) -> Tensor:
-        """The columns (G, O, k) of one chunk on a grid of steps (out,)."""
+    def _rounded_chunk(self, columns: slice, scales: Tensor) -> Tensor:
+        """The columns (G, O, k) of one chunk on a grid of scales (out,)."""
         assert self.weight_bits is not None
         levels = self.config.weight_levels(self.weight_bits)
-        return fake_quantize(self.matrix[..., columns], steps_of_rows(self.layer, steps), *levels)
+        return fake_quantize(self.matrix[..., columns], scales_of_rows(self.layer, scales), *levels)
 
     def _best(self, base: Tensor, x: Tensor, rounded: Callable[[Tensor], Tensor], target: Tensor) -> Tensor:
         """For each output channel the candidate of least error; of equals the largest.
 
         Args:
-            base: (out,) steps that cover the largest values.
+            base: (out,) scales that cover the largest values.
             x: (G, N, K) inputs.
-            rounded: weights (G, O, K) for steps (out,).
+            rounded: weights (G, O, K) for scales (out,).
             target: (G, N, O) what their product should be.
         """
         best, least = base, torch.full_like(base, torch.inf)
         for factor in reversed(candidates(self.config)):
-            steps = base * factor
-            errors = self._channel_errors(x, rounded(steps), least, target)
+            scales = base * factor
+            errors = self._channel_errors(x, rounded(scales), least, target)
             better = errors < least
-            best, least = torch.where(better, steps, best), torch.where(better, errors, least)
+            best, least = torch.where(better, scales, best), torch.where(better, errors, least)
         return best
 
     def _channel_errors(self, x: Tensor, weight: Tensor, least: Tensor, target: Tensor) -> Tensor:
@@ -224,12 +224,12 @@ class _LayerSearch:
             difference.mul_(curvature)
         return difference.sum(1).flatten()
 
-    def describe(self, steps: Tensor, factors: tuple[float, float]) -> Found:
+    def describe(self, scales: Tensor, factors: tuple[float, float]) -> Found:
         quantizer = self.quantizer(factors)
-        tensors = {} if self.weight_bits is None else {"weight_scale": steps}
+        tensors = {} if self.weight_bits is None else {"weight_scale": scales}
         if quantizer is not None:
             tensors |= {f"inputs.{name}": value for name, value in quantizer.state_dict().items()}
-        out = torch.bmm(self.quantized_inputs(factors), self.rounded(steps).transpose(1, 2))
+        out = torch.bmm(self.quantized_inputs(factors), self.rounded(scales).transpose(1, 2))
         measured = Measured(ErrorMetric([self.exact_gradient]))
         found, target = (tensor.transpose(0, 1).flatten(1) for tensor in (out, self.target))
         gradient = None if self.exact_gradient is None else self.exact_gradient.transpose(0, 1).flatten(1)
@@ -244,12 +244,12 @@ class ErrorMetric:
     """The weight of errors of a layer's outputs.
 
     A draw g of the gradient (see `calibration`) makes (g · e)² a draw of what an error e does to the loss. Taken over
-    all outputs of one position, as for the steps of inputs, it counts how the errors of channels add up: an input that
-    is cut off moves all of them at once, and the masks mind that more than they mind noise. The steps of weights are
+    all outputs of one position, as for the scales of inputs, it counts how the errors of channels add up: an input that
+    is cut off moves all of them at once, and the masks mind that more than they mind noise. The scales of weights are
     found for each channel apart, so there it is g² e², the diagonal.
 
     A share of the mean square of g is added to every weight, so that no output counts for nothing by bad luck: a
-    hundredth where a loss is told, `QuantConfig.shrinkage` where steps are chosen (see `clipped`).
+    hundredth where a loss is told, `QuantConfig.shrinkage` where scales are chosen (see `clipped`).
 
     Args:
         gradients: all draws; None where every error weighs 1.

@@ -65,8 +65,8 @@ def find_sites(sam: Sam, config: QuantConfig) -> list[Site]:
 
 
 def _examples(names: Sequence[str]) -> str:
-    step = max(1, len(names) // _SHOWN)
-    return ", ".join(names[::step][:_SHOWN])
+    scale = max(1, len(names) // _SHOWN)
+    return ", ".join(names[::scale][:_SHOWN])
 
 
 def _reason(name: str, kind: Kind, module: nn.Module, config: QuantConfig) -> str | None:
