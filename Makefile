@@ -1,6 +1,7 @@
 # make demo       a fresh machine: creates .venv, installs samlet, runs `samlet demo`
 # make test       a fresh machine: the same with the test extra, then linters, types and the fast tests
 # make test-slow  the tests that `make test` leaves out: long, distributed, benchmarks at a token size, ExecuTorch
+# make format, make lint, make docs   formats the code; linters and types; fills the tables of README and docs/
 # make bench      the benchmarks at full size, with data that is not shipped; their JSON goes to benchmarks/results
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ DEMO_MINUTES ?= 4
 TEST_PROCESSES ?= 2
 PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadscope
 
-.PHONY: demo test test-slow bench clean
+.PHONY: demo format lint docs test test-slow bench clean
 
 .venv/demo-installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -27,10 +28,19 @@ PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses $(TEST_
 demo: .venv/demo-installed
 	$(BIN)/samlet demo --minutes $(DEMO_MINUTES) --out demo --overwrite
 
-test: .venv/test-installed
+format: .venv/test-installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lint: .venv/test-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: .venv/test-installed
+	$(BIN)/python scripts/update_docs.py
+
+test: lint
 	$(PYTEST)
 
 test-slow: .venv/slow-installed

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from samlet import __version__
+from samlet._version import __version__
 from samlet.checkpoints import int8, quantized
 from samlet.checkpoints.reading import build, read_json, read_tensors
 from samlet.errors import CheckpointError, InputError

@@ -2,9 +2,9 @@
 
 `config.json` names every quantized layer with the bits of its factors, None for one that stays float:
 `{"weights": 8, "inputs": 8}` for layers with a weight, with `"group": 64` where chunks of so many input channels have
-scales of their own; `queries`, `keys`, `probabilities` and `values` for the products
-of attention, `left` and `right` for a product. The tensors have the scales by their names in the state dict; a weight on
-a known grid is stored as int8, and is that times its scale, bit for bit.
+scales of their own; `queries`, `keys`, `probabilities` and `values` for the products of attention, `left` and `right`
+for a product. The tensors have the scales by their names in the state dict; a weight on a known grid is stored as int8,
+and is that times its scale, bit for bit.
 """
 
 from __future__ import annotations

@@ -5,6 +5,9 @@ known names only; nothing is imported and nothing is called. Tensors are then ma
 
 The file layouts are PyTorch's: an archive with `data.pkl` and one uncompressed entry for each storage, or, before
 version 1.6, pickles in a row with the storages behind them.
+
+One module, though long: the record of a name, the reader and the storages behind it are one promise, that nothing runs,
+and are read together.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
 """Photographs with their masks, prepared for distillation, by position in an endless sequence.
 
 What stands at a position, and which of its masks are asked for, depends on the seed and the position alone.
+
+One module, though long: everything that depends on a position in the sequence is here, so that a run can be continued
+anywhere.
 """
 
 from __future__ import annotations

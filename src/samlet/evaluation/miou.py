@@ -1,6 +1,8 @@
 """Mean IoU of a model by one or several protocols, against true masks or against another model's.
 
 One encode an image; prompts are decoded in batches, and only masks that are judged are drawn.
+
+One module, though long: the public functions are thin, and what they share is one pass over photographs.
 """
 
 from __future__ import annotations

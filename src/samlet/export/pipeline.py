@@ -1,4 +1,7 @@
-"""Exporting a model: write, run in its own runtime, compare, and only then let it out."""
+"""Exporting a model: write, run in its own runtime, compare, and only then let it out.
+
+One module, though long: it is the order of an export, each step of which is a module of its own.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from typing import Any, cast
 
 import torch
 
-from samlet import __version__
+from samlet._version import __version__
 from samlet.checkpoints import Format, check_format, save
 from samlet.data.images import find_images
 from samlet.data.transforms import preprocess

@@ -2,6 +2,8 @@
 
 Q-TinySAM (Shu et al., "TinySAM", 2023, section 3.3) with the quantizers of Yuan et al., "PTQ4ViT", ECCV 2022. Every
 number of bits is possible; what the arithmetic of integers would give differs only in how sums are rounded.
+
+One module, though long: each quantizer is a few lines, and layers are what quantizers and scales are for.
 """
 
 from __future__ import annotations
@@ -73,8 +75,9 @@ def fake_quantize(x: Tensor, scale: Tensor, lowest: int, highest: int) -> Tensor
 class RowQuantizer(nn.Module):
     """Rounds a matrix that stands for weights: each row, an output channel, has a scale from its own largest value.
 
-    The scale is found anew for every matrix (dynamic quantization): a network made it, and the next one may be a hundred
-    times larger. Columns are brought to one size first, by factors that the other side of the product has inversely.
+    The scale is found anew for every matrix (dynamic quantization): a network made it, and the next one may be a
+    hundred times larger. Columns are brought to one size first, by factors that the other side of the product has
+    inversely.
 
     Args:
         balance: (columns,) factors.

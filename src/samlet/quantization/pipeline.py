@@ -91,7 +91,7 @@ def run_quantization(
         progress: show it on stderr.
         calibration: a folder for what does not depend on bits, for several runs of one model on the same photographs;
             those that search by curvature must come first. In the workspace if None.
-        scales: a folder for the scales of every layer by bits, for several runs that differ in bits alone, mixed or not.
+        scales: a folder for the scales of every layer by bits, for several runs that differ in bits alone, or mixed.
             In the workspace if None.
 
     Raises:

@@ -1,11 +1,13 @@
 """Finding the scales of a layer's weights and of its inputs (TinySAM, section 3.3).
 
-The scales of the weights, one an output channel, and the scale of the inputs take turns: of all candidates the one of the
-least weighted squared error of the layer's outputs stays. The errors of output channels do not depend on each other's
-scales, so all channels are searched at once. Where chunks of input channels have scales of their own, they follow one
-another, each chosen for what the others leave: so a later chunk makes good what an earlier one errs.
+The scales of the weights, one an output channel, and the scale of the inputs take turns: of all candidates the one of
+the least weighted squared error of the layer's outputs stays. The errors of output channels do not depend on each
+other's scales, so all channels are searched at once. Where chunks of input channels have scales of their own, they
+follow one another, each chosen for what the others leave: so a later chunk makes good what an earlier one errs.
 
 Shape legend: G groups, N samples, K factors, O outputs (see `matrices`).
+
+One module, though long: the search and the error that it minimises are written in the same shapes.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ Both encoders are walked through segment by segment. What stands between two seg
 file that is mapped into memory, so memory does not grow with the number of photographs; of each photograph a few
 positions are looked at in each layer, the more photographs the fewer. A segment runs again for each of its layers; few
 photographs are computed at once instead, and then it runs once.
+
+One module, though long: walk, targets and fit share the positions that are looked at.
 """
 
 from __future__ import annotations

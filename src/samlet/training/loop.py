@@ -1,4 +1,7 @@
-"""The one training loop: a method brings an objective and a schedule, the loop owns everything else."""
+"""The one training loop: a method brings an objective and a schedule, the loop owns everything else.
+
+One module, though long: a step, its checkpoints and how it is continued must agree, and do so in one place.
+"""
 
 from __future__ import annotations
 

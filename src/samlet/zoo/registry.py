@@ -1,4 +1,7 @@
-"""The models that samlet knows by name: all that the two papers compare, and SAM 2."""
+"""The models that samlet knows by name: all that the two papers compare, and SAM 2.
+
+One module, though long: it is a table, one row a model.
+"""
 
 from __future__ import annotations
 

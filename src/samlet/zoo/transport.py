@@ -12,7 +12,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
-from samlet import __version__
+from samlet._version import __version__
 from samlet.errors import SamletError
 
 TIMEOUT = 15.0  # seconds without an answer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from samlet import __version__
+from samlet._version import __version__
 from samlet.cli.parsers.common import Parser
 from samlet.cli.parsers.demo import add_demo
 from samlet.cli.parsers.distill import add_distill
