@@ -77,6 +77,7 @@ __all__ = [
     "SlimConfig",
     "TinyViTConfig",
     "ViTConfig",
+    "__version__",
     "compare",
     "cost",
     "distill",
