@@ -11,15 +11,14 @@ from typing import Any
 
 import torch
 
-from samlet.baselines.fast_sam import FastSam
-from samlet.baselines.sam2_onnx import Sam2Onnx, find_pair
+from samlet.baselines.sam2_onnx import find_pair
 from samlet.data.datasets import Dataset
 from samlet.errors import InputError
 from samlet.io.jsons import dumps
 from samlet.models import PromptableModel, Sam
 from samlet.runs.distributed import DistributedContext
 from samlet.runtimes import is_exported, read_manifest
-from samlet.zoo import load, load_path, load_weights, locate
+from samlet.zoo import load, load_weights
 
 _LISTED = 200  # files of a table
 
@@ -54,21 +53,6 @@ def load_on(model: str, device: torch.device) -> Sam:
 def load_to_run(model: str, device: torch.device) -> PromptableModel:
     """Load a `Sam`, exported or not, onto a device."""
     return load(model).to(device)
-
-
-def load_any(model: str, device: torch.device, threads: int | None = None) -> PromptableModel | FastSam | Sam2Onnx:
-    """Load a model that segments, whatever it is.
-
-    FastSAM from an ONNX file, SAM 2 from a folder of an ONNX encoder and decoder, anything else as a `Sam`, exported or
-    not.
-    """
-    path = locate(model)
-    if path.suffix == ".onnx":
-        return FastSam(path, threads=threads)
-    pair = find_pair(path)
-    if pair is not None:
-        return Sam2Onnx(*pair, threads=threads)
-    return load_path(path).to(device)
 
 
 def several_processes(options: argparse.Namespace) -> DistributedContext | None:

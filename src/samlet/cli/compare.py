@@ -6,7 +6,8 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from samlet.cli.common import columns, file_bytes, load_any, set_up, several_processes, show
+from samlet.baselines.loading import load_any
+from samlet.cli.common import columns, file_bytes, set_up, several_processes, show
 from samlet.cli.evaluate import check, everything_options, open_data, tell_skipped
 from samlet.evaluation import report
 from samlet.evaluation.compare import Contestant, compare

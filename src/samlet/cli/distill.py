@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from samlet.cli.common import load_any, set_up, show, tell_left_out
+from samlet.baselines.loading import load_any
+from samlet.cli.common import set_up, show, tell_left_out
 from samlet.cli.options import config_from
 from samlet.data.datasets import Dataset, open_dataset
 from samlet.distillation import report

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from samlet.cli.common import columns, load_any, note, set_up, several_processes, show, tell_left_out
+from samlet.baselines.loading import load_any
+from samlet.cli.common import columns, note, set_up, several_processes, show, tell_left_out
 from samlet.data.datasets import Dataset, open_dataset, plain_images
 from samlet.errors import InputError
 from samlet.evaluation import report

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from samlet.cli.common import file_table, load_any, set_up, show
+from samlet.baselines.loading import load_any
+from samlet.cli.common import file_table, set_up, show
 from samlet.errors import SamletError
 from samlet.labelling.folder import label
 from samlet.labelling.workers import all_cores

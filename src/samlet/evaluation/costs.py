@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from samlet.errors import SamletError
+from samlet.inference.predictor import as_model
 from samlet.models import PromptableModel, Sam, embedding_of
 from samlet.models.modes import whole_layers
 
@@ -113,7 +114,7 @@ def count_macs(module: nn.Module, run: Callable[[], Any]) -> Macs:
     return Macs(macs_modules=modules, macs_total=computed + surplus, macs_computed=computed)
 
 
-def cost(sam: PromptableModel, image_size: int | None = None, measure: bool = True) -> Cost:
+def cost(sam: PromptableModel | str | Path, image_size: int | None = None, measure: bool = True) -> Cost:
     """Count, and measure, what a model costs.
 
     Args:
@@ -124,6 +125,7 @@ def cost(sam: PromptableModel, image_size: int | None = None, measure: bool = Tr
     Raises:
         InputError: an image size that the patch grid does not allow.
     """
+    sam = as_model(sam)
     size = sam.check_image_size(image_size)
     shadow = _shadow(sam)
     encoder = count_macs(shadow, lambda: shadow.encode(torch.empty(1, 3, size, size, device="meta")))

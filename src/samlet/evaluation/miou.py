@@ -16,7 +16,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from samlet.data.datasets import Dataset
+from samlet.baselines.loading import as_any_model
+from samlet.data.datasets import Dataset, open_dataset
 from samlet.data.samples import Sample
 from samlet.errors import InputError, NothingLeftError
 from samlet.evaluation import statistics
@@ -89,10 +90,10 @@ class Evaluation:
 
 
 def evaluate(
-    sam: PromptableModel | Segmenter,
-    dataset: Dataset,
+    sam: PromptableModel | Segmenter | str | Path,
+    dataset: Dataset | str | Path,
     prompt: str = "point",
-    reference: PromptableModel | Segmenter | None = None,
+    reference: PromptableModel | Segmenter | str | Path | None = None,
     image_size: int | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -106,10 +107,10 @@ def evaluate(
     single mask, the others with its best predicted one. A model compared with itself scores 1.
 
     Args:
-        sam: the model.
-        dataset: photographs, from `samlet.data.datasets.open_dataset`.
+        sam: the model, or its name or path.
+        dataset: photographs, from `open_dataset`, or where they are.
         prompt: name of a protocol; see `samlet.evaluation.protocols`.
-        reference: model whose masks count as true; needed for photographs without annotations.
+        reference: model, or its name or path, whose masks count as true; needed for photographs without annotations.
         image_size: side of the encoder's input, pixels; the model's own if None.
         limit: use only the first so many images.
         seed: of the bootstrap.
@@ -126,10 +127,10 @@ def evaluate(
 
 
 def evaluate_all(
-    sam: PromptableModel | Segmenter,
-    dataset: Dataset,
+    sam: PromptableModel | Segmenter | str | Path,
+    dataset: Dataset | str | Path,
     protocols: Sequence[str],
-    reference: PromptableModel | Segmenter | None = None,
+    reference: PromptableModel | Segmenter | str | Path | None = None,
     image_size: int | None = None,
     *,
     limit: int | None = None,
@@ -145,10 +146,10 @@ def evaluate_all(
     """As `evaluate`, by several protocols, each image encoded once.
 
     Args:
-        sam: the model.
-        dataset: photographs.
+        sam: the model, or its name or path.
+        dataset: photographs, or where they are.
         protocols: names.
-        reference: model whose masks count as true.
+        reference: model, or its name or path, whose masks count as true.
         image_size: side of the encoder's input, pixels; the model's own if None.
         limit: use only the first so many images.
         seed: of the bootstrap.
@@ -169,6 +170,8 @@ def evaluate_all(
         raise InputError("no protocol was given; expected at least one, such as sa1b-point or box")
     if any(protocol.kind == "box-detector" for protocol in chosen):
         raise InputError("protocol box-detector needs a detector's boxes; use samlet.evaluation.detector")
+    dataset = dataset if isinstance(dataset, Dataset) else open_dataset(dataset)
+    sam, reference = as_any_model(sam), None if reference is None else as_any_model(reference)
     if not dataset.annotated and reference is None:
         raise InputError(
             f"{dataset.path} has no annotations; name a model to compare with (--reference MODEL), or give an SA-1B "

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, overload
+from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -60,21 +60,21 @@ class Predictor:
     """Encode an image once, then ask for masks as often as you like.
 
     Args:
-        sam: the model.
+        sam: the model, or its name or path (see `samlet.load`).
         image_size: side that images are resized to, pixels, a multiple of 16; the model's own if None. Smaller is
             faster and coarser.
 
     Example:
-        >>> predictor = Predictor(samlet.load("mobile_sam"))
+        >>> predictor = samlet.Predictor("mobile_sam")
         >>> predictor.set_image("photo.jpg")
         >>> answer = predictor.predict(points=[[500, 375]])
         >>> answer.best().masks.shape
         (1, 1, 1200, 1800)
     """
 
-    def __init__(self, sam: PromptableModel, image_size: int | None = None) -> None:
-        self.sam = sam.eval()
-        self.image_size = sam.check_image_size(image_size)
+    def __init__(self, sam: PromptableModel | str | Path, image_size: int | None = None) -> None:
+        self.sam = as_model(sam).eval()
+        self.image_size = self.sam.check_image_size(image_size)
         self._embeddings: list[Embedding] = []
         self._frames: list[Frame] = []
         self._many = False
@@ -135,42 +135,49 @@ class Predictor:
         self._check_set()
         return joined(self._embeddings)
 
-    @overload
+    @torch.inference_mode()
     def predict(
         self,
         points: Any = None,
         labels: Any = None,
-        boxes: ArrayLike | None = None,
+        boxes: Any = None,
         masks: Any = None,
         multimask: bool = True,
-    ) -> Prediction: ...
-
-    @overload
-    def predict(
-        self, points: Any = None, labels: Any = None, boxes: Any = None, masks: Any = None, multimask: bool = True
-    ) -> Prediction | list[Prediction]: ...
-
-    @torch.inference_mode()
-    def predict(
-        self, points: Any = None, labels: Any = None, boxes: Any = None, masks: Any = None, multimask: bool = True
-    ) -> Prediction | list[Prediction]:
+        *,
+        point_coords: Any = None,
+        point_labels: Any = None,
+        box: Any = None,
+        mask_input: Any = None,
+        multimask_output: bool | None = None,
+    ) -> Any:
         """Masks for prompts.
 
-        After `set_image` with a list, every argument is a list with one entry an image, and so is the answer.
+        The answer is a `Prediction`. After `set_image` with a list, every argument is a list with one entry an image,
+        and so is the answer.
 
         Args:
-            points: (K, 2) x, y in pixels of the original image for one prompt; (P, K, 2) for P prompts; or a list of P
-                arrays of differing lengths.
+            points: (2,) x, y in pixels of the original image for one click; (K, 2) for one prompt of K clicks;
+                (P, K, 2) for P prompts; or a list of P arrays of differing lengths.
             labels: 1 foreground, 0 background, shaped as `points` without the last axis; all foreground if None.
             boxes: (4,) or (P, 4) x0, y0, x1, y1.
             masks: low-res logits (P, h, w) of an earlier answer.
             multimask: True for the three masks of an ambiguous prompt, False for the single-mask output, or the best
                 of the three where the model has none (EfficientSAM).
+            point_coords: segment-anything's name of `points`.
+            point_labels: of `labels`.
+            box: of `boxes`.
+            mask_input: of `masks`.
+            multimask_output: of `multimask`.
 
         Raises:
             InputError: no image is set, coordinates lie outside it, or shapes do not fit.
         """
         self._check_set()
+        points = _either("points", points, "point_coords", point_coords)
+        labels = _either("labels", labels, "point_labels", point_labels)
+        boxes = _either("boxes", boxes, "box", box)
+        masks = _either("masks", masks, "mask_input", mask_input)
+        multimask = multimask if multimask_output is None else multimask_output
         if not self._many:
             return self._predict_one(0, points, labels, boxes, masks, multimask)
         count = len(self._frames)
@@ -207,6 +214,31 @@ class Predictor:
         return Prediction(
             np.concatenate(answers), iou.float().cpu().numpy(), np.concatenate(stability), low_res.float().cpu().numpy()
         )
+
+
+def _either(name: str, value: Any, other: str, same: Any) -> Any:
+    """An argument that has two names."""
+    if value is not None and same is not None:
+        raise InputError(f"{name} and {other} were given together, and mean the same; give one of them")
+    return same if value is None else value
+
+
+def as_model(model: PromptableModel | str | Path) -> PromptableModel:
+    """A model, loaded where it is named.
+
+    Raises:
+        InputError: an unknown name, a file that cannot be read, or something that is no model.
+    """
+    if isinstance(model, str | Path):
+        from samlet.zoo import load  # only now: a predictor of a model at hand needs no zoo
+
+        return load(model)
+    if not isinstance(model, PromptableModel):
+        raise InputError(
+            f"the model is a {type(model).__name__}; expected a model of samlet's, or its name or path as for "
+            "samlet.load"
+        )
+    return model
 
 
 def finite_embedding(embedding: Embedding) -> Embedding:

@@ -48,7 +48,8 @@ def make_prompts(
     Args:
         frame: the image's place in the encoder's input.
         low_res_size: height and width of mask prompts.
-        points: (K, 2) for one prompt, (P, K, 2) for P, or a list of P arrays (K_i, 2) of differing lengths.
+        points: (2,) for one click, (K, 2) for one prompt, (P, K, 2) for P, or a list of P arrays (K_i, 2) of differing
+            lengths.
         labels: 1 foreground or 0 background in the shape of `points` less its last axis; all 1 if None.
         boxes: (4,) or (P, 4) x0, y0, x1, y1.
         masks: low-res logits (P, h, w), or (P, 1, h, w), or (h, w).
@@ -104,11 +105,18 @@ def _floats(values: Any, name: str) -> np.ndarray:
 
 
 def _point_lists(points: Any, labels: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    if len(points) == 2 and all(np.shape(value) == () for value in points):
+        points, labels = [points], None if labels is None else np.atleast_1d(labels)
     is_ragged = isinstance(points, Sequence) and len({np.shape(p) for p in points}) > 1
     if is_ragged:
         point_list = [_floats(p, "points") for p in points]
     else:
         array = _floats(points, "points")
+        if array.ndim == 2 and array.shape[0] > 1 and labels is None:
+            remark(
+                f"points of shape {array.shape} are {len(array)} clicks on one object; for prompts of one click each, "
+                "give shape (P, 1, 2); labels say that clicks on one object are meant"
+            )
         point_list = list(array[None] if array.ndim == 2 else array)
     for p in point_list:
         if p.ndim != 2 or p.shape[-1] != 2 or not len(p):

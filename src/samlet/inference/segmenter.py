@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ class Answers:
         return self.multi[int(self.scores[prompt, list(self.multi)].argmax())]
 
 
+@runtime_checkable
 class Segmenter(Protocol):
     """A model that answers prompts on an image.
 

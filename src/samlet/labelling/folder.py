@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from samlet.baselines.fast_sam import FastSam
+from samlet.baselines.loading import as_any_model
 from samlet.data.sources import Source, open_source
 from samlet.errors import InputError
 from samlet.inference.everything.options import Strategy
@@ -42,7 +43,7 @@ class LabelResult:
 
 
 def label(
-    model: PromptableModel | Segmenter,
+    model: PromptableModel | Segmenter | str | Path,
     images: str | Path,
     out: str | Path,
     *,
@@ -64,8 +65,8 @@ def label(
     was stopped, and never touches a file that is there.
 
     Args:
-        model: a `Sam`, exported or not, a `Sam2Onnx` or a `FastSam`. FastSAM takes none of the four options that follow
-            `out`.
+        model: its name or path, or a `Sam`, exported or not, a `Sam2Onnx` or a `FastSam`. FastSAM takes none of the
+            four options that follow `out`.
         images: a folder of photographs.
         out: a new folder, or that of an earlier run.
         strategy: `grid` or `hierarchical`; by default hierarchical for a `Sam`, and grid, the only one, for others.
@@ -86,6 +87,7 @@ def label(
             something else or a run with other settings.
     """
     start = time.perf_counter()
+    model = as_any_model(model)
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}; expected at least 1")
     out = Path(out).expanduser().resolve()

@@ -41,6 +41,29 @@ class Sam(nn.Module):
         self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(config.pixel_std).view(3, 1, 1), persistent=False)
 
+    def __repr__(self) -> str:
+        """Sizes in a few lines; `print(sam.image_encoder)` shows the modules."""
+        encoder, decoder = self.config.encoder, self.config.decoder
+        counts = [
+            sum(p.numel() for p in part.parameters()) / 1e6
+            for part in (self.image_encoder, self.prompt_encoder, self.mask_decoder)
+        ]
+        widths = ", ".join(
+            f"{field.name} {value}"
+            for field in dataclasses.fields(encoder)
+            if field.name in ("embed_dim", "embed_dims", "depth", "depths", "num_heads")
+            and (value := getattr(encoder, field.name)) is not None
+        )
+        lines = [
+            f"Sam with a {encoder.kind} encoder{', quantized' if is_quantized(self) else ''}",
+            f"  image encoder: {counts[0]:.2f} M parameters; {widths}",
+            f"  embedding: {encoder.out_channels} channels, stride {encoder.stride}",
+            f"  prompt encoder and mask decoder ({decoder.style}): {counts[1] + counts[2]:.2f} M parameters",
+            f"  input: {self.image_size} x {self.image_size} pixels, {self.config.resize}",
+            f"  weights: {str(self.dtype).removeprefix('torch.')} on {self.device}",
+        ]
+        return "\n".join([*lines, *(f"  read: {said}" for said in self.read_remarks)])
+
     @property
     def preprocessing(self) -> tuple[Tensor, Tensor, Resize]:
         """Mean and deviation of the pixels, and how images come to the input: `samlet.data.transforms.preprocess`."""

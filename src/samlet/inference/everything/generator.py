@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from samlet.inference.everything.options import EverythingOptions
 from samlet.inference.everything.regions import remove_small_regions
 from samlet.inference.everything.rounds import ask
 from samlet.inference.everything.suppression import suppress, suppress_masks, with_area
-from samlet.inference.predictor import AnyImage, as_rgb, finite_embedding
+from samlet.inference.predictor import AnyImage, as_model, as_rgb, finite_embedding
 from samlet.io.remarks import remark
 from samlet.models import Embedding, PromptableModel
 
@@ -73,11 +74,11 @@ class MaskGenerator:
         >>> masks[0]["bbox"], masks.decoder_prompts
     """
 
-    def __init__(self, sam: PromptableModel, progress: bool = False, **options: Any) -> None:
-        self.sam = sam.eval()
+    def __init__(self, sam: PromptableModel | str | Path, progress: bool = False, **options: Any) -> None:
+        self.sam = as_model(sam).eval()
         self.progress = progress
         self.options = EverythingOptions(**options)
-        self.image_size = sam.check_image_size(self.options.image_size)
+        self.image_size = self.sam.check_image_size(self.options.image_size)
 
     @torch.inference_mode()
     def __call__(self, image: AnyImage, encoded: tuple[Embedding, Frame] | None = None) -> Everything:
