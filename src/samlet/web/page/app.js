@@ -16,11 +16,12 @@ const FIRST = 'dogs';
 const KEEP_AFTER = 1500; // milliseconds after the first photograph is encoded
 
 /**
- * @template {HTMLElement} [Kind=HTMLElement]
+ * A part of the page, as the kind of element that the caller knows it to be.
  * @param {string} id
+ * @returns {any}
  */
 function part(id) {
-  return /** @type {Kind} */ (document.getElementById(id));
+  return document.getElementById(id);
 }
 
 /** @type {import('./ui/pointer.js').Tool} */
@@ -90,7 +91,7 @@ function updateButtons(workspace) {
 
 /** @param {Workspace} workspace */
 async function findEverything(workspace) {
-  const side = Number(part('density').getAttribute('value') ?? /** @type {any} */ (part('density')).value);
+  const side = Number(part('density').value);
   part('everything-running').hidden = false;
   part('everything').toggleAttribute('disabled', true);
   try {
@@ -106,10 +107,14 @@ async function findEverything(workspace) {
   }
 }
 
+function showHelp() {
+  part('help-dialog').showModal();
+}
+
 async function start() {
   startTheme(part('theme'));
   pickTool('add');
-  part('help').addEventListener('click', () => part(/** @type {any} */ ('help-dialog')).showModal());
+  part('help').addEventListener('click', showHelp);
   const offline = await startOffline();
   if (offline === 'reloading') return;
 
@@ -187,7 +192,7 @@ function wire(workspace) {
     m: () => void watch(workspace.other()),
     e: () => void watch(findEverything(workspace)),
     0: () => stage.fit(),
-    '?': () => part(/** @type {any} */ ('help-dialog')).showModal(),
+    '?': showHelp,
     Escape: () => void workspace.stopEverything(),
     Delete: () => workspace.active && workspace.remove(workspace.active.id),
     Backspace: () => workspace.active && workspace.remove(workspace.active.id),
@@ -227,5 +232,5 @@ function wire(workspace) {
   stage.showPicture();
 }
 
-watch(start()).then(() => {});
+void watch(start());
 addEventListener('unhandledrejection', (event) => tell(String(event.reason?.message ?? event.reason), true));

@@ -20,6 +20,7 @@ function ready() {
   return segmenter;
 }
 
+/** @type {Record<string, (args: any, tell: Tell) => Promise<any>>} */
 const methods = {
   /**
    * @param {{base: string, threads: number | null}} args
@@ -102,8 +103,7 @@ self.addEventListener('message', async (event) => {
   /** @type {(message: any, moved?: Transferable[]) => void} */
   const post = (message, moved = []) => /** @type {any} */ (self).postMessage(message, moved);
   try {
-    const run = /** @type {(args: any, tell: Tell) => Promise<any>} */ (methods[/** @type {keyof methods} */ (method)]);
-    const value = await run(args ?? {}, (told) => post({ id, told }));
+    const value = await methods[method](args, (told) => post({ id, told }));
     post({ id, value });
   } catch (error) {
     post({ id, error: error instanceof Error ? error.message : String(error) });

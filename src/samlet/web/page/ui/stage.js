@@ -1,4 +1,4 @@
-import { channels } from '../lib/colours.js';
+import { channels, colourOf } from '../lib/colours.js';
 
 /**
  * @typedef {import('../engine/workspace.js').Workspace} Workspace
@@ -9,7 +9,6 @@ const SHARPEST = 2048; // pixels: the longest side of the photograph on the scre
 const MOST_ZOOM = 16;
 const MARGIN = 12;
 const INSIDE = 110; // of 255: how much of a mask's colour covers the photograph
-const PREVIEW = '#ffffff';
 const SVG = 'http://www.w3.org/2000/svg';
 
 /** The photograph with its masks, clicks and boxes, and where it lies on the screen. */
@@ -151,8 +150,8 @@ export class Stage {
       context.globalAlpha = active && thing !== active ? 0.75 : 1;
       context.drawImage(this.paint(bitmaps[i], thing.colour), 0, 0);
     });
-    context.globalAlpha = 0.85;
-    if (preview) context.drawImage(this.paint(preview.mask, active?.colour ?? PREVIEW), 0, 0);
+    context.globalAlpha = 0.8;
+    if (preview) context.drawImage(this.paint(preview.mask, active?.colour ?? colourOf(objects.next)), 0, 0);
   }
 
   /**
@@ -190,10 +189,10 @@ export class Stage {
 
   drawMarks() {
     const unit = 1 / this.scale;
-    const { active, preview } = this.workspace;
+    const { active } = this.workspace;
     const prompts = active?.prompts;
     const parts = [];
-    const box = this.rubber ?? (preview ? null : prompts?.box) ?? prompts?.box;
+    const box = this.rubber ?? prompts?.box;
     if (box) {
       const [x0, x1] = [box[0], box[2]].sort((a, b) => a - b);
       const [y0, y1] = [box[1], box[3]].sort((a, b) => a - b);

@@ -1,0 +1,3 @@
+declare module '*/runtime/ort.wasm.mjs' {
+  export * from 'onnxruntime-web';
+}
