@@ -235,6 +235,7 @@ describe('on a desk', () => {
     const light = await ground();
     await page.locator('#theme').click();
     assert.notEqual(await ground(), light);
+    await page.waitForTimeout(300);
     await shot(page, 'dark');
     await page.locator('#theme').click();
     const nameless = await page.evaluate(() =>
@@ -283,7 +284,7 @@ test('without isolation: one thread, and the page says so', async () => {
 test('on a phone: fingers, and nothing wider than the screen', async () => {
   const page = await fresh({ viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true, deviceScaleFactor: 2 });
   await open(page, URL_ISOLATED);
-  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'no sideways scrolling');
+  assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= 390, 'no sideways scrolling');
   const at = await place(page, ...DOG);
   await page.touchscreen.tap(at.x, at.y);
   await page.locator('#message', { hasText: 'object 1' }).waitFor();
@@ -291,6 +292,7 @@ test('on a phone: fingers, and nothing wider than the screen', async () => {
   const off = await place(page, 225, 330);
   await page.touchscreen.tap(off.x, off.y);
   await page.locator('#marks circle >> nth=1').waitFor();
+  await page.waitForTimeout(300);
   await shot(page, 'phone');
   assert.deepEqual(page.problems, []);
   await page.context().close();

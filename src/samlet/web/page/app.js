@@ -95,7 +95,7 @@ async function findEverything(workspace) {
   part('everything-running').hidden = false;
   part('everything').toggleAttribute('disabled', true);
   try {
-    const { count, prompts, stopped, milliseconds } = await workspace.everything(side, ({ done, of }) => {
+    const { count, prompts, stopped, milliseconds } = await workspace.everything(side, part('sureness').value, ({ done, of }) => {
       part('everything-bar').setAttribute('value', String(done / of));
       part('everything-text').textContent = `${done} of ${of} clicks`;
     });

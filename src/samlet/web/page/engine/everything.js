@@ -8,7 +8,6 @@ import { suppress } from '../lib/suppression.js';
  */
 
 const TOGETHER = 4;
-const LEAST_STABILITY = 0.95;
 const MOST_OVERLAP = 0.7;
 const LEAST_AREA = 0.0005; // of the photograph: specks are no objects
 
@@ -17,16 +16,17 @@ const LEAST_AREA = 0.0005; // of the photograph: specks are no objects
  * high predicted IoU that are stable, one of those that lie on each other.
  *
  * @param {Segmenter} segmenter
- * @param {number} side points on a side of the grid
+ * @param {{side: number, iou: number, stability: number}} options points on a side of the grid, and what masks must
+ *   reach: predicted IoU and stability
  * @param {(told: {done: number, of: number}) => void} tell
  * @param {() => boolean} isStopped asked between batches
  * @returns {Promise<{found: Found[], prompts: number, stopped: boolean, milliseconds: number}>}
  */
-export async function findEverything(segmenter, side, tell, isStopped) {
-  const { frame, model } = segmenter;
+export async function findEverything(segmenter, options, tell, isStopped) {
+  const { frame } = segmenter;
   if (!frame) throw new Error('no photograph is encoded yet');
   const start = performance.now();
-  const points = grid(side, frame.width, frame.height);
+  const points = grid(options.side, frame.width, frame.height);
   /** @type {Found[]} */
   let found = [];
   let done = 0;
@@ -38,8 +38,10 @@ export async function findEverything(segmenter, side, tell, isStopped) {
     for (let prompt = 0; prompt < part.length; prompt++) {
       for (let output = 1; output < outputs; output++) {
         const at = prompt * outputs + output;
-        if (iou[at] <= model.everything_iou) continue;
-        const candidate = check(segmenter, lowRes.slice(at * cells, (at + 1) * cells), iou[at], part[prompt]);
+        if (iou[at] <= options.iou) continue;
+        const logits = lowRes.slice(at * cells, (at + 1) * cells);
+        if (stability(logits, segmenter.model.threshold) < options.stability) continue;
+        const candidate = judge(segmenter, logits, iou[at], part[prompt]);
         if (candidate) found.push(candidate);
       }
     }
@@ -52,14 +54,15 @@ export async function findEverything(segmenter, side, tell, isStopped) {
 }
 
 /**
+ * A mask as a candidate; null for a speck.
+ *
  * @param {Segmenter} segmenter
  * @param {Float32Array} lowRes
  * @param {number} iou
  * @param {[number, number]} point
  * @returns {Found | null}
  */
-function check(segmenter, lowRes, iou, point) {
-  if (stability(lowRes, segmenter.model.threshold) < LEAST_STABILITY) return null;
+function judge(segmenter, lowRes, iou, point) {
   const answer = { lowRes, rows: segmenter.side, columns: segmenter.side, iou };
   const mask = segmenter.draw(answer, ...coarse(segmenter));
   const covered = area(mask) / mask.data.length;

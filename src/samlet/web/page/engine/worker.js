@@ -78,12 +78,12 @@ const methods = {
   },
 
   /**
-   * @param {{side: number}} args points on a side of the grid
+   * @param {{side: number, iou: number, stability: number}} args see `findEverything`
    * @param {Tell} tell
    */
-  async everything({ side }, tell) {
+  async everything(args, tell) {
     stopped = false;
-    return findEverything(ready(), side, tell, () => stopped);
+    return findEverything(ready(), args, tell, () => stopped);
   },
 
   async stop() {

@@ -19,6 +19,16 @@ const SHOWN = 1024; // pixels: the longest side of masks on the screen
 const OUTPUTS = 3;
 
 /**
+ * How sure masks of everything mode must be: stability, and predicted IoU as a share of what `samlet segment
+ * --everything` asks, whose thresholds are those of `sure`.
+ */
+const SURENESS = Object.freeze({
+  sure: { iou: 1, stability: 0.95 },
+  likely: { iou: 0.9, stability: 0.9 },
+  any: { iou: 0.75, stability: 0.8 },
+});
+
+/**
  * One photograph and what was found on it. Tells of changes by events: `photograph`, `change`, `preview`, `times`.
  */
 export class Workspace extends EventTarget {
@@ -175,13 +185,16 @@ export class Workspace extends EventTarget {
    * All masks of the photograph, as new objects.
    *
    * @param {number} side points on a side of the grid
+   * @param {keyof typeof SURENESS} sureness
    * @param {(told: {done: number, of: number}) => void} tell
    * @returns {Promise<{count: number, prompts: number, stopped: boolean, milliseconds: number}>}
    */
-  async everything(side, tell) {
+  async everything(side, sureness, tell) {
     const { photograph } = this;
     this.stopPreview();
-    const { found, prompts, stopped, milliseconds } = await this.client.call('everything', { side }, tell);
+    const { iou, stability } = SURENESS[sureness];
+    const wanted = { side, iou: iou * this.model.everything_iou, stability };
+    const { found, prompts, stopped, milliseconds } = await this.client.call('everything', wanted, tell);
     if (this.photograph !== photograph) return { count: 0, prompts, stopped, milliseconds };
     const fresh = [...found].sort((a, b) => b.area - a.area);
     await Promise.all(fresh.map((one) => this.maskOf(one.answer)));
