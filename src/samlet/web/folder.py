@@ -85,8 +85,10 @@ def write_listing(folder: Path, first: list[str]) -> dict[str, Any]:
     Returns:
         What was written; `version` changes with any file, and the service worker goes by it.
     """
-    files = []
-    for name in [*_listing(folder), ]:
+    files: list[dict[str, Any]] = []
+    for name in [
+        *_listing(folder),
+    ]:
         content = (folder / name).read_bytes()
         files.append({"path": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()})
     version = hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]
@@ -95,7 +97,7 @@ def write_listing(folder: Path, first: list[str]) -> dict[str, Any]:
         "format": FORMAT,
         "version": version,
         "first_load": first,
-        "first_load_bytes": sum(int(content_of[name]) for name in first),
+        "first_load_bytes": sum(content_of[name] for name in first),
         "files": files,
     }
     write_json(folder / FILES, listing)

@@ -24,6 +24,7 @@ from samlet.models.quantized import is_quantized
 from samlet.runtimes import ExportedSam
 from samlet.web.config import FIRST_LOAD, LEAST_AGREEMENT, WebConfig
 from samlet.web.limits import check_tensors, check_weights
+from samlet.web.reference import write_reference
 from samlet.web.weights import Stored, store_weights
 
 PARTS = ("encoder", "decoder")
@@ -39,12 +40,14 @@ class WebGraphs:
         agreement: mean mask IoU with the model.
         worst: the least IoU of a prompt.
         prompts: that were asked.
+        reference: see `samlet.web.reference`.
     """
 
     stored: Stored
     agreement: float
     worst: float
     prompts: int
+    reference: Mapping[str, Any]
 
 
 def check_model(model: PromptableModel, config: WebConfig) -> None:
@@ -79,7 +82,7 @@ def check_model(model: PromptableModel, config: WebConfig) -> None:
 
 
 def write_graphs(model: PromptableModel, folder: Path, config: WebConfig, others: int) -> WebGraphs:
-    """Write `encoder.onnx.gz` and `decoder.onnx.gz`.
+    """Write `encoder.onnx.gz` and `decoder.onnx.gz`, and their answer to a question.
 
     Args:
         model: a model that `check_model` passes.
@@ -104,16 +107,18 @@ def write_graphs(model: PromptableModel, folder: Path, config: WebConfig, others
             packed = {part: gzip.compress((work / f"{part}.onnx").read_bytes(), mtime=0) for part in PARTS}
             if config.weights != "auto" or others + sum(map(len, packed.values())) <= FIRST_LOAD:
                 break
-        mean, worst, prompts = compare_answers(expected, answers(ExportedSam(work), asked, config.size))
+        made = ExportedSam(work)
+        mean, worst, prompts = compare_answers(expected, answers(made, asked, config.size))
         if not mean >= LEAST_AGREEMENT[stored]:
             raise SamletError(
                 f"mask IoU of the graphs with the model is {mean:.4f} over {prompts} prompts with {stored} weights; "
                 f"expected at least {LEAST_AGREEMENT[stored]:g}. Try --weights "
                 f"{'float16' if stored == 'int8' else 'float32'}"
             )
+        reference = write_reference(made, folder, config.size)
     for part in PARTS:
         (folder / f"{part}.onnx.gz").write_bytes(packed[part])
-    return WebGraphs(stored=stored, agreement=mean, worst=worst, prompts=prompts)
+    return WebGraphs(stored=stored, agreement=mean, worst=worst, prompts=prompts, reference=reference)
 
 
 def _plain(model: PromptableModel, folder: Path, config: WebConfig) -> Path:

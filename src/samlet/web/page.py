@@ -22,12 +22,16 @@ from samlet.runtimes.graphs import embedding_names
 from samlet.web.config import WebConfig
 from samlet.web.folder import check_folder, page_folder, write_listing
 from samlet.web.graphs import PARTS, WebGraphs, check_model, write_graphs
-from samlet.web.reference import everything_threshold, write_reference
+from samlet.web.reference import everything_threshold
 
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
 _PHOTOGRAPHS, _MODEL, _RUNTIME = "photos", "model", "runtime"
 _THUMBNAIL = 160  # pixels
-_LATER = ("sw.js",)  # of the page's own files, what no first mask waits for
+_LATER = (
+    "sw.js",
+    "ort.webgpu.mjs",
+    "ort.webgpu.gz",
+)  # what no first mask waits for; a GPU's runtime takes the other's place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,11 +93,10 @@ def make_page(
         target.mkdir()
         others = sum((temporary / name).stat().st_size for name in own)
         graphs = write_graphs(model, target, config, others)
-        reference = write_reference(model, target, config.size)
         for notice in ("LICENSE", "ORIGIN.md"):
             if notices is not None and (notices / notice).is_file():
                 shutil.copyfile(notices / notice, target / notice)
-        write_json(target / "model.json", _description(model, name, config, graphs, reference))
+        write_json(target / "model.json", _description(model, name, config, graphs))
         first = [*own, f"{_MODEL}/model.json", *(f"{_MODEL}/{part}.onnx.gz" for part in PARTS)]
         listing = write_listing(temporary, first)
         (temporary / ".nojekyll").touch()  # GitHub Pages: the files as they are
@@ -140,9 +143,7 @@ def _copy_photographs(folder: Path) -> None:
     write_json(folder / "photos.json", {"photographs": entries})
 
 
-def _description(
-    model: PromptableModel, name: str, config: WebConfig, graphs: WebGraphs, reference: Mapping[str, Any]
-) -> dict[str, Any]:
+def _description(model: PromptableModel, name: str, config: WebConfig, graphs: WebGraphs) -> dict[str, Any]:
     """What the page must know of the model."""
     about = model.config
     return {
@@ -160,5 +161,5 @@ def _description(
         "weights": graphs.stored,
         "agreement": graphs.agreement,
         "everything_iou": everything_threshold(model),
-        "reference": dict(reference),
+        "reference": dict(graphs.reference),
     }

@@ -1,4 +1,4 @@
-"""One question with the model's own answer, by which a page tells whether a browser's backend computes right."""
+"""One question with the answer of the page's own graphs, by which it tells whether a browser's GPU computes right."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def write_reference(model: PromptableModel, folder: Path, size: int) -> dict[str
     """Answer one click on a bundled photograph and write the low-res logits of all masks.
 
     Args:
-        model: the model, in PyTorch where it can be.
+        model: the graphs of the page, run outside the browser.
         folder: where the file goes.
         size: side of the encoder's input, pixels.
 

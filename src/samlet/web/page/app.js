@@ -46,7 +46,7 @@ async function openModel() {
   const client = new Client(new Worker(new URL('engine/worker.js', import.meta.url), { type: 'module' }));
   const bar = part('loading-bar');
   const base = new URL('.', document.baseURI).href;
-  const opened = await client.call('open', { base, threads: threadsAsked() }, ({ bytes }) => {
+  const opened = await client.call('open', { base, ...asked() }, ({ bytes }) => {
     bar.setAttribute('value', String(Math.min(1, bytes / total)));
     part('loading-text').textContent = `Fetching the model, ${(bytes / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`;
     if (bytes >= total * 0.98) part('loading-text').textContent = 'Opening the model…';
@@ -54,10 +54,14 @@ async function openModel() {
   return { client, ...opened };
 }
 
-/** `?threads=1` in the address, to compare. */
-function threadsAsked() {
-  const asked = Number(new URLSearchParams(location.search).get('threads'));
-  return asked > 0 ? asked : null;
+/** `?threads=1` or `?backend=WebGPU` in the address, to compare. */
+function asked() {
+  const query = new URLSearchParams(location.search);
+  const backend = query.get('backend');
+  return {
+    threads: Number(query.get('threads')) || null,
+    backend: backend === 'WebGPU' || backend === 'WebAssembly' ? backend : null,
+  };
 }
 
 /** @param {Workspace} workspace */

@@ -67,10 +67,11 @@ function isolated(response) {
   return new Response(response.body, { status, statusText, headers });
 }
 
-/** Fetch what is not kept yet. */
+/** Fetch what is not kept yet, but for the runtime, of which this browser needs one build, kept when it was opened. */
 async function keep() {
   const { files } = await (await answer(new URL(LISTING, worker.registration.scope))).json();
   for (const { path } of files) {
+    if (path.startsWith('runtime/ort.')) continue;
     const response = await answer(new URL(path, worker.registration.scope));
     if (!response.ok) return false;
     await response.body?.cancel();

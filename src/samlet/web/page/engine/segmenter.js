@@ -2,7 +2,6 @@ import { upscale } from '../lib/interpolate.js';
 import { stability, toMask } from '../lib/masks.js';
 import { preprocess } from '../lib/preprocess.js';
 import { chooseOutput, toInputs } from '../lib/prompts.js';
-import { Tensor } from './sessions.js';
 
 /**
  * @typedef {import('../lib/types.js').Prompts} Prompts
@@ -30,18 +29,28 @@ export class Segmenter {
   }
 
   /**
-   * @param {{data: Uint8ClampedArray, width: number, height: number}} picture RGBA
-   * @returns {Promise<{prepare: number, encode: number}>} milliseconds
+   * Another photograph.
+   *
+   * @param {ImageBitmap} bitmap which is closed
+   * @returns {Promise<{read: number, prepare: number, encode: number}>} milliseconds
    */
-  async setPicture(picture) {
+  async setBitmap(bitmap) {
     const start = performance.now();
+    const { width, height } = bitmap;
+    const context = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true });
+    if (!context) throw new Error('this browser gives no canvas to a worker');
+    context.drawImage(bitmap, 0, 0);
+    bitmap.close();
+    const picture = context.getImageData(0, 0, width, height);
+    const read = performance.now();
     const { pixels, frame } = preprocess(picture, this.model);
     const prepared = performance.now();
     const { size } = this.model;
-    const image = new Tensor('float32', pixels, [1, 3, size, size]);
+    const image = new this.sessions.Tensor('float32', pixels, [1, 3, size, size]);
+    for (const map of Object.values(this.maps)) map.dispose();
     this.maps = /** @type {Record<string, Values>} */ (await this.sessions.encoder.run({ image }));
     this.frame = frame;
-    return { prepare: prepared - start, encode: performance.now() - prepared };
+    return { read: read - start, prepare: prepared - read, encode: performance.now() - prepared };
   }
 
   /**
@@ -58,11 +67,11 @@ export class Segmenter {
     /** @type {Record<string, Values>} */
     const all = {
       ...this.maps,
-      points: new Tensor('float32', points, [prompts, count, 2]),
-      labels: new Tensor('int64', labels, [prompts, count]),
-      mask: new Tensor('float32', this.noMask, [1, 1, this.side, this.side]),
-      has_mask: new Tensor('float32', new Float32Array(1), [1]),
-      original_size: new Tensor('int64', new BigInt64Array(2).fill(BigInt(this.side)), [2]),
+      points: new this.sessions.Tensor('float32', points, [prompts, count, 2]),
+      labels: new this.sessions.Tensor('int64', labels, [prompts, count]),
+      mask: new this.sessions.Tensor('float32', this.noMask, [1, 1, this.side, this.side]),
+      has_mask: new this.sessions.Tensor('float32', new Float32Array(1), [1]),
+      original_size: new this.sessions.Tensor('int64', new BigInt64Array(2).fill(BigInt(this.side)), [2]),
     };
     const { decoder } = this.sessions;
     const wanted = Object.fromEntries(decoder.inputNames.map((name) => [name, all[name]]));

@@ -1,9 +1,10 @@
 /** The thread in which everything is computed. Requests are `{id, method, args}`, replies `{id, value | error | told}`. */
 import { boundingBox } from '../lib/masks.js';
+import { LEAST_IOU, check } from './checking.js';
 import { findEverything } from './everything.js';
-import { load, loadJson } from './loading.js';
+import { loadJson } from './loading.js';
 import { Segmenter } from './segmenter.js';
-import { openSessions, threadsHere } from './sessions.js';
+import { kindHere, openSessions, threadsHere } from './sessions.js';
 
 /**
  * @typedef {import('../lib/types.js').Answer} Answer
@@ -15,6 +16,23 @@ import { openSessions, threadsHere } from './sessions.js';
 let segmenter = null;
 let stopped = false;
 
+/**
+ * A GPU computes only after its masks have been compared; one that gives others, or none, is left alone.
+ *
+ * @param {Segmenter} wanted
+ * @param {URL} root
+ * @returns {Promise<{chosen: Segmenter, remark: string}>}
+ */
+async function checked(wanted, root) {
+  if (wanted.sessions.kind === 'WebAssembly') return { chosen: wanted, remark: '' };
+  const iou = await check(wanted, root).catch(() => 0);
+  const found = `mask IoU with the stored masks ${iou.toFixed(3)}, expected ${LEAST_IOU}`;
+  if (iou >= LEAST_IOU) return { chosen: wanted, remark: `WebGPU was checked: ${found}.` };
+  await wanted.sessions.encoder.release().catch(() => {});
+  const chosen = new Segmenter(wanted.model, await wanted.sessions.plain());
+  return { chosen, remark: `WebGPU is there but computes other masks (${found}), so WebAssembly does the work.` };
+}
+
 function ready() {
   if (!segmenter) throw new Error('the model is not loaded yet');
   return segmenter;
@@ -23,40 +41,36 @@ function ready() {
 /** @type {Record<string, (args: any, tell: Tell) => Promise<any>>} */
 const methods = {
   /**
-   * @param {{base: string, threads: number | null}} args
+   * Fetch and open the model.
+   *
+   * @param {{base: string, threads: number | null, backend: import('./sessions.js').Kind | null}} args null for what fits
    * @param {Tell} tell
    */
-  async open({ base, threads }, tell) {
+  async open({ base, threads, backend }, tell) {
     const start = performance.now();
     const root = new URL(base);
-    const model = await loadJson(new URL('model/model.json', root));
+    const [model, kind] = await Promise.all([loadJson(new URL('model/model.json', root)), backend ?? kindHere()]);
     let bytes = 0;
     let fetched = start;
-    const sessions = await openSessions(root, threads ?? threadsHere(), (more) => {
+    const sessions = await openSessions(root, kind, threads ?? threadsHere(), (more) => {
       bytes += more;
       fetched = performance.now();
       tell({ bytes });
     });
-    segmenter = new Segmenter(model, sessions);
+    const opened = performance.now();
+    const { chosen, remark } = await checked(new Segmenter(model, sessions), root);
+    segmenter = chosen;
+    const { kind: name, threads: used } = chosen.sessions;
     return {
       model,
-      backend: { name: 'WebAssembly', threads: sessions.threads, isolated: self.crossOriginIsolated },
-      times: { fetch: fetched - start, open: performance.now() - fetched },
+      backend: { name, threads: used, isolated: self.crossOriginIsolated, remark },
+      times: { fetch: fetched - start, open: opened - fetched, check: performance.now() - opened },
     };
   },
 
   /** @param {{bitmap: ImageBitmap}} args which is closed */
   async encode({ bitmap }) {
-    const start = performance.now();
-    const { width, height } = bitmap;
-    const canvas = new OffscreenCanvas(width, height);
-    const context = canvas.getContext('2d', { willReadFrequently: true });
-    if (!context) throw new Error('this browser gives no canvas to a worker');
-    context.drawImage(bitmap, 0, 0);
-    bitmap.close();
-    const picture = context.getImageData(0, 0, width, height);
-    const read = performance.now() - start;
-    return { read, ...(await ready().setPicture(picture)) };
+    return ready().setBitmap(bitmap);
   },
 
   /**
@@ -88,13 +102,6 @@ const methods = {
 
   async stop() {
     stopped = true;
-  },
-
-  /** The model's own answer to a question, stored when the page was made; see `Model.reference`. */
-  async reference() {
-    const { model } = ready();
-    const data = await load(new URL(`../model/${model.reference.file}`, import.meta.url));
-    return new Float32Array(data.buffer);
   },
 };
 

@@ -4,6 +4,7 @@
 const PARTS = {
   fetch: 'fetching runtime and model',
   open: 'opening the model',
+  check: 'checking the backend',
   read: 'reading the photograph',
   prepare: 'resizing the photograph',
   encode: 'encoder, once a photograph',
@@ -26,7 +27,7 @@ export function say(root, text, isError = false) {
 /**
  * What computes, and how it is set up.
  *
- * @param {{name: string, threads: number, isolated: boolean}} backend
+ * @param {{name: string, threads: number, isolated: boolean, remark: string}} backend
  * @param {Model} model
  * @returns {{head: string, note: string}}
  */
@@ -34,8 +35,8 @@ export function describe(backend, model) {
   const threads = backend.threads === 1 ? '1 thread' : `${backend.threads} threads`;
   const alone = backend.isolated ? '' : ' The page is not cross-origin isolated, so it runs in one thread.';
   return {
-    head: `${backend.name}, ${threads}`,
-    note: `${model.name} at ${model.size} px, ${model.weights} weights, made with samlet ${model.samlet}.${alone}`,
+    head: `${backend.name === 'WebGPU' ? 'WebGPU and WebAssembly' : backend.name}, ${threads}`,
+    note: `${model.name} at ${model.size} px, ${model.weights} weights, made with samlet ${model.samlet}.${alone} ${backend.remark}`,
   };
 }
 
@@ -45,7 +46,7 @@ export function describe(backend, model) {
  */
 export function showTimes(root, times) {
   const rows = Object.entries(PARTS)
-    .filter(([name]) => name in times)
+    .filter(([name]) => name in times && !(name === 'check' && times[name] < 1))
     .flatMap(([name, what]) => {
       const term = document.createElement('dt');
       term.textContent = what;

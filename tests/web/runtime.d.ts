@@ -1,3 +1,0 @@
-declare module '*/runtime/ort.wasm.mjs' {
-  export * from 'onnxruntime-web';
-}
