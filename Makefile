@@ -1,6 +1,7 @@
 # make demo       a fresh machine: creates .venv, installs samlet, runs `samlet demo`
 # make test       a fresh machine: the same with the test extra, then linters, types and the fast tests
 # make test-slow  the tests that `make test` leaves out: long, distributed, benchmarks at a token size, ExecuTorch
+# make web-tools  what the tests of the page in a browser need: node, Chromium (as root, with apt-get), packages of npm
 # make bench      the benchmarks at full size, with data that is not shipped; their JSON goes to benchmarks/results
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ DEMO_MINUTES ?= 4
 TEST_PROCESSES ?= 2
 PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadscope
 
-.PHONY: demo test test-slow bench clean
+.PHONY: demo test test-slow web-tools bench clean
 
 .venv/demo-installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -33,7 +34,14 @@ test: .venv/test-installed
 	$(BIN)/mypy
 	$(PYTEST)
 
+web-tools:
+	for program in node npm chromium; do command -v $$program >/dev/null || missing=yes; done; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && apt-get install -qq --yes --no-install-recommends nodejs npm chromium; fi
+	cd tests/web && npm ci --ignore-scripts --no-audit --no-fund
+
 test-slow: .venv/slow-installed
+	-$(MAKE) web-tools  # without them the browser's tests are skipped and say so
 	$(PYTEST) -m "slow or distributed or benchmark"
 
 bench: .venv/test-installed
@@ -54,6 +62,7 @@ bench: .venv/test-installed
 	$(BIN)/python benchmarks/distillation.py aim --image-size 512 --steps 150
 	$(BIN)/python benchmarks/quantization.py table aim
 	$(BIN)/python benchmarks/export.py speed accuracy everything --plain
+	$(BIN)/python benchmarks/web.py
 	$(BIN)/python scripts/update_docs.py
 
 clean:

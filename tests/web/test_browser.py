@@ -20,6 +20,7 @@ from samlet.export.procedure import export_model
 from samlet.runtimes import ExportedSam
 from samlet.web import PageServer, make_page
 from tests.web.node import HERE, ROOT, chromium, node, packages, run
+from tests.web.small import small_sam
 
 pytestmark = pytest.mark.slow
 
@@ -43,21 +44,29 @@ def page(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def addresses(page: Path) -> Iterator[tuple[str, str]]:
-    """Of the page on a server that isolates it, and on one that does not."""
-    with PageServer(page, 0) as isolated, PageServer(page, 0, isolated=False) as plain:
-        for server in (isolated, plain):
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page whose encoder a GPU in software runs within seconds."""
+    folder = tmp_path_factory.mktemp("web")
+    export_model(small_sam(), folder / "onnx", "onnx", image_size=64, photographs=1, force=True)
+    return make_page(ExportedSam(folder / "onnx"), folder / "page", size=64, weights="float32").folder
+
+
+@pytest.fixture(scope="module")
+def addresses(page: Path, small: Path) -> Iterator[dict[str, str]]:
+    """Of the page on a server that isolates it and on one that does not, and of the small page."""
+    with PageServer(page, 0) as isolated, PageServer(page, 0, isolated=False) as plain, PageServer(small, 0) as other:
+        for server in (isolated, plain, other):
             threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield isolated.url, plain.url
-        for server in (isolated, plain):
+        yield {"SAMLET_PAGE": isolated.url, "SAMLET_PLAIN": plain.url, "SAMLET_SMALL": other.url}
+        for server in (isolated, plain, other):
             server.shutdown()
 
 
 @pytest.fixture(scope="module")
-def saved(addresses: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved(addresses: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the tests in the browser saved; they must pass first."""
     out = tmp_path_factory.mktemp("saved")
-    settings = {"SAMLET_PAGE": addresses[0], "SAMLET_PLAIN": addresses[1], "SAMLET_OUT": str(out)}
+    settings = {**addresses, "SAMLET_OUT": str(out)}
     tests = str(HERE / "browser" / "page.test.mjs")
     run([node(), "--test", tests], env={**os.environ, **settings, "CHROMIUM": chromium()}, timeout=900)
     return out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import gzip
 import http.client
 import io
@@ -22,13 +21,14 @@ import samlet
 from samlet.cli import main
 from samlet.errors import InputError
 from samlet.export import export_model
-from samlet.models import DecoderConfig, Sam, SamConfig, TinyViTConfig, ViTConfig
+from samlet.models import DecoderConfig, Sam, SamConfig, ViTConfig
 from samlet.runtimes import ExportedSam
 from samlet.web import PageServer, WebConfig, make_page
 from samlet.web.folder import FILES, check_folder, page_folder, write_listing
 from samlet.web.limits import check_tensors, check_weights, largest_tensor
 from samlet.web.weights import store_weights, to_int8
-from tests.conftest import CHANNELS, SMALL_DECODER, make_efficient, make_tiny, randomise
+from tests.conftest import make_efficient, make_tiny
+from tests.web.small import small_sam
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -36,25 +36,8 @@ pytest.importorskip("onnxscript")
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    encoder = TinyViTConfig(
-        image_size=64,
-        stem_dim=8,
-        embed_dims=(16, 16, 24, 32),
-        mbconv_dims=(24,),
-        merge_dims=(24, 24, 32),
-        num_heads=((2,), (), ()),
-        qk_dims=((8,), (), ()),
-        v_dims=((12,), (), ()),
-        mlp_dims=((72,), (), ()),
-        scale_dim=8,
-        window_sizes=(3, 4, 3),
-        out_channels=CHANNELS,
-    )
-    decoder = dataclasses.replace(SMALL_DECODER, depth=1, num_heads=2, iou_head_depth=2)
-    sam = Sam(SamConfig(encoder=encoder, decoder=decoder)).eval()
-    randomise(sam)
     folder = tmp_path_factory.mktemp("web") / "onnx"
-    export_model(sam, folder, "onnx", image_size=64, photographs=1, force=True)
+    export_model(small_sam(), folder, "onnx", image_size=64, photographs=1, force=True)
     return folder
 
 

@@ -1,15 +1,17 @@
 /**
  * The page in a real browser. SAMLET_PAGE is its address on a server that isolates it, SAMLET_PLAIN on one that does
- * not; files that are saved go to SAMLET_OUT, for others to read.
+ * not, SAMLET_SMALL that of a page with a tiny model; files that are saved go to SAMLET_OUT, for others to read.
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, beforeEach, afterEach, describe, test } from 'node:test';
 import path from 'node:path';
+import { gunzipSync, gzipSync } from 'node:zlib';
 import { away, click, colourAt, covered, drag, launch, open, place, ready } from './browser.mjs';
 
 const URL_ISOLATED = process.env.SAMLET_PAGE;
 const URL_PLAIN = process.env.SAMLET_PLAIN;
+const URL_SMALL = process.env.SAMLET_SMALL;
 const OUT = process.env.SAMLET_OUT;
 const DOG = [214, 250];
 const OTHER_DOG = [305, 415];
@@ -296,4 +298,45 @@ test('on a phone: fingers, and nothing wider than the screen', async () => {
   await shot(page, 'phone');
   assert.deepEqual(page.problems, []);
   await page.context().close();
+});
+
+describe('WebGPU, in software', () => {
+  let other;
+  before(async () => {
+    other = await launch(['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader']);
+  });
+  after(() => other.close());
+
+  /** What the page says of its backend. */
+  async function told(query, prepare = () => {}) {
+    const page = await (await other.newContext({ serviceWorkers: 'block' })).newPage();
+    await prepare(page);
+    await open(page, URL_SMALL + query);
+    await page.locator('#about summary').click();
+    const found = { head: await page.locator('#backend').innerText(), note: await page.locator('#note').innerText() };
+    await page.context().close();
+    return found;
+  }
+
+  test('is not used of its own accord', async () => {
+    assert.match((await told('')).head, /^WebAssembly/);
+  });
+
+  test('is used after its masks were compared', async () => {
+    const { head, note } = await told('?backend=WebGPU');
+    assert.match(head, /^WebGPU/);
+    assert.match(note, /WebGPU was checked: mask IoU with the stored masks (0\.99|1\.0)/);
+  });
+
+  test('is left alone where it gives other masks', async () => {
+    const wrong = (page) =>
+      page.route('**/reference.f32.gz', async (route) => {
+        const bytes = new Uint8Array(await (await route.fetch()).body());
+        const logits = new Float32Array(new Uint8Array(gunzipSync(bytes)).buffer);
+        await route.fulfill({ body: gzipSync(Buffer.from(logits.map((value) => -value).buffer)) });
+      });
+    const { head, note } = await told('?backend=WebGPU', wrong);
+    assert.match(head, /^WebAssembly/);
+    assert.match(note, /computes other masks/);
+  });
 });

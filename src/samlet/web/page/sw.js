@@ -27,6 +27,7 @@ worker.addEventListener('fetch', (/** @type {any} */ event) => {
 });
 
 worker.addEventListener('message', (/** @type {any} */ event) => {
+  if (event.data === 'claim') event.waitUntil(worker.clients.claim());
   if (event.data === 'keep') event.waitUntil(keep().then((kept) => event.ports[0].postMessage(kept ? 'kept' : 'not')));
 });
 

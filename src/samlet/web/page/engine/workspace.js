@@ -12,7 +12,7 @@ import { Latest } from './latest.js';
  * @typedef {import('../lib/objects.js').Objects} Objects
  * @typedef {import('./client.js').Client} Client
  * @typedef {{name: string, bitmap: ImageBitmap, width: number, height: number}} Photograph
- * @typedef {{mask: Bitmap, iou: number, prompts: Prompts}} Preview
+ * @typedef {{mask: Bitmap, answer: Answer, prompts: Prompts}} Preview
  */
 
 const SHOWN = 1024; // pixels: the longest side of masks on the screen
@@ -55,7 +55,7 @@ export class Workspace extends EventTarget {
     this.last = Promise.resolve();
     this.previews = new Latest(
       (/** @type {Prompts} */ prompts) => this.request(prompts, null),
-      ({ mask, answer }, prompts) => this.show({ mask, iou: answer.iou, prompts }),
+      ({ mask, answer }, prompts) => this.show({ mask, answer, prompts }),
     );
   }
 
@@ -257,7 +257,9 @@ export class Workspace extends EventTarget {
    */
   async commit(prompts, output = null) {
     if (!this.encoded) return;
-    const { answer } = await this.request(prompts, output);
+    const { preview } = this;
+    const seen = output === null && preview !== null && same(preview.prompts, prompts);
+    const { answer } = seen ? preview : await this.request(prompts, output);
     this.stopPreview();
     this.change(answered(this.objects, prompts, answer, output));
   }
@@ -319,4 +321,13 @@ export class Workspace extends EventTarget {
   tell(name) {
     this.dispatchEvent(new Event(name));
   }
+}
+
+/**
+ * Whether two prompts ask the same.
+ * @param {Prompts} a
+ * @param {Prompts} b
+ */
+function same(a, b) {
+  return JSON.stringify(a) === JSON.stringify(b);
 }

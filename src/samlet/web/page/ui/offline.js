@@ -3,7 +3,8 @@ const RELOADED = 'samlet-reloaded';
 
 /**
  * Start the service worker, which keeps all files for use without a network and makes the page cross-origin isolated
- * where the server does not, so that threads can be used. For the latter the page is loaded once more.
+ * where the server does not, so that threads can be used. For the latter the page is loaded once more, and so it is
+ * where a newer page has come.
  *
  * @returns {Promise<'kept' | 'none' | 'reloading'>}
  */
@@ -11,15 +12,18 @@ export async function startOffline() {
   if (!('serviceWorker' in navigator) || !isSecureContext) return 'none';
   try {
     const { version } = await (await fetch('files.json')).json();
-    await navigator.serviceWorker.register(`sw.js?version=${version}`);
-    const controlled = await Promise.race([controller(), wait(PATIENCE)]);
-    if (!controlled) return 'none';
-    if (!crossOriginIsolated && !sessionStorage.getItem(RELOADED)) {
-      sessionStorage.setItem(RELOADED, 'yes');
-      location.reload();
-      return 'reloading';
-    }
-    return 'kept';
+    const script = new URL(`sw.js?version=${version}`, document.baseURI).href;
+    const before = navigator.serviceWorker.controller?.scriptURL;
+    const controlled = before === script ? Promise.resolve(true) : takesOver();
+    const { active } = await navigator.serviceWorker.register(script);
+    active?.postMessage('claim'); // a page that was loaded past its service worker has none
+    if (!(await Promise.race([controlled, wait(PATIENCE)]))) return 'none';
+    const renewed = before !== undefined && before !== script;
+    const bare = !crossOriginIsolated && !sessionStorage.getItem(RELOADED);
+    if (!renewed && !bare) return 'kept';
+    sessionStorage.setItem(RELOADED, 'yes');
+    location.reload();
+    return 'reloading';
   } catch {
     return 'none';
   }
@@ -38,8 +42,7 @@ export async function keepAll() {
 }
 
 /** @returns {Promise<boolean>} */
-function controller() {
-  if (navigator.serviceWorker.controller) return Promise.resolve(true);
+function takesOver() {
   return new Promise((resolve) =>
     navigator.serviceWorker.addEventListener('controllerchange', () => resolve(true), { once: true }),
   );
