@@ -8,7 +8,8 @@ import { channels, colourOf } from '../lib/colours.js';
 const SHARPEST = 2048; // pixels: the longest side of the photograph on the screen
 const MOST_ZOOM = 16;
 const MARGIN = 12;
-const INSIDE = 110; // of 255: how much of a mask's colour covers the photograph
+const INSIDE = 96; // of 255: how much of a mask's colour covers the photograph
+const EDGE = 2; // pixels of a mask: how wide its edge is
 const SVG = 'http://www.w3.org/2000/svg';
 
 /** The photograph with its masks, clicks and boxes, and where it lies on the screen. */
@@ -177,8 +178,8 @@ export class Stage {
       for (let x = 0; x < width; x++, at++) {
         if (!data[at]) continue;
         const within =
-          x > 0 && x < width - 1 && y > 0 && y < height - 1 &&
-          data[at - 1] && data[at + 1] && data[at - width] && data[at + width];
+          x >= EDGE && x < width - EDGE && y >= EDGE && y < height - EDGE &&
+          data[at - EDGE] && data[at + EDGE] && data[at - EDGE * width] && data[at + EDGE * width];
         pixels[at] = within ? plain : edge;
       }
     }
