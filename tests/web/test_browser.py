@@ -53,11 +53,12 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def addresses(page: Path, small: Path) -> Iterator[dict[str, str]]:
-    """Of the page on a server that isolates it and on one that does not, and of the small page."""
+    """Of the page on a server that isolates it and on one that does not, and where the small page is."""
     with PageServer(page, 0) as isolated, PageServer(page, 0, isolated=False) as plain, PageServer(small, 0) as other:
         for server in (isolated, plain, other):
             threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield {"SAMLET_PAGE": isolated.url, "SAMLET_PLAIN": plain.url, "SAMLET_SMALL": other.url}
+        urls = {"SAMLET_PAGE": isolated.url, "SAMLET_PLAIN": plain.url, "SAMLET_SMALL": other.url}
+        yield {**urls, "SAMLET_SMALL_FOLDER": str(small)}
         for server in (isolated, plain, other):
             server.shutdown()
 

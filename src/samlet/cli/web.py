@@ -27,6 +27,7 @@ def run(options: argparse.Namespace) -> None:
         server = None
         if options.serve is not None:  # a port in use is told before anything is computed
             server = stack.enter_context(PageServer(folder.expanduser().resolve(), options.serve))
+        note("samlet: writing the graphs and comparing their masks with the model's; that takes a minute or so")
         made = make_page(
             load_to_run(options.model, device),
             folder,

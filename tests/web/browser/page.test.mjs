@@ -1,9 +1,10 @@
 /**
  * The page in a real browser. SAMLET_PAGE is its address on a server that isolates it, SAMLET_PLAIN on one that does
- * not, SAMLET_SMALL that of a page with a tiny model; files that are saved go to SAMLET_OUT, for others to read.
+ * not, SAMLET_SMALL that of a page with a tiny model, which stands in SAMLET_SMALL_FOLDER and is
+ * changed; files that are saved go to SAMLET_OUT, for others to read.
  */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { after, before, beforeEach, afterEach, describe, test } from 'node:test';
 import path from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
@@ -12,6 +13,7 @@ import { away, click, colourAt, covered, drag, launch, open, place, ready } from
 const URL_ISOLATED = process.env.SAMLET_PAGE;
 const URL_PLAIN = process.env.SAMLET_PLAIN;
 const URL_SMALL = process.env.SAMLET_SMALL;
+const SMALL = process.env.SAMLET_SMALL_FOLDER;
 const OUT = process.env.SAMLET_OUT;
 const DOG = [214, 250];
 const OTHER_DOG = [305, 415];
@@ -339,4 +341,19 @@ describe('WebGPU, in software', () => {
     assert.match(head, /^WebAssembly/);
     assert.match(note, /computes other masks/);
   });
+});
+
+test('a newer page takes the place of the old one', async () => {
+  const page = await fresh();
+  await open(page, URL_SMALL);
+  await page.locator('#offline', { hasText: 'Works offline' }).waitFor({ timeout: 30_000 });
+  const [listing, index] = ['files.json', 'index.html'].map((name) => path.join(SMALL, name));
+  const files = JSON.parse(readFileSync(listing, 'utf8'));
+  writeFileSync(index, readFileSync(index, 'utf8').replace('<title>samlet:', '<title>newer:'));
+  writeFileSync(listing, JSON.stringify({ ...files, version: 'newer' }));
+  await page.goto(URL_SMALL);
+  await page.waitForFunction(() => document.title.startsWith('newer'));
+  await ready(page);
+  assert.equal((await page.evaluate(() => caches.keys())).join(), 'samlet newer');
+  await page.context().close();
 });
