@@ -18,6 +18,7 @@ from samlet.checkpoints.writing import write_json
 from samlet.data.bundled import CLICKS, bundled_photographs
 from samlet.errors import InputError
 from samlet.models import PromptableModel
+from samlet.models.decoders import DECODERS
 from samlet.runtimes.graphs import embedding_names
 from samlet.web.config import WebConfig
 from samlet.web.folder import check_folder, page_folder, write_listing
@@ -156,10 +157,17 @@ def _description(model: PromptableModel, name: str, config: WebConfig, graphs: W
         "std": list(about.pixel_std),
         "threshold": about.mask_threshold,
         "score": about.score,
-        "has_single_mask": model.has_single_mask,
+        "single": _single(model),
         "embedding": list(embedding_names(about)),
         "weights": graphs.stored,
         "agreement": graphs.agreement,
         "everything_iou": everything_threshold(model),
         "reference": dict(graphs.reference),
     }
+
+
+def _single(model: PromptableModel) -> str:
+    """Which output answers prompts that are not ambiguous; see `samlet.models.outputs.single_masks`."""
+    if not model.has_single_mask:
+        return "none"
+    return "first" if DECODERS[model.config.decoder.style].single_is_first else "stable"

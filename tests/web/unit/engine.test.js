@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Client } from '../../../src/samlet/web/page/engine/client.js';
 import { Latest } from '../../../src/samlet/web/page/engine/latest.js';
-import { stability } from '../../../src/samlet/web/page/lib/masks.js';
+import { isStable, stability } from '../../../src/samlet/web/page/lib/masks.js';
 import { boxIou, suppress } from '../../../src/samlet/web/page/lib/suppression.js';
 
 test('one request under way, of those that wait the latest', async () => {
@@ -61,4 +61,7 @@ test('of masks on each other the best stays', () => {
 
 test('stability is the IoU of a mask at two levels', () => {
   assert.equal(stability(Float32Array.of(5, 2, 0.5, -0.5, -3), 0), 2 / 4);
+  assert.ok(isStable(Float32Array.of(5, 2, 0.06, -0.06), 0));
+  assert.ok(!isStable(Float32Array.of(5, 2, 0.04, -0.06), 0));
+  assert.ok(isStable(Float32Array.of(-1, -1), 0));
 });

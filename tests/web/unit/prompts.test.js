@@ -27,10 +27,10 @@ test('one click or a box alone is ambiguous, more is not', () => {
 test('the best of three for what is ambiguous, else the single mask, or the one that is wanted', () => {
   const one = { box: null, clicks: [click(1, 1)] };
   const two = { box: null, clicks: [click(1, 1), click(2, 2)] };
-  assert.equal(chooseOutput(one, [0.99, 0.5, 0.9, 0.7], true, null), 2);
-  assert.equal(chooseOutput(two, [0.1, 0.5, 0.9, 0.7], true, null), 0);
-  assert.equal(chooseOutput(two, [0.1, 0.5, 0.9, 0.7], false, null), 2);
-  assert.equal(chooseOutput(one, [0.99, 0.5, 0.9, 0.7], true, 0), 1);
+  assert.equal(chooseOutput(one, [0.99, 0.5, 0.9, 0.7], () => true, null), 2);
+  assert.equal(chooseOutput(two, [0.1, 0.5, 0.9, 0.7], () => true, null), 0);
+  assert.equal(chooseOutput(two, [0.1, 0.5, 0.9, 0.7], () => false, null), 2);
+  assert.equal(chooseOutput(one, [0.99, 0.5, 0.9, 0.7], () => true, 0), 1);
 });
 
 test('a box that is drawn backwards, over the edge', () => {

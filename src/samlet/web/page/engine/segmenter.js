@@ -1,5 +1,5 @@
 import { upscale } from '../lib/interpolate.js';
-import { stability, toMask } from '../lib/masks.js';
+import { isStable, stability, toMask } from '../lib/masks.js';
 import { preprocess } from '../lib/preprocess.js';
 import { chooseOutput, toInputs } from '../lib/prompts.js';
 
@@ -96,8 +96,10 @@ export class Segmenter {
     if (!this.frame) throw new Error('no photograph is encoded yet');
     const { points, labels, count } = toInputs(prompts, this.frame);
     const { lowRes, iou } = await this.decode(points, labels, count);
-    const chosen = chooseOutput(prompts, iou, this.model.has_single_mask, output);
     const cells = this.side * this.side;
+    const { single, threshold } = this.model;
+    const trusts = () => single === 'first' || (single === 'stable' && isStable(lowRes.subarray(0, cells), threshold));
+    const chosen = chooseOutput(prompts, iou, trusts, output);
     return {
       lowRes: lowRes.slice(chosen * cells, (chosen + 1) * cells),
       rows: this.side,

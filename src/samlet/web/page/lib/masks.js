@@ -63,3 +63,22 @@ export function stability(logits, threshold, offset = 1) {
   }
   return inner / Math.max(outer, 1);
 }
+
+const NEAR = 0.05;
+const STABLE = 0.98;
+
+/**
+ * Whether SAM 2 trusts its single mask: its area hardly changes around the threshold.
+ *
+ * @param {Float32Array} logits
+ * @param {number} threshold
+ */
+export function isStable(logits, threshold) {
+  let inner = 0;
+  let outer = 0;
+  for (const value of logits) {
+    if (value > threshold + NEAR) inner++;
+    if (value > threshold - NEAR) outer++;
+  }
+  return inner >= STABLE * outer;
+}

@@ -66,12 +66,12 @@ export function toInputs(prompts, frame) {
  *
  * @param {Prompts} prompts
  * @param {ArrayLike<number>} iou predicted, single mask first
- * @param {boolean} hasSingle whether the first output is a mask of its own
+ * @param {() => boolean} trustsSingle whether the first output is a mask that answers by itself
  * @param {number | null} wanted 0, 1, 2 for one of the three; null for the page's choice
  */
-export function chooseOutput(prompts, iou, hasSingle, wanted) {
+export function chooseOutput(prompts, iou, trustsSingle, wanted) {
   if (wanted !== null) return 1 + wanted;
-  if (hasSingle && !isAmbiguous(prompts)) return 0;
+  if (!isAmbiguous(prompts) && trustsSingle()) return 0;
   let best = 1;
   for (let i = 2; i < iou.length; i++) if (iou[i] > iou[best]) best = i;
   return best;

@@ -29,7 +29,8 @@
  * @property {number[]} std
  * @property {number} threshold logit from which a pixel belongs to a mask
  * @property {'iou' | 'stability'} score
- * @property {boolean} has_single_mask
+ * @property {'first' | 'stable' | 'none'} single which output answers prompts that are not ambiguous: the first, the first
+ *   where it is stable, or none of its own
  * @property {string[]} embedding names of the maps
  * @property {string} weights how they are stored
  * @property {number} agreement
