@@ -9,6 +9,7 @@ import io
 import json
 import socket
 import threading
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from samlet.web.folder import FILES, check_folder, page_folder, write_listing
 from samlet.web.limits import check_tensors, check_weights, largest_tensor
 from samlet.web.weights import store_weights, to_int8
 from tests.conftest import make_efficient, make_tiny
+from tests.web.node import ROOT
 from tests.web.small import small_sam
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -108,6 +110,17 @@ def fill(folder: Path, *names: str) -> None:
             (temporary / name).parent.mkdir(exist_ok=True)
             (temporary / name).write_text(name)
         write_listing(temporary, [])
+
+
+def test_a_wheel_holds_the_page_and_its_runtime() -> None:
+    package = ROOT / "src" / "samlet"
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    globs = settings["package-data"]["samlet"]
+    held = {path for pattern in globs for path in package.glob(pattern)}
+    for part in ("page", "runtime"):
+        files = [path for path in (package / "web" / part).rglob("*") if path.is_file()]
+        assert files
+        assert set(files) <= held
 
 
 def test_a_folder_in_use_is_refused_and_an_earlier_page_is_replaced(tmp_path: Path) -> None:
