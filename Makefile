@@ -2,6 +2,7 @@
 # make test       a fresh machine: the same with the test extra, then linters, types and the fast tests
 # make test-slow  the tests that `make test` leaves out: long, distributed, benchmarks at a token size, ExecuTorch
 # make format, make lint, make docs   formats the code; linters and types; fills the tables of README and docs/
+# make web-tools  what the tests of the page in a browser need: node, Chromium (as root, with apt-get), packages of npm
 # make bench      the benchmarks at full size, with data that is not shipped; their JSON goes to benchmarks/results
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ DEMO_MINUTES ?= 4
 TEST_PROCESSES ?= 2
 PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadscope
 
-.PHONY: demo format lint docs test test-slow bench clean
+.PHONY: demo format lint docs test test-slow web-tools bench clean
 
 .venv/demo-installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -43,7 +44,14 @@ docs: .venv/test-installed
 test: lint
 	$(PYTEST)
 
+web-tools:
+	for program in node npm chromium; do command -v $$program >/dev/null || missing=yes; done; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && apt-get install -qq --yes --no-install-recommends nodejs npm chromium; fi
+	cd tests/web && npm ci --ignore-scripts --no-audit --no-fund
+
 test-slow: .venv/slow-installed
+	-$(MAKE) web-tools  # without them the browser's tests are skipped and say so
 	$(PYTEST) -m "slow or distributed or benchmark"
 
 bench: .venv/test-installed
@@ -64,6 +72,7 @@ bench: .venv/test-installed
 	$(BIN)/python benchmarks/distillation.py aim --image-size 512 --steps 150
 	$(BIN)/python benchmarks/quantization.py table aim
 	$(BIN)/python benchmarks/export.py speed accuracy everything --plain
+	$(BIN)/python benchmarks/web.py
 	$(BIN)/python scripts/update_docs.py
 
 clean:

@@ -15,7 +15,7 @@ ROOMS = tuple(
     name
     for names in (
         "errors _version settings io data models checkpoints runtimes zoo inference baselines reporting runs training",
-        "labelling evaluation slimming distillation quantization export demo cli __init__ __main__",
+        "labelling evaluation slimming distillation quantization export web demo cli __init__ __main__",
     )
     for name in names.split()
 )

@@ -1,0 +1,71 @@
+"""The tables of docs/web.md, from the JSON of benchmarks/web.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
+
+
+def _read(name: str) -> dict[str, Any]:
+    return json.loads((RESULTS / f"web_{name}.json").read_text(encoding="utf-8"))
+
+
+def _table(*rows: list[str]) -> list[str]:
+    head, *others = rows
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] + ["--:"] * (len(head) - 1), *others)]
+
+
+def _title(row: dict[str, Any]) -> str:
+    return f"{row['model']}, {row['size']} px, {row['weights']}"
+
+
+def speed() -> str:
+    """What people wait for, and memory."""
+    result = _read("speed")
+    head = ["", "first load", "first visit", "next visit", "first mask", "of 12 MP", "a click", "worst", "memory"]
+    rows = [
+        [
+            f"{_title(row)}; {row['backend']}",
+            f"{row['first_load_bytes'] / 1e6:.1f} MB",
+            f"{row['first_visit_s']:.1f} s",
+            f"{row['next_visit_s']:.1f} s",
+            f"{row['first_mask_s']:.2f} s",
+            f"{row['first_mask_large_s']:.2f} s",
+            f"{1e3 * row['click_median_s']:.0f} ms",
+            f"{1e3 * row['click_worst_s']:.0f} ms",
+            f"{row['memory_bytes']['photograph']['page'] / 1e6:.0f} MB",
+        ]
+        for row in result["rows"]
+    ]
+    machine = result["machine"]
+    source = f"`benchmarks/web.py speed`: {result['protocol']}; {machine['processor']} CPU of two cores."
+    return "\n".join([*_table(head, *rows), "", source])
+
+
+def parts() -> str:
+    """Where the time of the first row goes."""
+    row = _read("speed")["rows"][0]
+    found = row["everything"]
+    rows = [["part", "time"], *([name, f"{1e3 * seconds:.0f} ms"] for name, seconds in row["parts_s"].items())]
+    many = f"everything: {found['objects']} objects from {found['clicks']} clicks in {found['seconds']:.1f} s"
+    process = row["memory_bytes"]["photograph"]["process"] / 1e6
+    held = f"private memory of the browser's process {process:.0f} MB"
+    return "\n".join([*_table(*rows), "", f"{_title(row)}; {row['backend']}; {many}; {held}."])
+
+
+def masks() -> str:
+    """The page's masks beside PyTorch's."""
+    result = _read("masks")
+    rows = [
+        [_title(row), f"{row['graph_bytes'] / 1e6:.1f} MB", f"{row['mean_iou']:.4f}", f"{row['worst_iou']:.4f}"]
+        for row in result["rows"]
+    ]
+    count = result["rows"][0]["prompts"]
+    source = f"`benchmarks/web.py masks`: {result['protocol']}; {count} prompts."
+    return "\n".join([*_table(["", "graphs", "mask IoU", "least"], *rows), "", source])
+
+
+TABLES = {"web_speed": speed, "web_parts": parts, "web_masks": masks}
