@@ -14,7 +14,7 @@ ROOT = Path(samlet.__file__).parent
 ROOMS = tuple(
     name
     for names in (
-        "errors _version settings io data models checkpoints runtimes zoo inference baselines reporting runs training",
+        "errors _version settings io data reporting models checkpoints runtimes zoo inference baselines runs training",
         "labelling evaluation slimming distillation quantization export web demo cli __init__ __main__",
     )
     for name in names.split()

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 import time
-from typing import Any
 
 import numpy as np
 
 from samlet.cli import segment_everything
 from samlet.cli.common import columns, load_to_run, mask_rows, set_up, show
 from samlet.data.images import read_image
-from samlet.data.masks import bounding_box, encode_rle
 from samlet.errors import InputError
-from samlet.inference import Prediction, Predictor
+from samlet.inference import Predictor
 from samlet.io.writing import RESULT_FILES, check_output, new_folder, write_json
 from samlet.reporting.overlay import draw_masks, draw_prompts
 
@@ -59,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
     )
     if not options.multimask:
         answer = answer.best()
-    masks = _records(answer, clicks)
+    masks = [{**record, "point_coords": [click[:2] for click in clicks]} for record in answer.records()]
     seconds = time.perf_counter() - start
     shown = [mask for prompt in answer.masks for mask in prompt]
     picture = draw_prompts(draw_masks(image, shown), points, labels, np.array(boxes) if boxes else None)
@@ -68,18 +66,3 @@ def run(options: argparse.Namespace) -> None:
         write_json(folder / "masks.json", content)
         picture.save(folder / "overlay.png")
     show(options, content, f"{columns(mask_rows(masks))}\n{options.out}: masks.json, overlay.png; {seconds:.2f} s")
-
-
-def _records(answer: Prediction, clicks: list[list[float]]) -> list[dict[str, Any]]:
-    return [
-        {
-            "segmentation": encode_rle(mask),
-            "area": int(mask.sum()),
-            "bbox": list(bounding_box(mask)),
-            "predicted_iou": float(answer.iou[p, m]),
-            "stability_score": float(answer.stability[p, m]),
-            "point_coords": [click[:2] for click in clicks],
-        }
-        for p, prompt in enumerate(answer.masks)
-        for m, mask in enumerate(prompt)
-    ]

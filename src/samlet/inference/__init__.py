@@ -2,6 +2,7 @@
 
 from samlet.inference.everything.generator import Everything, MaskGenerator
 from samlet.inference.everything.options import EverythingOptions
-from samlet.inference.predictor import Prediction, Predictor
+from samlet.inference.prediction import Prediction
+from samlet.inference.predictor import Predictor
 
 __all__ = ["Everything", "EverythingOptions", "MaskGenerator", "Prediction", "Predictor"]

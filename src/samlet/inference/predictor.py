@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -17,6 +15,7 @@ from samlet.data.images import RGBImage, array_to_rgb, read_image, to_rgb
 from samlet.data.transforms import Frame, preprocess
 from samlet.errors import InputError, SamletError
 from samlet.inference import embeddings
+from samlet.inference.prediction import Prediction
 from samlet.inference.prompts import Prompts, make_prompts
 from samlet.models import Embedding, PromptableModel, joined, maps_of, single_masks
 
@@ -26,34 +25,6 @@ _STABILITY_OFFSET = 1.0
 _BROKEN = "its weights are broken, or too large for their precision: take another checkpoint, or float32"
 
 AnyImage = RGBImage | Image.Image | str | Path
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Answers to P prompts on one image, M masks each.
-
-    Attributes:
-        masks: (P, M, H, W) bool on the original image.
-        iou: (P, M) predicted IoU.
-        stability: (P, M) stability score: IoU of the masks at logits above 1 and above -1.
-        low_res: (P, M, h, w) logits, usable as `masks` of a next call.
-    """
-
-    masks: NDArray[np.bool_]
-    iou: NDArray[np.float32]
-    stability: NDArray[np.float32]
-    low_res: NDArray[np.float32]
-
-    def best(self) -> Prediction:
-        """The mask of highest predicted IoU of each prompt, M = 1."""
-        pick = self.iou.argmax(axis=1)[:, None]
-        far = pick[..., None, None]
-        return Prediction(
-            np.take_along_axis(self.masks, far, 1),
-            np.take_along_axis(self.iou, pick, 1),
-            np.take_along_axis(self.stability, pick, 1),
-            np.take_along_axis(self.low_res, far, 1),
-        )
 
 
 class Predictor:
@@ -77,6 +48,7 @@ class Predictor:
         self.image_size = self.sam.check_image_size(image_size)
         self._embeddings: list[Embedding] = []
         self._frames: list[Frame] = []
+        self._images: list[RGBImage | None] = []
         self._many = False
         self._digest = ""
 
@@ -93,13 +65,14 @@ class Predictor:
         """
         self._many = isinstance(image, list | tuple)
         images = cast("list[AnyImage]", list(image) if isinstance(image, list | tuple) else [image])
-        self._embeddings, self._frames = [], []
+        self._embeddings, self._frames, self._images = [], [], []
         for entry in images:
             image_rgb = as_rgb(entry)
             self._digest = embeddings.digest(image_rgb)
             pixels, frame = preprocess(image_rgb, self.image_size, *self.sam.preprocessing)
             self._embeddings.append(finite_embedding(self.sam.encode(pixels[None].to(self.sam.dtype))))
             self._frames.append(frame)
+            self._images.append(image_rgb)
 
     def save_embedding(self, path: str | Path) -> None:
         """Write the embedding of the one image that is set, so that its prompts can be answered later without encoding.
@@ -125,9 +98,10 @@ class Predictor:
         Raises:
             InputError: no such file, or the embedding of another model, image size or image.
         """
-        digest = None if image is None else embeddings.digest(as_rgb(image))
+        photograph = None if image is None else as_rgb(image)
+        digest = None if photograph is None else embeddings.digest(photograph)
         embedding, frame, self._digest = embeddings.read(Path(path).expanduser(), self.sam, self.image_size, digest)
-        self._embeddings, self._frames, self._many = [embedding], [frame], False
+        self._embeddings, self._frames, self._images, self._many = [embedding], [frame], [photograph], False
 
     @property
     def embedding(self) -> Embedding:
@@ -212,7 +186,12 @@ class Predictor:
             outer = (logits > threshold - _STABILITY_OFFSET).sum((-2, -1))
             stability.append((inner / outer.clamp(min=1)).float().cpu().numpy())
         return Prediction(
-            np.concatenate(answers), iou.float().cpu().numpy(), np.concatenate(stability), low_res.float().cpu().numpy()
+            np.concatenate(answers),
+            iou.float().cpu().numpy(),
+            np.concatenate(stability),
+            low_res.float().cpu().numpy(),
+            self._images[i],
+            prompts.asked,
         )
 
 

@@ -28,6 +28,8 @@ class Prompts:
     boxes: Tensor | None
     masks: Tensor | None
     count: int
+    asked: tuple[Any, Any, Any] = (None, None, None)
+    """Points, labels and boxes in pixels of the original image, as arrays."""
 
     def part(self, start: int, stop: int) -> dict[str, Tensor | None]:
         """Arguments of `Sam.decode` for some of the prompts."""
@@ -59,6 +61,7 @@ def make_prompts(
     """
     counts: dict[str, int] = {}
     point_batch = label_batch = box_batch = mask_batch = None
+    point_array = label_array = box_array = None
     for name, given in (("points", points), ("boxes", boxes), ("masks", masks)):
         if given is not None and not len(given):
             raise InputError(f"{name} is empty; expected at least one prompt, or None")
@@ -94,7 +97,8 @@ def make_prompts(
     if len(set(counts.values())) > 1:
         given = ", ".join(f"{count} {name}" for name, count in counts.items())
         raise InputError(f"{given} were given together; expected as many of each, one for each prompt")
-    return Prompts(point_batch, label_batch, box_batch, mask_batch, next(iter(counts.values())))
+    asked = (point_array, label_array, box_array)
+    return Prompts(point_batch, label_batch, box_batch, mask_batch, next(iter(counts.values())), asked)
 
 
 def _floats(values: Any, name: str) -> np.ndarray:

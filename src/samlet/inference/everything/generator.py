@@ -24,6 +24,7 @@ from samlet.inference.everything.regions import remove_small_regions
 from samlet.inference.everything.rounds import ask
 from samlet.inference.everything.suppression import suppress, suppress_masks, with_area
 from samlet.inference.predictor import AnyImage, as_model, as_rgb, finite_embedding
+from samlet.inference.showing import MaskRecord, Showing
 from samlet.io.remarks import remark
 from samlet.models import Embedding, PromptableModel
 
@@ -31,7 +32,7 @@ _MANY = 20  # masks, from which a bar is shown
 _EDGE_TOLERANCE = 20  # pixels: a box that comes so near to a crop's inner edge is taken as cut off
 
 
-class Everything(list[dict[str, Any]]):
+class Everything(Showing, list[MaskRecord]):
     """The masks of an image, best predicted IoU first, as dictionaries.
 
     Keys: `segmentation` (see `output_mode`), `area`, `bbox` (x, y, width, height), `predicted_iou`,
@@ -41,11 +42,33 @@ class Everything(list[dict[str, Any]]):
         decoder_prompts: prompts that the mask decoder answered.
         seconds: time of the whole call.
         size: height and width of the image, pixels.
+        image: (H, W, 3) RGB; None where it is not at hand, as after a process has sent the masks to another.
     """
 
-    def __init__(self, masks: Iterable[dict[str, Any]], decoder_prompts: int, seconds: float, size: tuple[int, int]):
+    def __init__(
+        self,
+        masks: Iterable[MaskRecord],
+        decoder_prompts: int,
+        seconds: float,
+        size: tuple[int, int],
+        image: RGBImage | None = None,
+    ) -> None:
         super().__init__(masks)
-        self.decoder_prompts, self.seconds, self.size = decoder_prompts, seconds, size
+        self.decoder_prompts, self.seconds, self.size, self.image = decoder_prompts, seconds, size, image
+
+    def __repr__(self) -> str:
+        height, width = self.size
+        return f"Everything: {len(self)} masks, {width} x {height} pixels, {self.decoder_prompts} prompts"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Everything, (list(self), self.decoder_prompts, self.seconds, self.size)
+
+    def records(self) -> list[MaskRecord]:
+        """The masks, as a plain list."""
+        return list(self)
+
+    def _height_and_width(self) -> tuple[int, int]:
+        return self.size
 
 
 @dataclass(frozen=True)
@@ -116,7 +139,7 @@ class MaskGenerator:
             kept = suppress_masks([masks[i].rle for i in order], self.options.mask_nms_thresh)
             masks = [masks[i] for i in sorted(order[k] for k in kept)]
         records = [self._record(mask) for mask in masks]
-        return Everything(records, prompts, time.perf_counter() - start, (height, width))
+        return Everything(records, prompts, time.perf_counter() - start, (height, width), pixels)
 
     def _crop(
         self, image: RGBImage, box: Box, layer: int, encoded: tuple[Embedding, Frame] | None
