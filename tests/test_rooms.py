@@ -14,8 +14,9 @@ ROOT = Path(samlet.__file__).parent
 ROOMS = tuple(
     name
     for names in (
-        "errors _version settings io data reporting models checkpoints runtimes zoo inference baselines runs training",
-        "labelling evaluation slimming distillation quantization export web demo cli __init__ __main__",
+        "errors _version registry settings io data reporting models checkpoints runtimes zoo inference baselines runs",
+        "training labelling evaluation slimming distillation quantization export web extending demo cli",
+        "__init__ __main__",
     )
     for name in names.split()
 )

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from samlet.distillation.folder import distill
     from samlet.errors import CheckpointError, InputError, SamletError
     from samlet.evaluation import Contestant, compare, cost, evaluate, evaluate_all
+    from samlet.extending import (
+        register_criterion,
+        register_encoder,
+        register_loss,
+        register_protocol,
+        register_selection,
+    )
     from samlet.inference import EverythingOptions, MaskGenerator, Prediction, Predictor
     from samlet.labelling.folder import label
     from samlet.models import Sam, SamConfig, TinyViTConfig, ViTConfig
@@ -31,6 +38,11 @@ if TYPE_CHECKING:
     from samlet.zoo import load
 
 _HOMES = {
+    "register_criterion": "extending",
+    "register_encoder": "extending",
+    "register_loss": "extending",
+    "register_protocol": "extending",
+    "register_selection": "extending",
     "CheckpointError": "errors",
     "Contestant": "evaluation",
     "DistillConfig": "distillation.config",
@@ -87,6 +99,11 @@ __all__ = [
     "load",
     "open_dataset",
     "quantize",
+    "register_criterion",
+    "register_encoder",
+    "register_loss",
+    "register_protocol",
+    "register_selection",
     "save",
     "slim",
 ]

@@ -30,7 +30,7 @@ from samlet.slimming.scoring import Scorer
 from samlet.slimming.surgery import cut_encoder, with_encoder
 from samlet.training.batches import ImageDataset
 from samlet.training.mask_losses import mask_loss as losses_of_masks
-from tests.conftest import make_efficient, make_tiny, make_vit, with_another_first_output
+from tests.conftest import make_efficient, make_repvit, make_tiny, make_vit, with_another_first_output
 
 TIED = ChannelGroup(
     name="g",
@@ -130,6 +130,16 @@ def test_every_criterion_chooses_on_every_encoder(small_sam, photo_folder, label
     again = chooser.choose(encoder, ("embedding", "bottleneck"))
     assert all(torch.equal(kept[name], again[name]) for name in kept)
     assert all(p.grad is None for p in encoder.parameters())
+
+
+def test_an_encoder_without_heads_is_cut_by_a_ratio(photo_folder):
+    sam = make_repvit()
+    kept = scorer(sam, photo_folder, importance="disturbed-taylor", ratio=0.5).choose(
+        sam.image_encoder, ("embedding", "bottleneck")
+    )
+    assert count_encoder_macs(with_encoder(sam, cut_encoder(sam.image_encoder, kept))).macs_modules < 0.6 * (
+        count_encoder_macs(sam).macs_modules
+    )
 
 
 def test_criteria_differ(small_sam, photo_folder, labelled):

@@ -10,11 +10,16 @@ from collections.abc import Sequence
 from samlet.cli.parsers import FIRST_STEPS, build_parser
 from samlet.errors import InputError, NothingLeftError, SamletError
 from samlet.io.remarks import forget
+from samlet.registry import load_plugins
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0 done, 1 failed, 2 the user's mistake."""
     began = time.perf_counter()
+    try:
+        load_plugins()
+    except InputError as error:
+        return _complain(error, 2)
     options = build_parser().parse_args(arguments)
     if options.command is None:
         print(FIRST_STEPS)

@@ -26,8 +26,9 @@ from samlet.errors import InputError
 from samlet.evaluation.clicks import next_click
 from samlet.evaluation.ground_truth import RULES, GroundTruth, Rule
 from samlet.inference.segmenter import Answers, Segmenter
+from samlet.registry import Registry
 
-Kind = Literal["point", "box", "clicks", "everything", "box-detector"]
+Kind = Literal["point", "box", "clicks", "everything", "box-detector", "registered"]
 COUNTS = (10, 100, 1000)
 """Masks of highest score that recall in everything mode is measured with."""
 _PROMPTS = 16  # answered before their masks are judged: bounds memory where an image has hundreds of masks
@@ -62,11 +63,19 @@ class Protocol:
             return "everything mode, best IoU of each true mask"
         if self.kind == "clicks":
             return f"{self.clicks} clicks, each next one in the middle of the largest error"
+        if self.kind == "registered":
+            return _SENTENCES[self.name]
         if self.kind == "box-detector":
             return "a detector's boxes"
         if reference:
             return "boxes of the reference's masks" if self.kind == "box" else "4x4 grid points"
         return "tight box" if self.kind == "box" else "annotated or innermost point"
+
+
+_SENTENCES: dict[str, str] = {}
+
+protocols: Registry = Registry("protocol", _SENTENCES)
+"""Protocols from outside: (segmenter, truth, rules, options of everything mode) to `Values`, see `score`."""
 
 
 def find_protocol(name: str) -> Protocol:
@@ -83,12 +92,14 @@ def find_protocol(name: str) -> Protocol:
         return Protocol(name, "everything")
     if name == "box-detector":
         return Protocol(name, "box-detector")
+    if name in protocols:
+        return Protocol(name, "registered")
     found = re.fullmatch(r"point-(\d{1,3})", name)
     if found and 1 <= int(found.group(1)) <= _MOST_CLICKS:
         return Protocol(name, "clicks", int(found.group(1)))
     raise InputError(
         f"protocol {name!r} is unknown; expected sa1b-point, box, point-K with K from 1 to {_MOST_CLICKS}, everything "
-        "or box-detector"
+        f"or box-detector{''.join(f', {known}' for known in protocols)}"
     )
 
 
@@ -106,6 +117,8 @@ def score(
     """
     if protocol.kind == "everything":
         return _everything(segmenter, truth, options)
+    if protocol.kind == "registered":
+        return {rule: list(found) for rule, found in protocols[protocol.name](segmenter, truth, rules, options).items()}
     values: Values = {rule: [] for rule in protocol.rules if rule in rules}
     for start in range(0, len(truth.points), _PROMPTS):
         part = slice(start, start + _PROMPTS)
@@ -114,7 +127,7 @@ def score(
             answers = segmenter.answer(boxes=truth.boxes[part])
         else:
             answers = _clicked(segmenter, truth, part, protocol.clicks)
-        for rule, found in _compare(answers, regions).items():
+        for rule, found in overlaps(answers, regions).items():
             values[rule] += found
     return values
 
@@ -135,7 +148,13 @@ def _clicked(segmenter: Segmenter, truth: GroundTruth, part: slice, clicks: int)
     return answers
 
 
-def _compare(answers: Answers, regions: dict[str, list[Region]]) -> Values:
+def overlaps(answers: Answers, regions: dict[Any, list[Region]]) -> Values:
+    """IoU of answers to P prompts with P true masks, by rule.
+
+    Args:
+        answers: to the prompts.
+        regions: the true masks, by the rule that they are compared under.
+    """
     values: Values = {rule: [] for rule in regions}
     for p in range(len(answers.scores)):
         best = answers.best(p)

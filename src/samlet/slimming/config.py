@@ -1,4 +1,7 @@
-"""Settings of a slimming run."""
+"""Settings of a slimming run.
+
+One module, though long: a setting is a field, with its help, choices and bounds.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from samlet.errors import InputError
+from samlet.registry import Registry
 from samlet.settings import documented, setting
 from samlet.slimming.alpha import ALPHAS, Alpha, AlphaName
 from samlet.slimming.budget import QUANTITIES, Budget, parse_budget
@@ -67,6 +71,9 @@ CRITERIA: dict[Criterion, str] = {
 }
 """How channels are scored."""
 
+criteria: Registry = Registry("criterion", CRITERIA)
+"""What scores them; see `slimming.scoring.CriterionInputs`."""
+
 Selection = Literal["uniform", "gaussian", "mean", "max", "sum", "standardization"]
 SELECTIONS: dict[Selection, str] = {
     "uniform": "the same share of every block (the paper's local ranking; `local` is another name)",
@@ -78,12 +85,18 @@ SELECTIONS: dict[Selection, str] = {
 }
 """How bottleneck channels are chosen."""
 
+selections: Registry = Registry("selection", SELECTIONS)
+"""What brings the scores of a group to one scale, so that all can be ranked together; (size,) to (size,)."""
+
 ErrorName = Literal["relative", "mse"]
 ERRORS: dict[ErrorName, str] = {
     "relative": "mean squared error over the target's variance (beyond the paper)",
     "mse": "mean squared error (eqs. 5 and 7)",
 }
 """How features are compared."""
+
+losses: Registry = Registry("loss", ERRORS)
+"""What compares them: (output, target, number of images that the first axis holds) to a scalar."""
 
 
 def _budget(what: str, example: str) -> Any:
@@ -284,7 +297,13 @@ class SlimConfig(TrainingSettings):
         """JSON-ready, without what does not change the result."""
         table = self.latency_table
         digest = hashlib.sha256(table.read_bytes()).hexdigest() if table is not None and table.is_file() else None
-        return {**super().to_dict(), "latency_table": digest}
+        chosen: list[tuple[str, Registry, str]] = [
+            ("criterion", criteria, self.importance),
+            ("selection", selections, self.selection),
+            ("loss", losses, self.loss),
+        ]
+        registered = {what: found for what, registry, name in chosen if (found := registry.origin(name)) is not None}
+        return {**super().to_dict(), "latency_table": digest, **({"registered": registered} if registered else {})}
 
     def total_steps(self, images: int) -> int:
         """Optimizer steps in all for so many training photographs."""

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from samlet.models import Embedding, ImageEncoder, maps_of
 from samlet.models.modes import whole_layers
-from samlet.slimming.config import ErrorName
+from samlet.slimming.config import ErrorName, losses
 
 _EPS = 1e-12
 
@@ -59,6 +59,7 @@ def run_observed(encoder: ImageEncoder, images: Tensor, names: Iterable[str] = (
     return embedding, features
 
 
+@losses.built_in("relative")
 def relative_error(output: Tensor, target: Tensor, images: int = 1) -> Tensor:
     """Mean squared error as a share of the target's variance, a scalar: 1 for a constant guess at its mean.
 
@@ -80,12 +81,9 @@ def embedding_error(output: Embedding, target: Embedding) -> Tensor:
     return torch.stack(errors).mean()
 
 
+@losses.built_in("mse")
 def _squared_error(output: Tensor, target: Tensor, _: int) -> Tensor:
     return F.mse_loss(output, target)
-
-
-_ERRORS: dict[ErrorName, Callable[[Tensor, Tensor, int], Tensor]] = {"relative": relative_error, "mse": _squared_error}
-"""How an output is compared with its target, given the number of images that both hold; the paper's is `mse`."""
 
 
 class Objective(nn.Module):
@@ -108,7 +106,7 @@ class Objective(nn.Module):
         super().__init__()
         self.student = student
         self._frozen = (teacher, middle)  # in a tuple, so that they are no submodules
-        self._error = _ERRORS[error]
+        self._error = losses[error]
 
     def embedding_error(self, embedding: Embedding, target: Embedding) -> Tensor:
         """Distance of two final embeddings of B images, a scalar; the mean over their maps."""

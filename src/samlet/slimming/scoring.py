@@ -5,16 +5,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar, cast
 
 from torch import Tensor
 
 from samlet.data.datasets import Dataset
+from samlet.errors import InputError
 from samlet.models import ChannelGroup, ImageEncoder, Sam
 from samlet.runs.distributed import DistributedContext
 from samlet.runs.log import progress_bar
-from samlet.slimming.config import SlimConfig
+from samlet.slimming.config import SlimConfig, criteria
 from samlet.slimming.importance import (
+    Gradients,
     channel_scores,
     disturbed_gradients,
     fisher_scores,
@@ -24,7 +27,7 @@ from samlet.slimming.importance import (
     random_scores,
     score_weights,
 )
-from samlet.slimming.labels import labelled_sample
+from samlet.slimming.labels import Labelled, labelled_sample
 from samlet.slimming.selection import Kept, ratio_inside_heads, select, select_heads, select_uniform, top
 from samlet.slimming.surgery import cut_encoder, with_encoder
 from samlet.slimming.widths import Widths
@@ -66,8 +69,8 @@ class Scorer:
             return self._highest(encoder, kinds, widths)
         config, kept = self.config, Kept()
         ratio = inside = cast(float, config.ratio)
-        if "bottleneck" in kinds and config.cuts_heads:
-            heads = [g for g in encoder.channel_groups() if g.kind == "head"]
+        heads = [g for g in encoder.channel_groups() if g.kind == "head"]
+        if "bottleneck" in kinds and config.cuts_heads and heads:
             kept = select_heads(heads, self.scores(encoder, heads), ratio, config.selection)
             encoder = cut_encoder(encoder, kept)
             left = [g for g in encoder.channel_groups() if g.kind == "head"]
@@ -93,29 +96,21 @@ class Scorer:
         return kept
 
     def scores(self, encoder: ImageEncoder, groups: Sequence[ChannelGroup]) -> dict[str, Tensor]:
-        """(size,) scores by group name, the same in every process."""
-        config = self.config
-        if config.importance == "random":
-            return random_scores(groups, config.seed)
-        encoder = copy.deepcopy(encoder).requires_grad_(True)
-        parameters = group_parameters(encoder, groups)
-        if config.importance == "magnitude":
-            return channel_scores(magnitude(parameters), groups)
-        if config.importance == "taylor":
-            assert self.labels is not None
-            sam = with_encoder(self.teacher, encoder)
-            labelled = labelled_sample(
-                self.labels, config.scoring_images, self.photographs.image_size, sam, config.seed
+        """(size,) scores by group name, the same in every process.
+
+        Raises:
+            InputError: the criterion answers something else.
+        """
+        if not groups:
+            return {}
+        found = criteria[self.config.importance](CriterionInputs(self, encoder, groups))
+        wrong = [g.name for g in groups if g.name not in found or tuple(found[g.name].shape) != (g.size,)]
+        if wrong:
+            raise InputError(
+                f"criterion {self.config.importance} has no scores of {wrong[0]}; expected one for each channel of "
+                "each group, by the group's name"
             )
-            gradients = labelled_gradients(sam, self._shared(labelled), parameters)
-        else:
-            photographs = self.photographs.sample(config.scoring_images)
-            images = ((i, p.image[None].to(self.engine.device)) for i, p in self._shared(photographs))
-            gradients = disturbed_gradients(encoder, images, parameters, config.seed)
-        with self.engine.compute():
-            if config.importance == "hessian":
-                return fisher_scores(parameters, gradients, groups, self.engine.sum)
-            return channel_scores(score_weights(parameters, gradients, self.engine.sum), groups)
+        return {g.name: found[g.name] for g in groups}
 
     def _shared(self, items: Iterable[T]) -> Iterator[tuple[int, T]]:
         """This process's share of the images, numbered, under a progress bar."""
@@ -125,3 +120,75 @@ class Scorer:
                 if number % self.engine.world == self.engine.rank:
                     yield number, item
                 bar.update()
+
+
+class CriterionInputs:
+    """What a criterion may look at.
+
+    Attributes:
+        groups: whose channels are to be scored.
+        config: settings.
+        teacher: the model; its decoder reads embeddings.
+        engine: the processes of the run; sum over them with `engine.sum`.
+    """
+
+    def __init__(self, scorer: Scorer, encoder: ImageEncoder, groups: Sequence[ChannelGroup]) -> None:
+        self._scorer, self._original = scorer, encoder
+        self.groups, self.config, self.teacher, self.engine = groups, scorer.config, scorer.teacher, scorer.engine
+
+    @cached_property
+    def encoder(self) -> ImageEncoder:
+        """A copy of the encoder that is to be cut, with gradients."""
+        return copy.deepcopy(self._original).requires_grad_(True)
+
+    @cached_property
+    def parameters(self) -> dict[str, Tensor]:
+        """The weights of that copy that the groups run along, by name."""
+        return group_parameters(self.encoder, self.groups)
+
+    def images(self) -> Iterator[tuple[int, Tensor]]:
+        """This process's share of the scoring photographs: number, and (1, 3, S, S) on the device."""
+        photographs = self._scorer.photographs.sample(self.config.scoring_images)
+        return ((i, p.image[None].to(self.engine.device)) for i, p in self._scorer._shared(photographs))
+
+    def labelled(self) -> tuple[Sam, Iterator[tuple[int, Labelled]]]:
+        """The teacher with the copy of the encoder, and photographs with masks."""
+        labels, scorer = self._scorer.labels, self._scorer
+        assert labels is not None
+        sam = with_encoder(self.teacher, self.encoder)
+        size = scorer.photographs.image_size
+        return sam, scorer._shared(labelled_sample(labels, self.config.scoring_images, size, sam, self.config.seed))
+
+
+@criteria.built_in("random")
+def _random(given: CriterionInputs) -> dict[str, Tensor]:
+    return random_scores(given.groups, given.config.seed)
+
+
+@criteria.built_in("magnitude")
+def _magnitude(given: CriterionInputs) -> dict[str, Tensor]:
+    return channel_scores(magnitude(given.parameters), given.groups)
+
+
+@criteria.built_in("taylor")
+def _taylor(given: CriterionInputs) -> dict[str, Tensor]:
+    sam, samples = given.labelled()
+    with given.engine.compute():
+        gradients = labelled_gradients(sam, samples, given.parameters)
+        return channel_scores(score_weights(given.parameters, gradients, given.engine.sum), given.groups)
+
+
+def _disturbed(given: CriterionInputs) -> Iterator[Gradients]:
+    return disturbed_gradients(given.encoder, given.images(), given.parameters, given.config.seed)
+
+
+@criteria.built_in("disturbed-taylor")
+def _disturbed_taylor(given: CriterionInputs) -> dict[str, Tensor]:
+    with given.engine.compute():
+        return channel_scores(score_weights(given.parameters, _disturbed(given), given.engine.sum), given.groups)
+
+
+@criteria.built_in("hessian")
+def _hessian(given: CriterionInputs) -> dict[str, Tensor]:
+    with given.engine.compute():
+        return fisher_scores(given.parameters, _disturbed(given), given.groups, given.engine.sum)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from samlet.errors import InputError
 from samlet.models import ChannelGroup
-from samlet.slimming.config import Selection
+from samlet.slimming.config import Selection, selections
 
 _EPS = 1e-8
 _LEAST = 4
@@ -25,13 +25,34 @@ def _safe(divisor: Tensor, scores: Tensor) -> Tensor:
     return (divisor + _EPS * scores.max()).clamp(min=torch.finfo(scores.dtype).tiny)
 
 
-_NORMALISED: dict[str, Callable[[Tensor], Tensor]] = {
-    "gaussian": lambda s: (s - s.mean()) / _safe(s.std(correction=0), s),
-    "mean": lambda s: s / _safe(s.mean(), s),
-    "max": lambda s: s / _safe(s.max(), s),
-    "sum": lambda s: s / _safe(s.sum(), s),
-    "standardization": lambda s: (s - s.min()) / _safe(s.max() - s.min(), s),
-}
+def _gaussian(s: Tensor) -> Tensor:
+    return (s - s.mean()) / _safe(s.std(correction=0), s)
+
+
+def _mean(s: Tensor) -> Tensor:
+    return s / _safe(s.mean(), s)
+
+
+def _max(s: Tensor) -> Tensor:
+    return s / _safe(s.max(), s)
+
+
+def _sum(s: Tensor) -> Tensor:
+    return s / _safe(s.sum(), s)
+
+
+def _standardization(s: Tensor) -> Tensor:
+    return (s - s.min()) / _safe(s.max() - s.min(), s)
+
+
+for _name, _function in (
+    ("gaussian", _gaussian),
+    ("mean", _mean),
+    ("max", _max),
+    ("sum", _sum),
+    ("standardization", _standardization),
+):
+    selections.built_in(_name)(_function)
 
 
 def check_ratio(groups: Sequence[ChannelGroup], ratio: float) -> None:
@@ -97,7 +118,7 @@ def select_global(
     """
     kept: Kept = {}
     for members in _families(groups).values():
-        normalised = {g.name: _NORMALISED[normalisation](scores[g.name].double()) for g in members}
+        normalised = {g.name: selections[normalisation](scores[g.name].double()) for g in members}
         ranked = torch.cat(list(normalised.values())).sort().values
         threshold = ranked[min(round(len(ranked) * ratio), len(ranked) - 1)]
         for group in members:
@@ -141,7 +162,7 @@ def select_heads(
     """
     if selection == "uniform":
         return {g.name: top(scores[g.name], math.ceil(g.size * (1 - ratio) - 1e-6)) for g in groups}
-    normalised = {g.name: _NORMALISED[selection](scores[g.name].double()) for g in groups}
+    normalised = {g.name: selections[selection](scores[g.name].double()) for g in groups}
     budget = math.ceil(sum(g.size for g in groups) * (1 - ratio) - 1e-6)
     ranked = sorted(((float(v), g.name, i) for g in groups for i, v in enumerate(normalised[g.name])), reverse=True)
     best = {(g.name, int(scores[g.name].argmax())) for g in groups}

@@ -11,10 +11,19 @@ import pkgutil
 
 import torch
 
+from samlet.errors import InputError
 from samlet.models.encoders.encoder import EncoderConfig, EncoderKind, ImageEncoder
 from samlet.models.initialisation import Draw
 
-__all__ = ["ENCODERS", "EncoderConfig", "EncoderKind", "ImageEncoder", "build_encoder", "initialise"]
+__all__ = [
+    "ENCODERS",
+    "EncoderConfig",
+    "EncoderKind",
+    "ImageEncoder",
+    "build_encoder",
+    "initialise",
+    "register_encoder",
+]
 
 
 def _found() -> dict[str, EncoderKind]:
@@ -25,6 +34,21 @@ def _found() -> dict[str, EncoderKind]:
 
 ENCODERS: dict[str, EncoderKind] = _found()
 """Every kind of encoder by the name that configs give it."""
+
+
+def register_encoder(kind: EncoderKind) -> EncoderKind:
+    """Add an encoder from outside; CONTRIBUTING.md says what it must declare.
+
+    Models with it are slimmed, saved and loaded like any other, wherever the module that registers it is imported.
+
+    Raises:
+        InputError: another encoder has that name.
+    """
+    there = ENCODERS.get(kind.config.kind)
+    if there is not None and there.config is not kind.config:
+        raise InputError(f"an encoder called {kind.config.kind!r} is there already; give another `kind`")
+    ENCODERS[kind.config.kind] = kind
+    return kind
 
 
 def build_encoder(config: EncoderConfig) -> ImageEncoder:
