@@ -31,7 +31,10 @@ from samlet.models import (
     maps_of,
 )
 from samlet.models.encoders.hiera.config import HieraConfig
+from samlet.models.processors import multiplies_bf16
+from samlet.runs import distributed
 from samlet.runs.checkpoints import CheckpointFolder
+from samlet.runs.precision import chosen_precision
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS = ROOT / "examples" / "photos"
@@ -260,3 +263,18 @@ def photo_folder(tmp_path: Path) -> Path:
         coarse = rng.integers(0, 255, (6, 8, 3), np.uint8)
         Image.fromarray(coarse).resize((96, 72), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
     return folder
+
+
+needs_bf16 = pytest.mark.skipif(
+    not multiplies_bf16(torch.device("cpu")), reason="this processor has no instructions for bfloat16"
+)
+
+
+@pytest.fixture(autouse=True)
+def auto_is_single_precision(monkeypatch):
+    """Tests compare with single precision whatever the processor has; `tests/runs/test_precision.py` has this one."""
+    monkeypatch.setattr(
+        distributed,
+        "chosen_precision",
+        lambda name, device: "fp32" if name == "auto" else chosen_precision(name, device),
+    )

@@ -20,7 +20,15 @@ from samlet.runs.distributed import DistributedContext
 from samlet.runs.folder import RunFolder
 from tests.conftest import kill_after_checkpoint, make_tiny
 
-SETTINGS = {"image_size": 64, "steps": 8, "prompts": 4, "rounds": 2, "batch_size": 2, "checkpoint_every": 2}
+SETTINGS = {
+    "precision": "fp32",
+    "image_size": 64,
+    "steps": 8,
+    "prompts": 4,
+    "rounds": 2,
+    "batch_size": 2,
+    "checkpoint_every": 2,
+}
 
 
 def go(data: Path, out: Path, **settings: Any) -> None:

@@ -36,6 +36,7 @@ from tests.conftest import (
     make_efficient,
     make_tiny,
     make_vit,
+    needs_bf16,
     with_another_first_output,
 )
 from tests.distillation.resume_run import go
@@ -515,6 +516,7 @@ def test_augmented_runs_train_and_repeat_themselves(data):
     assert found == losses(data, augment=True)
 
 
+@needs_bf16
 def test_bfloat16_trains(data):
     """With easy prompts: a rounded answer may draw another click."""
     exact, rounded = losses(data, rounds=0), losses(data, rounds=0, precision="bf16")

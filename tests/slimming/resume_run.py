@@ -20,6 +20,7 @@ from samlet.slimming.pipeline import run_slimming
 from tests.conftest import kill_after_checkpoint, make_tiny
 
 SETTINGS = {
+    "precision": "fp32",
     "steps": 12,
     "batch_size": 2,
     "image_size": 64,

@@ -30,7 +30,7 @@ from samlet.slimming.scoring import Scorer
 from samlet.slimming.surgery import cut_encoder, with_encoder
 from samlet.training.batches import ImageDataset
 from samlet.training.mask_losses import mask_loss as losses_of_masks
-from tests.conftest import make_efficient, make_repvit, make_tiny, make_vit, with_another_first_output
+from tests.conftest import make_efficient, make_repvit, make_tiny, make_vit, needs_bf16, with_another_first_output
 
 TIED = ChannelGroup(
     name="g",
@@ -157,6 +157,7 @@ def test_criteria_differ(small_sam, photo_folder, labelled):
     assert len(set(orders.values())) == len(CRITERIA)
 
 
+@needs_bf16
 def test_scores_in_bfloat16_are_near_exact_ones(small_sam, photo_folder):
     groups = [g for g in small_sam.image_encoder.channel_groups() if g.kind == "bottleneck"]
     found = [

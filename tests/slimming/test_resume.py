@@ -21,7 +21,7 @@ from samlet.runs.folder import RunFolder
 from samlet.runs.log import RunLog
 from samlet.slimming.config import SlimConfig
 from samlet.slimming.pipeline import run_slimming
-from tests.conftest import ROOT, make_tiny
+from tests.conftest import ROOT, make_tiny, needs_bf16
 from tests.slimming.resume_run import go
 
 RUN = [sys.executable, str(ROOT / "tests" / "slimming" / "resume_run.py")]
@@ -210,6 +210,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(whole, tmp_path):
     assert "batch size 3 cannot be shared by 2 processes" in refused.stderr
 
 
+@needs_bf16
 def test_bfloat16_trains(photo_folder):
     """With channels chosen by their weights, which are the same in both; how scores differ is another test's."""
     settings = {**QUICK, "steps": 4, "importance": "magnitude"}

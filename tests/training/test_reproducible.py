@@ -42,9 +42,9 @@ def test_slimming_is_inside_and_the_settings_come_back(photo_folder, monkeypatch
         seen.append(torch.are_deterministic_algorithms_enabled())
         return train(*arguments, **options)
 
-    from samlet.slimming.pipeline import train
+    from samlet.slimming.stages import train
 
-    monkeypatch.setattr("samlet.slimming.pipeline.train", spy)
+    monkeypatch.setattr("samlet.slimming.stages.train", spy)
     samlet.slim(make_tiny(), photo_folder, steps=2, image_size=64, scoring_images=1, recovery_images=0, batch_size=1)
     assert seen == [True, True]
     assert not torch.are_deterministic_algorithms_enabled()

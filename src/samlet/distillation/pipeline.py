@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +127,7 @@ def run_distillation(
     begin = time.perf_counter()
     clock, minutes = clock or Clock(), config.minutes
     engine = engine or DistributedContext(teacher.device, config.precision)
+    config = replace(config, precision=engine.precision)
     sizes = check(teacher, student, dataset, config)
     trained_on, held_out = train_val_split([int(index) for index in dataset.order], config.seed)
     if workspace is not None and engine.is_main:

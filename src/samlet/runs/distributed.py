@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from samlet.errors import InputError
-from samlet.runs.precision import PrecisionName
+from samlet.runs.precision import PrecisionName, chosen_precision
 
 if TYPE_CHECKING:
     from lightning_fabric.wrappers import _FabricModule
@@ -30,13 +30,14 @@ class DistributedContext:
         device: of this process.
         rank: number of this process.
         world: number of processes.
+        precision: `fp32` or `bf16`.
 
     Args:
         device: `cpu`, `cuda`, `cuda:1`; under torchrun every process takes the GPU of its local rank.
         precision: see `runs.precision.PRECISIONS`.
 
     Raises:
-        InputError: torchrun was asked for GPUs by number.
+        InputError: torchrun was asked for GPUs by number, or bfloat16 would be emulated.
     """
 
     def __init__(self, device: str | torch.device = "cpu", precision: PrecisionName = "fp32") -> None:
@@ -46,6 +47,7 @@ class DistributedContext:
         for name in ("lightning.fabric", "lightning_fabric"):  # after the import, which sets them
             logging.getLogger(name).setLevel(logging.WARNING)
         wanted = torch.device(device)
+        self.precision = chosen_precision(precision, wanted)
         local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
         distributed = local * nodes > 1
@@ -57,7 +59,7 @@ class DistributedContext:
             devices=devices,
             num_nodes=nodes,
             strategy="ddp" if distributed else "auto",
-            precision="bf16-mixed" if precision == "bf16" else "32-true",
+            precision="bf16-mixed" if self.precision == "bf16" else "32-true",
         )
         self._fabric.launch()
         self.device: torch.device = self._fabric.device

@@ -128,7 +128,8 @@ def run_slimming(
     """
     start = time.perf_counter()
     clock = clock or Clock()
-    engine, minutes = engine or DistributedContext(teacher.device, config.precision), config.minutes
+    engine = engine or DistributedContext(teacher.device, config.precision)
+    config, minutes = replace(config, precision=engine.precision), config.minutes
     size = teacher.check_image_size(config.image_size)
     paths = find_images(images) if isinstance(images, str | Path) else list(images)
     begin_with = _check(teacher, student, labels, config)

@@ -93,7 +93,7 @@ class TrainingSettings:
         group="training",
     )
     clip: float = setting(1.0, "largest gradient norm", above=0, group="training")
-    precision: PrecisionName = setting("fp32", "arithmetic", choices=PRECISIONS, group="training")
+    precision: PrecisionName = setting("auto", "arithmetic", choices=PRECISIONS, group="training")
     average: float | None = setting(
         None,
         "keep a moving average of the weights in place of the last ones; X is the share that a step keeps, such as "

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 
 from samlet.errors import InputError
 from samlet.inference.everything.grids import Points, point_grid
+from samlet.models.processors import multiplies_bf16
 
 Strategy = Literal["grid", "hierarchical"]
 OutputMode = Literal["coco_rle", "binary_mask", "polygon"]
@@ -171,7 +171,7 @@ class EverythingOptions:
         """Type of the decoder's image features."""
         if self.exact or self.precision == "fp32":
             return weights
-        if self.precision == "bf16" or _multiplies_bf16(device):
+        if self.precision == "bf16" or multiplies_bf16(device):
             return torch.bfloat16
         return weights
 
@@ -179,11 +179,3 @@ class EverythingOptions:
 def option_names() -> tuple[str, ...]:
     """Names of all options."""
     return tuple(field.name for field in fields(EverythingOptions))
-
-
-def _multiplies_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 products run on this device's own units."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    capabilities: Mapping[str, Any] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return device.type == "cpu" and any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
