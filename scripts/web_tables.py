@@ -41,8 +41,16 @@ def speed() -> str:
         ]
         for row in result["rows"]
     ]
-    machine = result["machine"]
-    source = f"`benchmarks/web.py speed memory`: {result['protocol']}; memory: {memory['protocol']}."
+    machine, first = result["machine"], result["rows"][0]
+    found = {
+        "first load within 15 MB": first["first_load_bytes"] <= 15e6,
+        "first mask within 3 s": first["first_mask_s"] <= 3,
+        "a click within 100 ms": first["click_median_s"] <= 0.1,
+        "memory under 300 MB": held[first["model"], first["size"], first["weights"]] <= 300e6,
+    }
+    aims = "; ".join(f"{aim}: {'met' if met else 'missed'}" for aim, met in found.items())
+    source = f"Aims, by the first row: {aims}.\n\n`benchmarks/web.py speed memory`: {result['protocol']}; memory: "
+    source += f"{memory['protocol']}."
     source += f" {machine['processor']} CPU of two cores, shared with other work."
     return "\n".join([*_table(head, *rows), "", source])
 
