@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { inflateSync } from 'node:zlib';
-import { cut, toCoco, toLabelme, toSvg } from '../../../src/samlet/web/page/lib/formats.js';
+import { toCoco, toLabelme, toSvg } from '../../../src/samlet/web/page/lib/formats.js';
+import { cut } from '../../../src/samlet/web/page/lib/masks.js';
 import { fromCounts, fromText } from '../../../src/samlet/web/page/lib/rle.js';
 import { drawn } from './drawing.js';
 

@@ -1,5 +1,4 @@
 /** The thread in which everything is computed. Requests are `{id, method, args}`, replies `{id, value | error | told}`. */
-import { boundingBox } from '../lib/masks.js';
 import { LEAST_IOU, check } from './checking.js';
 import { findEverything } from './everything.js';
 import { loadJson } from './loading.js';
@@ -31,6 +30,19 @@ async function checked(wanted, root) {
   await wanted.sessions.encoder.release().catch(() => {});
   const chosen = new Segmenter(wanted.model, await wanted.sessions.plain());
   return { chosen, remark: `WebGPU is there but computes other masks (${found}), so WebAssembly does the work.` };
+}
+
+/** @type {WeakMap<object, Transferable[]>} buffers that go with an answer and are not copied */
+const moved = new WeakMap();
+
+/**
+ * @template {object} Value
+ * @param {Value} value
+ * @param {...Transferable} buffers
+ */
+function moving(value, ...buffers) {
+  moved.set(value, buffers);
+  return value;
 }
 
 function ready() {
@@ -82,13 +94,14 @@ const methods = {
     const answer = await ready().ask(prompts, output);
     const decoded = performance.now();
     const mask = ready().draw(answer, height, width);
-    return { answer, mask, times: { decode: decoded - start, draw: performance.now() - decoded } };
+    const times = { decode: decoded - start, draw: performance.now() - decoded };
+    return moving({ answer, mask, times }, answer.lowRes.buffer, mask.data.buffer);
   },
 
   /** @param {{answer: Answer, height?: number, width?: number}} args */
   async draw({ answer, height, width }) {
     const mask = ready().draw(answer, height, width);
-    return { mask, box: boundingBox(mask) };
+    return moving({ mask }, mask.data.buffer);
   },
 
   /**
@@ -107,11 +120,11 @@ const methods = {
 
 self.addEventListener('message', async (event) => {
   const { id, method, args } = event.data;
-  /** @type {(message: any, moved?: Transferable[]) => void} */
-  const post = (message, moved = []) => /** @type {any} */ (self).postMessage(message, moved);
+  /** @type {(message: any, buffers?: Transferable[]) => void} */
+  const post = (message, buffers = []) => /** @type {any} */ (self).postMessage(message, buffers);
   try {
     const value = await methods[method](args, (told) => post({ id, told }));
-    post({ id, value });
+    post({ id, value }, moved.get(value));
   } catch (error) {
     post({ id, error: error instanceof Error ? error.message : String(error) });
   }

@@ -1,6 +1,6 @@
 /** Objects of a photograph in the files of other tools. */
 import { simplify, toPolygons } from './contours.js';
-import { area, boundingBox } from './masks.js';
+import { area, boundingBox, cut } from './masks.js';
 import { base64, greyPng } from './png.js';
 import { toRle } from './rle.js';
 
@@ -91,23 +91,6 @@ export async function toLabelme(photograph, objects) {
     imageHeight: photograph.height,
     imageWidth: photograph.width,
   };
-}
-
-/**
- * @param {Bitmap} mask
- * @param {number} x
- * @param {number} y
- * @param {number} width
- * @param {number} height
- * @returns {Bitmap}
- */
-export function cut(mask, x, y, width, height) {
-  const data = new Uint8Array(width * height);
-  for (let row = 0; row < height; row++) {
-    const from = (y + row) * mask.width + x;
-    data.set(mask.data.subarray(from, from + width), row * width);
-  }
-  return { data, width, height };
 }
 
 /** @param {string} text */

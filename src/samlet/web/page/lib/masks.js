@@ -48,6 +48,25 @@ export function boundingBox(mask) {
 }
 
 /**
+ * A part of a mask.
+ *
+ * @param {Bitmap} mask
+ * @param {number} x
+ * @param {number} y
+ * @param {number} width
+ * @param {number} height
+ * @returns {Bitmap}
+ */
+export function cut(mask, x, y, width, height) {
+  const data = new Uint8Array(width * height);
+  for (let row = 0; row < height; row++) {
+    const from = (y + row) * mask.width + x;
+    data.set(mask.data.subarray(from, from + width), row * width);
+  }
+  return { data, width, height };
+}
+
+/**
  * IoU of a mask at logits one above and one below the threshold.
  *
  * @param {Float32Array} logits

@@ -1,8 +1,10 @@
 import { channels, colourOf } from '../lib/colours.js';
+import { boundingBox, cut } from '../lib/masks.js';
 
 /**
  * @typedef {import('../engine/workspace.js').Workspace} Workspace
  * @typedef {import('../lib/masks.js').Bitmap} Bitmap
+ * @typedef {{canvas: HTMLCanvasElement, x: number, y: number, colour: string}} Painted the box around a mask, in colour
  */
 
 const SHARPEST = 2048; // pixels: the longest side of the photograph on the screen
@@ -32,7 +34,7 @@ export class Stage {
     this.rubber = null;
     /** @type {{x: number, y: number} | null} the keyboard's cross-hair */
     this.cross = null;
-    /** @type {WeakMap<Bitmap, HTMLCanvasElement>} */
+    /** @type {WeakMap<Bitmap, Painted>} */
     this.painted = new WeakMap();
     workspace.addEventListener('photograph', () => this.showPicture());
     workspace.addEventListener('change', () => this.draw());
@@ -149,10 +151,10 @@ export class Stage {
     things.forEach((thing, i) => {
       if (preview && thing === active) return;
       context.globalAlpha = active && thing !== active ? 0.75 : 1;
-      context.drawImage(this.paint(bitmaps[i], thing.colour), 0, 0);
+      put(context, this.paint(bitmaps[i], thing.colour));
     });
     context.globalAlpha = 0.8;
-    if (preview) context.drawImage(this.paint(preview.mask, active?.colour ?? colourOf(objects.next)), 0, 0);
+    if (preview) put(context, this.paint(preview.mask, active?.colour ?? colourOf(objects.next)));
   }
 
   /**
@@ -160,32 +162,19 @@ export class Stage {
    *
    * @param {Bitmap} mask
    * @param {string} colour
+   * @returns {Painted}
    */
   paint(mask, colour) {
     const known = this.painted.get(mask);
-    if (known?.dataset.colour === colour) return known;
-    const { data, width, height } = mask;
+    if (known?.colour === colour) return known;
+    const [x, y, width, height] = boundingBox(mask);
     const canvas = document.createElement('canvas');
     canvas.width = width;
     canvas.height = height;
-    canvas.dataset.colour = colour;
-    const [r, g, b] = channels(colour);
-    const image = new ImageData(width, height);
-    const pixels = new Uint32Array(image.data.buffer);
-    const plain = (INSIDE << 24) | (b << 16) | (g << 8) | r;
-    const edge = (255 << 24) | (b << 16) | (g << 8) | r;
-    for (let y = 0, at = 0; y < height; y++) {
-      for (let x = 0; x < width; x++, at++) {
-        if (!data[at]) continue;
-        const within =
-          x >= EDGE && x < width - EDGE && y >= EDGE && y < height - EDGE &&
-          data[at - EDGE] && data[at + EDGE] && data[at - EDGE * width] && data[at + EDGE * width];
-        pixels[at] = within ? plain : edge;
-      }
-    }
-    /** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d')).putImageData(image, 0, 0);
-    this.painted.set(mask, canvas);
-    return canvas;
+    if (width) canvas.getContext('2d')?.putImageData(coloured(cut(mask, x, y, width, height), colour), 0, 0);
+    const made = { canvas, x, y, colour };
+    this.painted.set(mask, made);
+    return made;
   }
 
   drawMarks() {
@@ -211,6 +200,36 @@ export class Stage {
     }
     this.marks.replaceChildren(...parts);
   }
+}
+
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {Painted} painted
+ */
+function put(context, { canvas, x, y }) {
+  if (canvas.width) context.drawImage(canvas, x, y);
+}
+
+/**
+ * @param {Bitmap} mask
+ * @param {string} colour
+ */
+function coloured({ data, width, height }, colour) {
+  const [r, g, b] = channels(colour);
+  const image = new ImageData(width, height);
+  const pixels = new Uint32Array(image.data.buffer);
+  const plain = (INSIDE << 24) | (b << 16) | (g << 8) | r;
+  const edge = (255 << 24) | (b << 16) | (g << 8) | r;
+  for (let y = 0, at = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, at++) {
+      if (!data[at]) continue;
+      const within =
+        x >= EDGE && x < width - EDGE && y >= EDGE && y < height - EDGE &&
+        data[at - EDGE] && data[at + EDGE] && data[at - EDGE * width] && data[at + EDGE * width];
+      pixels[at] = within ? plain : edge;
+    }
+  }
+  return image;
 }
 
 /**
