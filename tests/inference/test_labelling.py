@@ -21,10 +21,10 @@ from samlet.inference.batch import segment_source
 from samlet.inference.everything import MaskGenerator
 from samlet.inference.fast_sam import FastSam
 from samlet.inference.labelling import label
-from samlet.inference.results import Sa1bFiles
 from samlet.inference.sam2_onnx import Sam2Onnx
 from samlet.inference.sam_segmenter import SamSegmenter
 from samlet.inference.workers import segment_many
+from samlet.labels.sa1b import Sa1bFiles
 from tests.conftest import PHOTOS, make_tiny
 from tests.inference.test_fast_sam import random_outputs, save_network
 from tests.inference.test_sam2_onnx import save_pair
