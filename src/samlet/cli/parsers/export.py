@@ -33,6 +33,8 @@ def add_export(commands: Any) -> None:
             "executorch": "phones, by XNNPACK; fixed sizes",
             "hf": "transformers' SamModel or Sam2Model",
             "segment-anything": "the published state dict",
+            "transformers.js": "the repository that its SamModel or Sam2Model loads, in float32, float16 and int8",
+            "anylabeling": "model.zip, a custom model of AnyLabeling and X-AnyLabeling",
         },
         "onnx",
         "the target",
