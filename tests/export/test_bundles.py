@@ -1,4 +1,4 @@
-"""Files for transformers.js and AnyLabeling: their graphs answer as the model does, and the programs themselves load them."""
+"""Files for transformers.js and AnyLabeling: their graphs, asked as the programs ask, answer as the model does."""
 
 from __future__ import annotations
 
