@@ -21,6 +21,7 @@ from samlet.data.masks import decode_rle
 from samlet.errors import InputError
 from samlet.serve.settings import ServeSettings
 from tests.conftest import PHOTOS, make_hiera, make_tiny
+from tests.serve.brush import unpacked
 
 pytest.importorskip("fastapi", reason="fastapi is not installed: pip install 'samlet[serve]'")
 from fastapi.testclient import TestClient
@@ -243,25 +244,6 @@ def test_the_description_names_every_route_and_error(client):
     assert {"400", "404", "413", "415", "422", "503"} <= set(description["paths"]["/images"]["post"]["responses"])
     assert "image/jpeg" in description["paths"]["/images"]["post"]["requestBody"]["content"]
     assert client.get("/docs").status_code == 200
-
-
-def unpacked(code):
-    """Label Studio's run-length code as its own reader understands it: bits, read one after the other."""
-    bits = "".join(f"{byte:08b}" for byte in code)
-    at = 0
-
-    def read(count):
-        nonlocal at
-        at += count
-        return int(bits[at - count : at], 2)
-
-    count, word, widths = read(32), read(5) + 1, [read(4) + 1 for _ in range(4)]
-    values = []
-    while len(values) < count:
-        run, length = read(1), None
-        length = read(widths[read(2)]) + 1
-        values += [read(word)] * length if run else [read(word) for _ in range(length)]
-    return np.array(values)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (37, 23), (300, 200)])
