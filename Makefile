@@ -54,6 +54,7 @@ bench: .venv/test-installed
 	$(BIN)/python benchmarks/distillation.py aim --image-size 512 --steps 150
 	$(BIN)/python benchmarks/quantization.py table aim
 	$(BIN)/python benchmarks/export.py speed accuracy everything --plain
+	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python scripts/update_docs.py
 
 clean:

@@ -21,6 +21,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from common import RESULTS, ROOT, write
 from samlet.data.bundled import bundled_photographs
 
@@ -127,6 +129,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     photographs = [path.read_bytes() for path in bundled_photographs()]
     process, port = start(options)
     try:

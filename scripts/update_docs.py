@@ -19,6 +19,7 @@ import export_tables
 import plot_curve
 import quantization_tables
 import sam2_tables
+import tool_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -31,6 +32,7 @@ DOCUMENTS = (
     "docs/exporting.md",
     "docs/quantizing.md",
     "docs/sam2.md",
+    "docs/tools.md",
 )
 NOT_MEASURED = "(not measured yet)"
 SETS = {"bsds500_val": "BSDS500", "coco100_train": "COCO"}
@@ -504,6 +506,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **export_tables.TABLES,
     **quantization_tables.TABLES,
     **sam2_tables.TABLES,
+    **tool_tables.TABLES,
 }
 
 
