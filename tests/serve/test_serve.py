@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import socket
@@ -167,6 +168,36 @@ def test_bodies_that_are_too_large_are_not_read(sam):
         assert "10000 bytes" in said(client.post("/images", content=b"x" * 10_001), 413)
         parts = (b"x" * 4000 for _ in range(100))
         assert "10000 bytes" in said(client.post("/images", content=parts), 413)
+
+
+def test_a_body_that_does_not_come_is_given_up(sam):
+    """Asked of the application itself: the test client sends bodies at once."""
+    app, sent = create_app(sam, ServeSettings(timeout_s=0.1)), []
+    messages = [{"type": "http.request", "body": b"x", "more_body": True}]
+
+    async def receive():
+        if messages:
+            return messages.pop()
+        return await asyncio.sleep(60)
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/images",
+        "headers": [],
+        "query_string": b"",
+        "http_version": "1.1",
+    }
+    scope |= {"scheme": "http", "raw_path": b"/images", "root_path": "", "client": ("127.0.0.1", 1), "server": None}
+    try:
+        asyncio.run(app(scope, receive, send))
+    finally:
+        app.state.engine.close()
+    assert sent[0]["status"] == 408
+    assert b"not there after 0.1 s" in sent[1]["body"]
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,13 @@ def run(options: argparse.Namespace) -> None:
         note(f"samlet: http://{shown}:{port} answers for {options.model}; /docs says how to ask, Ctrl-C stops it")
         if not ipaddress.ip_address(host).is_loopback:
             note("samlet: others on the network can reach it, and it asks for no password")
-        config = uvicorn.Config(app, log_level="warning", timeout_keep_alive=30, timeout_graceful_shutdown=5)
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=5,
+            limit_concurrency=4 * settings.max_waiting,
+        )
         uvicorn.Server(config).run(sockets=[listener])
 
 

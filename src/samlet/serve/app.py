@@ -39,6 +39,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer, "description": what}
     for status, what in (
         (400, "the picture is damaged, or a prompt lies outside it"),
+        (408, "the body takes too long to arrive"),
         (404, "no such picture is held"),
         (413, "the body or the picture is too large"),
         (415, "the body is no picture"),
@@ -78,7 +79,7 @@ def create_app(model: PromptableModel, settings: ServeSettings | None = None, na
         lifespan=lifespan,
     )
     app.state.engine = service.engine
-    app.add_middleware(BodyLimit, max_bytes=chosen.max_bytes)
+    app.add_middleware(BodyLimit, max_bytes=chosen.max_bytes, timeout_s=chosen.timeout_s)
     app.add_exception_handler(RequestError, _said)
     app.add_exception_handler(SamletError, _said)
     app.add_exception_handler(RequestValidationError, _unreadable)

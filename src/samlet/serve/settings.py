@@ -16,7 +16,7 @@ class ServeSettings:
         max_bytes: of the body of one request.
         max_pixels: of one picture.
         max_prompts: of one request, and of what is decoded together.
-        timeout_s: after which a request is answered with 503, seconds.
+        timeout_s: in which a body must be there, and after which a request is answered with 503, seconds.
         max_waiting: requests that wait for the model; more are answered with 503.
         cache_images: embeddings that are kept, the last used ones.
         cache_bytes: that these embeddings take at most.
