@@ -108,6 +108,13 @@ def test_a_simplified_ring_stays_within_its_tolerance(tolerance):
     assert changed < tolerance * length
 
 
+def test_a_mask_of_noise_takes_no_longer_than_its_size():
+    mask = np.random.default_rng(0).random((150, 200)) < 0.5
+    rings = [ring for rings in region_rings(mask) for ring in rings]
+    assert len(rings) > 2000
+    assert (filled(rings, mask.shape) == mask).all()
+
+
 def test_what_would_vanish_stays():
     dot = np.zeros((5, 5), bool)
     dot[2, 3] = True

@@ -15,6 +15,7 @@ Ring = NDArray[np.float64]
 edge."""
 
 _LEAST = 3  # points of a polygon
+_MANY = 200  # rings, from which the shortest lines are no longer searched for
 
 
 def region_rings(mask: Mask, tolerance: float = 0.0) -> list[list[Ring]]:
@@ -105,8 +106,20 @@ def joined(rings: list[Ring]) -> Ring:
     return points[[corners[step] for step in way]]
 
 
+def _nearest(rings: list[Ring], starts: NDArray[np.int64], first: int, second: int) -> tuple[int, int]:
+    """The shortest line between two rings: the numbers of its points."""
+    distances, there = cKDTree(rings[second]).query(rings[first])
+    here = int(distances.argmin())
+    return int(starts[first]) + here, int(starts[second]) + int(there[here])
+
+
 def _bridges(rings: list[Ring], starts: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """The shortest lines, one after the other, from what is joined to the next ring: numbers of their two points."""
+    """The shortest lines, one after the other, from what is joined to the next ring: numbers of their two points.
+
+    Of very many rings each is joined to the one before it, which takes time in proportion to their number.
+    """
+    if len(rings) > _MANY:
+        return [_nearest(rings, starts, number - 1, number) for number in range(1, len(rings))]
     trees = [cKDTree(ring) for ring in rings]
     nearest = dict.fromkeys(range(1, len(rings)), (np.inf, 0, 0))
     found, added = [], 0
