@@ -19,6 +19,7 @@ import export_tables
 import plot_curve
 import quantization_tables
 import sam2_tables
+import tool_tables
 import web_tables
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,6 +34,7 @@ DOCUMENTS = (
     "docs/quantizing.md",
     "docs/sam2.md",
     "docs/web.md",
+    "docs/tools.md",
 )
 NOT_MEASURED = "(not measured yet)"
 SETS = {"bsds500_val": "BSDS500", "coco100_train": "COCO"}
@@ -507,6 +509,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **quantization_tables.TABLES,
     **sam2_tables.TABLES,
     **web_tables.TABLES,
+    **tool_tables.TABLES,
 }
 
 

@@ -495,3 +495,15 @@ def test_sam2_tables_run_and_continue(photos, tmp_path, monkeypatch):
     assert list(accuracy) == ["mobile_sam at 64", "sam2_hiera_tiny at 64"]
     for cell in accuracy["sam2_hiera_tiny at 64"]["miou"].values():
         assert cell["ci"][0] <= cell["miou"] <= cell["ci"][1]
+
+
+def test_the_service_under_load(tmp_path):
+    pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install 'samlet[serve]'")
+    samlet.save(make_hiera(), tmp_path / "model")
+    small = ("--model", tmp_path / "model", "--image-size", 128, "--clients", 4, "--seconds", 4, "--cache-images", 2)
+    found = measured(script("serving"), tmp_path, *small)
+    assert found["failures"] == 0, found["first_failure"]
+    assert found["requests"] == sum(found["statuses"].values()) > 20
+    assert found["gone"] == found["statuses"].get("prompt 404", 0)
+    assert 0 < found["prompt_s"]["median"] <= found["prompt_s"]["p99"]
+    assert 0 < found["memory_bytes"]["least"] <= found["memory_bytes"]["peak"]

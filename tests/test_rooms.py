@@ -14,9 +14,9 @@ ROOT = Path(samlet.__file__).parent
 ROOMS = tuple(
     name
     for names in (
-        "errors _version registry settings io data reporting models checkpoints runtimes zoo inference baselines runs",
-        "training labelling evaluation slimming distillation quantization export web extending demo cli",
-        "__init__ __main__",
+        "errors _version registry settings io data labels reporting models checkpoints runtimes zoo inference",
+        "baselines runs training labelling evaluation slimming distillation quantization export web serve",
+        "extending demo cli __init__ __main__",
     )
     for name in names.split()
 )

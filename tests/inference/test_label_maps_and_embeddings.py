@@ -13,7 +13,7 @@ from samlet.cli import main
 from samlet.data.datasets import open_dataset
 from samlet.data.masks import decode_rle, encode_rle
 from samlet.inference.everything.suppression import suppress_masks
-from samlet.labelling.label_map import label_map
+from samlet.labels.label_map import label_map
 from tests.conftest import PHOTOS, flat, make_hiera, make_tiny, make_vit
 
 LOOSE = {"points_per_side": 4, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "image_size": 64}

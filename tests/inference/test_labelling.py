@@ -22,9 +22,9 @@ from samlet.errors import InputError
 from samlet.inference.everything.generator import MaskGenerator
 from samlet.inference.sam_segmenter import SamSegmenter
 from samlet.labelling.batch import segment_source
-from samlet.labelling.files import Sa1bFiles
 from samlet.labelling.folder import label
 from samlet.labelling.workers import segment_many
+from samlet.labels.sa1b import Sa1bFiles
 from tests.conftest import PHOTOS, make_tiny
 from tests.inference.test_fast_sam import random_outputs, save_network
 from tests.inference.test_sam2_onnx import save_pair

@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 
 from samlet.baselines.fast_sam import FastSam
+from samlet.baselines.loading import load_any
 from samlet.baselines.sam2_graphs import square_input
 from samlet.baselines.sam2_onnx import Sam2Onnx, find_pair
 from samlet.cli import main
-from samlet.cli.common import file_bytes, load_any
+from samlet.cli.common import file_bytes
 from samlet.data.masks import bounding_box, decode_rle
 from samlet.errors import CheckpointError, InputError
 

@@ -29,6 +29,9 @@ def run(options: argparse.Namespace) -> None:
         workers=all_cores(teacher) if options.workers is None else options.workers,
         overlays=options.overlays,
         overwrite=options.overwrite,
+        format=options.format,
+        class_name=options.class_name,
+        tolerance=options.tolerance,
     )
     if result.failed and not result.images:
         name, reason = next(iter(result.failed.items()))

@@ -7,12 +7,14 @@ import time
 
 import numpy as np
 
-from samlet.cli import segment_everything
+from samlet.cli import label_files, segment_everything
 from samlet.cli.common import columns, load_to_run, mask_rows, set_up, show
 from samlet.data.images import read_image
 from samlet.errors import InputError
 from samlet.inference import Predictor
+from samlet.inference.everything.generator import Everything
 from samlet.io.writing import RESULT_FILES, check_output, new_folder, write_json
+from samlet.labels.label_map import label_map, write_label_map
 from samlet.reporting.overlay import draw_masks, draw_prompts
 
 
@@ -42,6 +44,7 @@ def run(options: argparse.Namespace) -> None:
             f"{len(clicks)} points and {len(boxes)} boxes were given together; points refine exactly one box, so give "
             "one box, or the points alone"
         )
+    labelled = label_files.asked(options)
     check_output(options.out, RESULT_FILES, options.overwrite)
     image = read_image(options.image)
     device = set_up(options)
@@ -63,6 +66,11 @@ def run(options: argparse.Namespace) -> None:
     picture = draw_prompts(draw_masks(image, shown), points, labels, np.array(boxes) if boxes else None)
     content = {"masks": masks, "seconds": seconds, "decoder_prompts": len(answer.masks)}
     with new_folder(options.out, RESULT_FILES, options.overwrite) as folder:
+        found = Everything(masks, len(answer.masks), seconds, image.shape[:2])
+        if options.format == "label-map":
+            write_label_map(label_map(found, *found.size), folder / "labels.png", options.image.name)
+        if labelled is not None:
+            labelled.write(folder, label_files.with_codes(found, [mask["segmentation"] for mask in masks]))
         write_json(folder / "masks.json", content)
         picture.save(folder / "overlay.png")
     show(options, content, f"{columns(mask_rows(masks))}\n{options.out}: masks.json, overlay.png; {seconds:.2f} s")

@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image
 
+from samlet.cli import label_files
 from samlet.cli.common import columns, file_table, load_to_run, mask_rows, note, set_up, show
 from samlet.data.images import read_image
 from samlet.data.masks import encode_rle, rle_from_segmentation
@@ -18,8 +19,8 @@ from samlet.inference.everything.generator import Everything, MaskGenerator
 from samlet.inference.everything.options import EverythingOptions, option_names
 from samlet.io.writing import RESULT_FILES, check_output, new_folder, write_json
 from samlet.labelling.batch import segment_source
-from samlet.labelling.label_map import label_map, write_label_map
 from samlet.labelling.workers import all_cores
+from samlet.labels.label_map import label_map, write_label_map
 from samlet.reporting.overlay import draw_masks
 
 _MASKS_SHOWN = 10
@@ -38,11 +39,11 @@ def run(options: argparse.Namespace) -> None:
 def _one(options: argparse.Namespace, chosen: dict[str, Any]) -> None:
     for given, name in (
         (options.workers, "--workers"),
-        (options.format in ("jsonl", "sa1b"), f"--format {options.format}"),
         (options.every > 1, "--every"),
     ):
         if given:
             raise InputError(f"{name} is for folders and videos, and {options.image} is one image; leave it out")
+    labelled = label_files.asked(options)
     check_output(options.out, RESULT_FILES, options.overwrite)
     image = read_image(options.image)
     generate = MaskGenerator(load_to_run(options.model, set_up(options)), progress=True, **chosen)
@@ -53,6 +54,8 @@ def _one(options: argparse.Namespace, chosen: dict[str, Any]) -> None:
             _write_pictures(masks, folder)
         if options.format == "label-map":
             write_label_map(label_map(masks, *masks.size), folder / "labels.png", options.image.name)
+        if labelled is not None:
+            labelled.write(folder, label_files.with_codes(masks, codes))
         content = {"masks": list(masks), "seconds": masks.seconds, "decoder_prompts": masks.decoder_prompts}
         write_json(folder / "masks.json", content)
         Image.fromarray(draw_masks(image, codes, labels=options.labels)).save(folder / "overlay.png")
@@ -95,6 +98,8 @@ def _many(options: argparse.Namespace, chosen: dict[str, Any]) -> None:
         labels=options.labels,
         workers=all_cores(model) if options.workers is None else options.workers,
         overwrite=options.overwrite,
+        class_name=options.class_name,
+        tolerance=options.tolerance,
         **chosen,
     )
     if result.failed and not result.images:

@@ -34,7 +34,7 @@ def _region_polygons(region: Mask) -> list[list[float]]:
         piece, x, y = pieces.pop()
         holes = ndimage.binary_fill_holes(piece) & ~piece
         if not holes.any():
-            done.append([float(v) for corner in _outline(piece) for v in (corner[0] + x, corner[1] + y)])
+            done.append([float(v) for corner in outline(piece) for v in (corner[0] + x, corner[1] + y)])
             continue
         cut = int(np.flatnonzero(holes.any(axis=0))[0]) + 1  # a column through the first hole
         for part, offset in ((piece[:, :cut], 0), (piece[:, cut:], cut)):
@@ -44,7 +44,7 @@ def _region_polygons(region: Mask) -> list[list[float]]:
     return done
 
 
-def _outline(region: Mask) -> list[tuple[int, int]]:
+def outline(region: Mask) -> list[tuple[int, int]]:
     """Corners of the outer boundary of a 4-connected region, clockwise from its first pixel in reading order."""
     padded = np.pad(region, 1)
     row, column = np.argwhere(region)[0]

@@ -8,18 +8,23 @@ from typing import Literal
 from samlet.errors import InputError
 from samlet.settings import check_settings, documented, setting
 
-Target = Literal["onnx", "openvino", "executorch", "hf", "segment-anything"]
+Target = Literal["onnx", "openvino", "executorch", "hf", "segment-anything", "transformers.js", "anylabeling"]
 TARGETS: dict[Target, str] = {
     "onnx": "encoder.onnx and decoder.onnx, for ONNX Runtime everywhere, a browser included",
     "openvino": "encoder.xml and decoder.xml with their .bin, for Intel and AMD processors",
     "executorch": "encoder.pte and decoder.pte with XNNPACK, for phones; fixed sizes",
     "hf": "a folder that transformers' SamModel or Sam2Model loads",
     "segment-anything": "the published state dict",
+    "transformers.js": "the repository that its SamModel or Sam2Model loads, in float32, float16 and int8",
+    "anylabeling": "a zip that AnyLabeling and X-AnyLabeling load as a custom model",
 }
 """Where a model can go."""
 
 GRAPHS: tuple[Target, ...] = ("onnx", "openvino", "executorch")
 """Targets with a runtime of their own, which samlet can run in the model's place."""
+
+BUNDLES: tuple[Target, ...] = ("transformers.js", "anylabeling")
+"""Targets that are files for one program; see `samlet.export.bundles`."""
 
 Layout = Literal["samlet", "segment-anything"]
 LAYOUTS: dict[Layout, str] = {

@@ -22,8 +22,8 @@ from samlet.data.images import find_images
 from samlet.data.transforms import preprocess
 from samlet.errors import InputError, SamletError
 from samlet.evaluation.costs import cost
-from samlet.export import published
-from samlet.export.config import GRAPHS, ExportConfig
+from samlet.export import bundles, published
+from samlet.export.config import BUNDLES, GRAPHS, LEAST_AGREEMENT, ExportConfig
 from samlet.export.int8_layers import is_deployable
 from samlet.export.overflow import check_range
 from samlet.export.probes import Answer, Probe, answers, photographs, probes
@@ -50,10 +50,14 @@ from samlet.runtimes.manifest import MACS, SHARED_WEIGHTS, Manifest, note_verifi
 
 _NEEDED = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "transformers.js": ("onnx", "onnxscript", "onnxruntime"),
+    "anylabeling": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("openvino",),
     "executorch": ("executorch", "torchao"),
 }
 """Packages without which a target cannot be written or run."""
+
+_WEIGHTS_ALONE = 0.97  # mask IoU where weights alone are int8
 
 EXPORT_FILES = frozenset(
     {
@@ -68,6 +72,8 @@ EXPORT_FILES = frozenset(
         "processor_config.json",
         "model.pth",
         published.FILE,
+        "onnx/",
+        "model.zip",
     }
 )
 """What an export's folder may hold."""
@@ -115,10 +121,21 @@ def export_model(
     shown = photographs(source, config.photographs, config.seed)
     integer, layers = _integers(sam, source, config, quantization, progress)
     size = fixed_size(sam, config) if to in GRAPHS else None
+    if to in BUNDLES:
+        size = sam.config.check_image_size(config.image_size)
     asked = probes(sam, shown, size)
     if config.precision == "float16":
         _check_float16(sam, asked, size)
+    in_range = True
+    notes = _notes(config)
+    if to == "transformers.js":
+        try:
+            _check_float16(sam, asked, size)
+        except SamletError as error:
+            in_range = False
+            notes.append(f"no float16 files were written: {error}")
     expected = answers(sam, asked, size)
+    variants: list[bundles.Variant] = []
     with new_folder(path, EXPORT_FILES, overwrite) as temporary:
         if config.to in GRAPHS:
             figures, found = _graphs(sam, integer, temporary, config, asked, expected, size, provenance)
@@ -127,10 +144,22 @@ def export_model(
                 file = published.write(sam, temporary, side)
                 mean, worst, _ = compare_answers(expected, published.answers(sam, file, asked, side))
                 figures = replace(figures, agreement=min(figures.agreement, mean), worst=min(figures.worst, worst))
+        elif config.to in BUNDLES:
+            assert size is not None
+            made_for = bundles.bundle(config.to)
+            name = str((provenance or {}).get("name", "samlet"))
+            made_for.write(sam, temporary, size, name, in_range)
+            limits: dict[str, float] = {str(name): value for name, value in LEAST_AGREEMENT.items()}
+            limits["int8"] = _WEIGHTS_ALONE
+            if config.least_agreement is not None:
+                limits = dict.fromkeys(limits, config.least_agreement)
+            variants = bundles.compare(made_for, sam, temporary, size, asked, limits)
+            first = variants[0]
+            figures = Figures(agreement=first.agreement, worst=first.worst, prompts=first.prompts)
         else:
             figures, found = _checkpoint(sam, temporary, config, asked, expected)
         figures = replace(figures, drawn=drawn(expected))
-        refused = refusals(figures, config)
+        refused = refusals(figures, config) if not variants else bundles.refusals(variants)
         if refused and not config.force:
             raise SamletError(
                 f"the export was refused and nothing was written: {'; '.join(refused)}. --force writes it all the same"
@@ -138,7 +167,11 @@ def export_model(
         if config.to in GRAPHS:
             note_verification(temporary, figures.as_dict(), bool(refused))
             write_picture(asked, expected, found, f"{to}, {config.precision}", temporary / "comparison.png")
-        files = {entry.name: entry.stat().st_size for entry in sorted(temporary.iterdir())}
+        files = {
+            entry.relative_to(temporary).as_posix(): entry.stat().st_size
+            for entry in sorted(temporary.rglob("*"))
+            if entry.is_file()
+        }
         made = Exported(
             folder=path,
             config=config,
@@ -147,7 +180,8 @@ def export_model(
             refused=refused,
             seconds=time.perf_counter() - start,
             layers=layers,
-            notes=_notes(config),
+            notes=notes,
+            variants=variants,
         )
         if config.to in GRAPHS:
             write_markdown(made, temporary)
@@ -169,6 +203,8 @@ def _check_target(sam: Sam, config: ExportConfig) -> None:
         check_format(sam, cast(Format, format))
     if config.layout != "samlet":
         published.check(sam)
+    if config.to in BUNDLES:
+        bundles.bundle(config.to).check(sam, sam.config.check_image_size(config.image_size))
     for name in _NEEDED.get(config.to, ()):
         if importlib.util.find_spec(name) is None:
             extra = "executorch" if config.to == "executorch" else "export"

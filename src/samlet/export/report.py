@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ def to_json(made: Exported) -> dict[str, Any]:
         "refused": list(made.refused),
         "gate": figures.as_dict(),
         "layers": list(made.layers),
+        "variants": [asdict(one) for one in made.variants],
         "seconds": made.seconds,
     }
 
@@ -34,6 +36,8 @@ def to_json(made: Exported) -> dict[str, Any]:
 def text(made: Exported) -> str:
     """A few lines for people."""
     figures = made.figures
+    if made.variants:
+        return "\n".join([*map(str, made.variants), *(f"refused, but forced: {reason}" for reason in made.refused)])
     lines = [
         f"{made.config.to}, {made.config.precision}: mask IoU with the source model {figures.agreement:.4f} "
         f"(least {figures.worst:.4f}) over {figures.prompts} prompts; expected {made.config.limit:g}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from samlet.export.bundles import Variant
 from samlet.export.config import ExportConfig
 from samlet.export.verification import Figures
 
@@ -24,6 +25,7 @@ class Exported:
         seconds: of the whole.
         layers: for int8, what became of each layer.
         notes: remarks for the user.
+        variants: of targets that are written in several precisions, each of them.
     """
 
     folder: Path
@@ -34,3 +36,4 @@ class Exported:
     seconds: float
     layers: Sequence[Mapping[str, Any]] = ()
     notes: Sequence[str] = field(default_factory=list)
+    variants: Sequence[Variant] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import tempfile
@@ -35,8 +36,9 @@ RUN_FOLDER = "run"
 
 _TEMPORARY = ".samlet-"
 
-RESULT_FILES = frozenset({"masks.json", "overlay.png", "labels.png", "masks/"})
-"""What a folder with the masks of one image holds; a name that ends with a slash is a folder of PNG files alone."""
+RESULT_FILES = frozenset({"masks.json", "overlay.png", "labels.png", "masks/", "labels/"})
+"""What a folder with the masks of one image holds; a name that ends with a slash is a folder of PNG files alone, or of
+label files."""
 
 
 def check_output(path: Path, ours: frozenset[str], overwrite: bool = False, run_folder: bool = False) -> Path:
@@ -45,7 +47,7 @@ def check_output(path: Path, ours: frozenset[str], overwrite: bool = False, run_
     Args:
         path: the folder that will be written.
         ours: names of the files that we write; a folder that holds nothing else may be replaced.
-            A name that ends with a slash is a folder of PNG files.
+            A name that ends with a slash is a folder of PNG, ONNX or label files.
         overwrite: replace such a folder.
         run_folder: a run may stand there, alone or beside a model; whether it may be continued is not asked here.
 
@@ -77,11 +79,19 @@ def _held(path: Path, run_folder: bool) -> set[str]:
 
 
 def _name(entry: Path) -> str:
-    """The name of a file or folder, with a slash behind it for a folder of PNG files alone, which may be ours."""
+    """The name of a file or folder, with a slash behind it for a folder of PNG, ONNX or label files, maybe ours."""
     if entry.is_symlink() or not entry.is_dir():
         return entry.name
-    pictures = all(inside.suffix == ".png" and inside.is_file() for inside in entry.iterdir())
-    return f"{entry.name}/" if pictures else entry.name
+    kinds = {inside.suffix if inside.is_file() else "" for inside in entry.iterdir()}
+    return f"{entry.name}/" if kinds <= {".png"} or kinds == {".onnx"} or _labels(entry) else entry.name
+
+
+def _labels(folder: Path) -> bool:
+    """Whether a folder is one of label files that we wrote."""
+    try:
+        return "format" in json.loads((folder / "run.json").read_text())
+    except (OSError, ValueError):
+        return False
 
 
 def _remove(entry: Path) -> None:

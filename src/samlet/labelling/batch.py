@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 import sys
@@ -9,7 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -21,16 +22,13 @@ from samlet.errors import InputError
 from samlet.inference.everything.generator import Everything, MaskGenerator
 from samlet.inference.segmenter import Segmenter
 from samlet.io.writing import write_json
-from samlet.labelling.files import JsonLines, LabelMaps, Sa1bFiles
-from samlet.labelling.label_map import image_of
 from samlet.labelling.workers import segment_many
+from samlet.labels import FORMATS, LabelFormat, label_format
 from samlet.models import PromptableModel
 from samlet.reporting.overlay import draw_masks
 from samlet.runs.folder import LOCK, check_same, read_recipe, whole_recipe, working_in
 
-Format = Literal["jsonl", "sa1b", "label-map"]
-
-_RECIPE, _LINES, _FAILURES, _OVERLAYS = "run.json", "masks.jsonl", "failures.json", "overlays"
+_RECIPE, _FAILURES, _OVERLAYS = "run.json", "failures.json", "overlays"
 
 
 @dataclass(frozen=True)
@@ -60,13 +58,15 @@ def segment_source(
     model: PromptableModel | Segmenter,
     source: Source,
     out: Path,
-    format: Format = "jsonl",
+    format: str = "jsonl",
     overlays: bool = False,
     labels: bool = False,
     workers: int | None = None,
     overwrite: bool = False,
     progress: bool = True,
     min_area: float = 0.0,
+    class_name: str | None = None,
+    tolerance: float | None = None,
     **options: Any,
 ) -> BatchResult:
     """Masks of all images of a source, into a folder.
@@ -76,15 +76,17 @@ def segment_source(
     Args:
         model: a `Sam`, an exported one, or another model that has an everything mode.
         source: from `open_source`.
-        out: the folder: `masks.jsonl` with one line an image, or SA-1B's `ID.json` files; `failures.json` if any.
-        format: `jsonl`; or `sa1b` or `label-map`, which `open_dataset` reads back. Their masks are on the pixels as
-            they are stored, whatever their EXIF orientation, for that is how datasets are read.
+        out: the folder of the label files; `failures.json` if any.
+        format: one of `samlet.labels.FORMATS`, such as `jsonl`; `sa1b`, `coco` and `label-map`, which `open_dataset`
+            reads back, have masks on the pixels as they are stored, whatever their EXIF orientation.
         overlays: also draw each image with its masks, into `overlays/`.
         labels: number the masks there.
         workers: processes; see `segment_many`.
         overwrite: begin again where an earlier run stands.
         progress: show a progress bar.
         min_area: masks that cover a smaller share of the image are left out, and empty ones always.
+        class_name: of every mask, in formats with classes; `object` if None.
+        tolerance: pixels by which polygons may leave their masks, in formats with polygons; 1 if None.
         **options: of everything mode: of a `Sam`, fields of `EverythingOptions`; the output mode is COCO RLE, in
             `jsonl` also polygons.
 
@@ -97,20 +99,22 @@ def segment_source(
     mode = options.get("output_mode", "coco_rle")
     if mode == "binary_mask" or (format != "jsonl" and mode != "coco_rle"):
         raise InputError(f"output mode {mode} does not fit format {format}; use coco_rle")
-    recipe = _recipe(model, format, min_area, options)
+    layout = label_format(format)
+    settings = layout.settings(class_name, tolerance)
+    recipe = _recipe(model, format, min_area, options) | layout.recipe(settings)
     out = out.expanduser().resolve()
     _check(out, recipe, overwrite)
     with working_in(out):
         if overwrite:
             _clear(out)
         write_json(out / _RECIPE, recipe)
-        results = _writer(out, format)
+        results = layout.writer(out, settings)
         done = set(results.done())
         before = len(done)
         masks = prompts = 0
         failed: dict[str, str] = {}
         with tqdm(total=source.count, initial=before, unit="image", disable=None if progress else True) as bar:
-            for entry, answer in segment_many(model, _remaining(source, done, format), workers, **options):
+            for entry, answer in segment_many(model, _remaining(source, done, layout), workers, **options):
                 bar.update()
                 try:
                     if isinstance(answer, str):
@@ -127,6 +131,7 @@ def segment_source(
                 bar.set_postfix(masks=masks, failed=len(failed))
                 if overlays:
                     _draw(entry, answer, out / _OVERLAYS, labels)
+        results.finish()
     (out / _FAILURES).unlink(missing_ok=True)
     if failed:
         write_json(out / _FAILURES, {"failed": failed})
@@ -134,14 +139,8 @@ def segment_source(
     return BatchResult(len(done), masks, before, failed, prompts, seconds, dict(source.passed_over))
 
 
-def _writer(out: Path, format: Format) -> JsonLines | Sa1bFiles | LabelMaps:
-    if format == "label-map":
-        return LabelMaps(out)
-    return Sa1bFiles(out) if format == "sa1b" else JsonLines(out / _LINES)
-
-
 def _recipe(
-    model: PromptableModel | Segmenter, format: Format, min_area: float, options: dict[str, Any]
+    model: PromptableModel | Segmenter, format: str, min_area: float, options: dict[str, Any]
 ) -> dict[str, Any]:
     """What determines the masks of an image; raises InputError for options that the model does not take."""
     if isinstance(model, PromptableModel):
@@ -160,10 +159,10 @@ def _recipe(
     return whole_recipe({"format": format, "model": model.fingerprint(), **settings})
 
 
-def _remaining(source: Source, done: set[str], format: Format) -> Iterator[Entry]:
-    """The images that are still to be done; as they are stored, in formats that are read back as annotations."""
+def _remaining(source: Source, done: set[str], layout: LabelFormat) -> Iterator[Entry]:
+    """The images that are still to be done, turned as the format's readers turn them."""
     left = (entry for entry in source if entry.name not in done)
-    return (dataclasses.replace(entry, upright=False) for entry in left) if format != "jsonl" else left
+    return left if layout.upright else (dataclasses.replace(entry, upright=False) for entry in left)
 
 
 def _large(masks: Everything, min_area: float) -> Everything:
@@ -189,14 +188,19 @@ def _check(out: Path, recipe: dict[str, Any], overwrite: bool) -> None:
 def _clear(out: Path) -> None:
     """Remove what an earlier run wrote, and nothing else."""
     shutil.rmtree(out / _OVERLAYS, ignore_errors=True)
-    for path in [out / _LINES, out / _FAILURES, *out.glob("frame-*.png")]:
-        path.unlink(missing_ok=True)
-    for path in out.glob("*.png"):
-        if image_of(path) is not None:
-            path.unlink()
-    for path in out.glob("*.json"):
-        if path.name == _RECIPE or b'"annotations"' in path.read_bytes():
-            path.unlink()
+    for layout in _earlier(out / _RECIPE):
+        layout.clear(out)
+    for name in (_FAILURES, _RECIPE):
+        (out / name).unlink(missing_ok=True)
+
+
+def _earlier(recipe: Path) -> list[LabelFormat]:
+    """The format of an earlier run, if there was one."""
+    found: dict[str, Any] | None = None
+    with contextlib.suppress(InputError):  # damaged, which is why it is written anew
+        found = read_recipe(recipe)
+    name = (found or {}).get("format")
+    return [FORMATS[name]] if isinstance(name, str) and name in FORMATS else []
 
 
 def _draw(entry: Entry, masks: Everything, folder: Path, labels: bool) -> None:

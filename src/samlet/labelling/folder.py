@@ -14,7 +14,8 @@ from samlet.errors import InputError
 from samlet.inference.everything.options import Strategy
 from samlet.inference.segmenter import Segmenter
 from samlet.labelling.batch import segment_source
-from samlet.labelling.files import count_labels
+from samlet.labels import read_labels
+from samlet.labels.sa1b import count_labels
 from samlet.models import PromptableModel
 from samlet.models.decoders import DECODERS
 
@@ -58,11 +59,14 @@ def label(
     overlays: bool = False,
     overwrite: bool = False,
     progress: bool = True,
+    format: str = "sa1b",
+    class_name: str | None = None,
+    tolerance: float | None = None,
 ) -> LabelResult:
-    """Write a model's masks of a folder of photographs as `ID.json` files in SA-1B's layout.
+    """Write a model's masks of a folder of photographs, by default as `ID.json` files in SA-1B's layout.
 
-    `open_dataset(out, images=images)` reads them back. The same call on the same folder continues where an earlier one
-    was stopped, and never touches a file that is there.
+    `open_dataset(out, images=images)` reads them back, or `samlet.labels.read_labels` any format. The same call on the
+    same folder continues where an earlier one was stopped, and never touches a file that is there.
 
     Args:
         model: its name or path, or a `Sam`, exported or not, a `Sam2Onnx` or a `FastSam`. FastSAM takes none of the
@@ -81,6 +85,9 @@ def label(
         overlays: also draw each photograph with its masks, into `overlays/` in `out`.
         overwrite: begin again where an earlier run stands.
         progress: show a progress bar.
+        format: one of `samlet.labels.FORMATS`.
+        class_name: see `segment_source`.
+        tolerance: see `segment_source`.
 
     Raises:
         InputError: settings that the model does not take, photographs that would share a file, or a folder that holds
@@ -112,7 +119,9 @@ def label(
         model,
         source,
         out,
-        format="sa1b",
+        format=format,
+        class_name=class_name,
+        tolerance=tolerance,
         overlays=overlays,
         workers=workers,
         overwrite=overwrite,
@@ -120,7 +129,14 @@ def label(
         min_area=min_area,
         **chosen,
     )
-    return LabelResult(*count_labels(out), run.failed, time.perf_counter() - start, run.passed_over)
+    counts = count_labels(out) if format == "sa1b" else _count(out, format)
+    return LabelResult(*counts, run.failed, time.perf_counter() - start, run.passed_over)
+
+
+def _count(out: Path, format: str) -> tuple[int, int]:
+    """Images and masks that a folder holds."""
+    found = [len(image.objects) for image in read_labels(out, format)]
+    return len(found), sum(found)
 
 
 def _photographs(images: Path, out: Path, overlays: bool) -> Source:

@@ -12,6 +12,7 @@ from samlet.cli.parsers.label import add_label
 from samlet.cli.parsers.models import add_cost, add_models
 from samlet.cli.parsers.quantize import add_quantize
 from samlet.cli.parsers.segment import add_segment
+from samlet.cli.parsers.serve import add_serve
 from samlet.cli.parsers.slim import add_slim
 from samlet.cli.parsers.web import add_web
 
@@ -50,6 +51,7 @@ def build_parser() -> Parser:
     add_quantize(commands)
     add_export(commands)
     add_web(commands)
+    add_serve(commands)
     add_evaluate(commands)
     add_compare(commands)
     return parser

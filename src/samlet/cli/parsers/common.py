@@ -80,6 +80,40 @@ def add_image_size(parser: Parser) -> None:
     )
 
 
+LABEL_FORMATS = {
+    "coco": "instances.json for all images, with polygons",
+    "jsonl": "masks.jsonl, one line an image, with all that is known",
+    "label-map": "ID.png of 16 bits, number k + 1 where mask k lies, the smallest on top",
+    "labelme": "ID.json with polygons, or a mask where an object has holes",
+    "png": "ID/0.png, ID/1.png, … and ID/metadata.csv, as segment-anything's script writes",
+    "sa1b": "ID.json in SA-1B's layout, which --data of other commands reads",
+    "yolo": "labels/ID.txt with a polygon a line, images/ with copies, data.yaml",
+}
+"""The formats of `samlet.labels`, said without importing it; a test sees that none is missing."""
+
+
+def add_label_format(group: Any, default: str | None) -> None:
+    """Add --format, --class and --tolerance."""
+    said = "; ".join(f"{name}: {what}" for name, what in LABEL_FORMATS.items())
+    usual = "" if default is None else f". Default {default}"
+    group.add_argument(
+        "--format", choices=tuple(LABEL_FORMATS), default=default, metavar="NAME", help=f"label files. {said}{usual}"
+    )
+    group.add_argument(
+        "--class",
+        dest="class_name",
+        metavar="NAME",
+        help="what every mask is, in coco, labelme and yolo; default object",
+    )
+    group.add_argument(
+        "--tolerance",
+        type=float,
+        metavar="PIXELS",
+        help="polygons (coco, labelme, yolo) may leave the edge of their mask by so much, which makes them shorter; 0 "
+        "follows every pixel; default 1",
+    )
+
+
 def choice(parser: Any, name: str, choices: Mapping[Any, str], default: str, what: str) -> None:
     """An option whose help says what every choice is."""
     explained = "; ".join(f"{choice}: {meaning}" for choice, meaning in choices.items()).replace("%", "%%")

@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from samlet.cli.parsers.common import RUNNABLE, add_command, add_image_size, add_machine, add_reading
+from samlet.cli.parsers.common import (
+    RUNNABLE,
+    add_command,
+    add_image_size,
+    add_label_format,
+    add_machine,
+    add_reading,
+)
 
 
 def add_label(commands: Any) -> None:
@@ -16,7 +23,8 @@ def add_label(commands: Any) -> None:
         "masks of unlabelled photographs by a teacher, as files to correct and to train on",
         "Label photographs with a model: everything mode on each, and of its masks those of good predicted IoU and\n"
         "stability. DIR gets one ID.json a photograph in SA-1B's layout (COCO RLE, area, box, predicted IoU,\n"
-        "stability score, the point that was asked), which --data DIR --images PHOTOS of other commands reads.\n\n"
+        "stability score, the point that was asked), which --data DIR --images PHOTOS of other commands reads, or\n"
+        "with --format the files of another tool: COCO, YOLO, labelme, PNG.\n\n"
         "The same command continues a run that was stopped, even killed. A file that is there is never written\n"
         "again, so labels may be corrected at any time: drop or redraw masks in an ID.json, or delete it to have it\n"
         "made anew. Photographs that cannot be read are named, and tried again by the next run.\n\n"
@@ -32,6 +40,7 @@ def add_label(commands: Any) -> None:
         "--limit", type=int, metavar="N", help="use only the first N photographs; a later run may go on to the others"
     )
     parser.add_argument("--overwrite", action="store_true", help="begin again where an earlier run stands in DIR")
+    add_label_format(parser.add_argument_group("label files"), "sa1b")
     _add_masks(parser.add_argument_group("which masks"))
     parser.add_argument(
         "--overlays", action="store_true", help="also draw every photograph with its masks into DIR/overlays/"

@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from samlet.cli.parsers.common import RUNNABLE, add_command, add_image_size, add_machine, add_reading, choice
+from samlet.cli.parsers.common import (
+    RUNNABLE,
+    add_command,
+    add_image_size,
+    add_label_format,
+    add_machine,
+    add_reading,
+    choice,
+)
 
 
 def add_segment(commands: Any) -> None:
@@ -22,7 +30,8 @@ def add_segment(commands: Any) -> None:
         "With --everything it needs no prompts: a grid of points is asked, and what is good, stable and not seen\n"
         "before stays (Segment Anything, section 5), or, cheaper, a sparse grid first and the rest only where that\n"
         "settled nothing (TinySAM, section 3.4). IMAGE may then also be a folder, or a video: masks.jsonl gets one\n"
-        "line an image, in order, as they come. The same command continues a run that was stopped.",
+        "line an image, in order, as they come, or with --format the files of another tool. The same command\n"
+        "continues a run that was stopped.",
     )
     parser.add_argument(
         "image",
@@ -48,6 +57,8 @@ def add_segment(commands: Any) -> None:
     parser.add_argument("--multimask", action="store_true", help="keep all three masks of every prompt")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder for the results")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier result in DIR")
+    files = parser.add_argument_group("label files", "of one image, in DIR/labels; of a folder or a video, in DIR")
+    add_label_format(files, None)
     add_image_size(parser)
     _add_everything(parser.add_argument_group("everything"))
     _add_many(parser.add_argument_group("everything, on a folder or a video"))
@@ -143,13 +154,6 @@ def _add_everything(group: Any) -> None:
 
 
 def _add_many(group: Any) -> None:
-    group.add_argument(
-        "--format",
-        choices=("jsonl", "sa1b", "label-map"),
-        help="masks.jsonl, one line an image (default), or SA-1B's ID.json files, "
-        "which --data of other commands reads, or label-map: ID.png of 16 bits, number k + 1 where mask k lies, the "
-        "smallest on top (also of one image: labels.png)",
-    )
     group.add_argument("--overlays", action="store_true", help="draw every image with its masks into overlays/")
     group.add_argument(
         "--workers",

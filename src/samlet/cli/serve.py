@@ -1,0 +1,68 @@
+"""`samlet serve`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import ipaddress
+import socket
+from pathlib import Path
+from typing import Any
+
+from samlet.cli.common import load_to_run, note, set_up
+from samlet.errors import InputError
+from samlet.serve import ServeSettings
+
+
+def run(options: argparse.Namespace) -> None:
+    """Serve one model until it is stopped."""
+    if not 0 <= options.port < 1 << 16:
+        raise InputError(f"--port is {options.port}; expected 0 (any free one) to 65535")
+    try:
+        uvicorn: Any = importlib.import_module("uvicorn")
+        importlib.import_module("fastapi")
+    except ImportError as error:
+        raise InputError(
+            f"serving needs {error.name}, which is not installed; run: pip install 'samlet[serve]'"
+        ) from error
+    settings = ServeSettings(
+        image_size=options.image_size,
+        max_bytes=round(options.max_megabytes * 1e6),
+        max_pixels=round(options.max_megapixels * 1e6),
+        max_prompts=options.max_prompts,
+        timeout_s=options.timeout,
+        cache_images=options.cache_images,
+        cache_bytes=round(options.cache_megabytes * 1e6),
+        label_studio=options.label_studio,
+    )
+    with _listening(options.host, options.port) as listener:
+        from samlet.serve.app import create_app
+
+        model = load_to_run(options.model, set_up(options))
+        app = create_app(model, settings, Path(options.model).name)
+        host, port = listener.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        note(f"samlet: http://{shown}:{port} answers for {options.model}; /docs says how to ask, Ctrl-C stops it")
+        if not ipaddress.ip_address(host).is_loopback:
+            note("samlet: others on the network can reach it, and it asks for no password")
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=5,
+            limit_concurrency=4 * settings.max_waiting,
+        )
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket of our own on an address; raises InputError where there is none to be had."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        made = socket.create_server(address[:2], family=family, backlog=256)
+    except OSError as error:
+        raise InputError(
+            f"{host}:{port} cannot be listened on: {error.strerror or error}; name another --port (0 for any free one) "
+            "or --host"
+        ) from error
+    return made

@@ -1,0 +1,129 @@
+"""Targets that are files for one program: written, asked as that program asks them, and compared with their source."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from samlet.errors import InputError
+from samlet.export.probes import Probe
+from samlet.models import Sam
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One precision of such an export.
+
+    Attributes:
+        precision: `float32`, `float16` or `int8`.
+        agreement: mean IoU of its masks with the source model's, the best multimask output of a prompt.
+        worst: the least of them.
+        prompts: points and boxes asked.
+        bytes: of its files.
+        limit: what the mean must reach.
+    """
+
+    precision: str
+    agreement: float
+    worst: float
+    prompts: int
+    bytes: int
+    limit: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.precision}: mask IoU with the source model {self.agreement:.4f} (least {self.worst:.4f}) over "
+            f"{self.prompts} prompts, {self.bytes / 1e6:.2f} MB"
+        )
+
+
+class Bundle(Protocol):
+    """A module that writes for one program."""
+
+    def check(self, sam: Sam, side: int) -> None:
+        """Raise InputError for a model that the program has no place for."""
+        ...
+
+    def write(self, sam: Sam, folder: Path, side: int, name: str, in_range: bool) -> None:
+        """Write into an existing folder; without float16 where the model is not `in_range` of it."""
+        ...
+
+    def masks(
+        self, sam: Sam, folder: Path, side: int, precision: str, asked: Sequence[Probe]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Logits (P, h, w) of the files and of the source model for each photograph, of the masks that are taken."""
+        ...
+
+    def files(self, folder: Path) -> Mapping[str, Sequence[Path]]:
+        """The graphs of each precision."""
+        ...
+
+
+def bundle(to: str) -> Bundle:
+    """The module of a target."""
+    return importlib.import_module("samlet.export." + {"transformers.js": "transformers_js"}.get(to, to))
+
+
+def compare(
+    made: Bundle, sam: Sam, folder: Path, side: int, asked: Sequence[Probe], limits: Mapping[str, float]
+) -> list[Variant]:
+    """Ask the source model and every variant of the files, and compare their masks."""
+    found = []
+    for precision, paths in made.files(folder).items():
+        rows = [
+            iou
+            for theirs, ours in made.masks(sam, folder, side, precision, asked)
+            for iou in _iou(theirs > sam.config.mask_threshold, ours > sam.config.mask_threshold)
+        ]
+        found.append(
+            Variant(
+                precision=precision,
+                agreement=float(np.mean(rows)),
+                worst=float(np.min(rows)),
+                prompts=len(rows),
+                bytes=sum(path.stat().st_size for path in paths),
+                limit=limits[precision],
+            )
+        )
+    return found
+
+
+def _iou(first: Tensor, second: Tensor) -> list[float]:
+    """IoU of each pair of masks (P, h, w); two empty ones agree wholly."""
+    both, union = (first & second).sum((-2, -1)), (first | second).sum((-2, -1))
+    return [float(b / u) if u else 1.0 for b, u in zip(both, union, strict=True)]
+
+
+def session(path: Path | bytes) -> Callable[[Mapping[str, Any]], list[Tensor]]:
+    """A graph in ONNX Runtime, from arrays by name to its outputs in order."""
+    runtime: Any = importlib.import_module("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    opened = runtime.InferenceSession(
+        path if isinstance(path, bytes) else str(path), options, providers=["CPUExecutionProvider"]
+    )
+
+    def run(inputs: Mapping[str, Any]) -> list[Tensor]:
+        given = {name: value.numpy() if isinstance(value, Tensor) else value for name, value in inputs.items()}
+        return [torch.from_numpy(value) for value in opened.run(None, given)]
+
+    return run
+
+
+def refusals(variants: Sequence[Variant]) -> list[str]:
+    """Why they must not be let out; empty if they may."""
+    return [f"{one}; expected at least {one.limit:g}" for one in variants if not one.agreement >= one.limit]
+
+
+def check_side(sam: Sam, side: int, wanted: int, program: str) -> None:
+    """Raise InputError where a program knows one size alone."""
+    if side != wanted:
+        raise InputError(f"{program} gives a model {wanted} pixels a side, and {side} were asked for; leave it out")
+    sam.config.check_image_size(side)

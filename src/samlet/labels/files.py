@@ -1,0 +1,99 @@
+"""What formats with files for each image share: names that no two images have, files that are never half-written."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from PIL import Image
+
+from samlet.data.sources import Entry
+from samlet.errors import InputError
+from samlet.labels.journal import Journal
+
+OUR_FILES = frozenset({"run.json", "failures.json", "data.yaml"})
+"""Files of a run that are no results of one image."""
+
+NAMES = "run.images.jsonl"
+"""Which image a file belongs to, in formats that do not say it themselves."""
+
+
+class FilePerImage:
+    """One file, or folder, for each image, called as the image is.
+
+    Args:
+        folder: where the files go.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._sources: dict[str, str] = {}
+
+    def _found(self) -> Iterator[tuple[str, str]]:
+        """The stem of each file that is there, and the image that it belongs to."""
+        raise NotImplementedError
+
+    def done(self) -> set[str]:
+        """Names of the images that are written already."""
+        self._sources |= dict(self._found())
+        return set(self._sources.values())
+
+    def finish(self) -> None:
+        """Nothing is about all images together."""
+
+    def _claim(self, entry: Entry, suffix: str) -> str:
+        """The name, without suffix, of an image's file; raises InputError where another image has it."""
+        stem = Path(entry.name).stem
+        if f"{stem}{suffix}" in OUR_FILES:
+            raise InputError(f"{entry.name} cannot have its {stem}{suffix}, which is a file of the run; rename it")
+        if self._sources.setdefault(stem, entry.name) != entry.name:
+            raise InputError(
+                f"{entry.name} and {self._sources[stem]} would both be {stem}{suffix}; rename one, or use "
+                "--format jsonl"
+            )
+        return stem
+
+    def _replace(self, name: str, write: Callable[[Path], object]) -> None:
+        """Write a file of a name in the folder, all or nothing."""
+        target = self.folder / name
+        temporary = target.with_name(f".samlet-{target.name}.tmp")
+        write(temporary)
+        temporary.replace(target)
+
+
+class NamedByJournal(FilePerImage):
+    """Files that do not say which image they belong to: a journal beside them does.
+
+    Args:
+        folder: where the files go.
+        there: whether the files of a stem are there.
+    """
+
+    def __init__(self, folder: Path, there: Callable[[str], bool]) -> None:
+        super().__init__(folder)
+        self._journal, self._there = Journal(folder / NAMES), there
+
+    def _found(self) -> Iterator[tuple[str, str]]:
+        return ((line["stem"], line["image"]) for line in self._journal if self._there(line["stem"]))
+
+    def _record(self, entry: Entry, stem: str) -> None:
+        self._journal.append({"image": entry.name, "stem": stem})
+
+
+def names_by_stem(folder: Path) -> dict[str, str]:
+    """Which image each stem of a folder belongs to."""
+    return {line["stem"]: line["image"] for line in Journal(folder / NAMES)}
+
+
+def save_frame(entry: Entry, path: Path) -> None:
+    """An image's pixels as PNG."""
+    Image.fromarray(entry.read()).save(path, format="png")
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,55 @@
+"""A file of one JSON line an image, appended as images are done, so that a killed run can go on."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from samlet.errors import InputError
+from samlet.io.jsons import dumps
+
+
+class Journal:
+    """Lines with at least `image`, the name of an image.
+
+    Args:
+        path: the file; a last line that a killed process left unfinished is cut off.
+
+    Raises:
+        InputError: the file holds lines of another kind.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if path.is_file():
+            with path.open("rb") as file:
+                whole = sum(len(line) for line in file if line.endswith(b"\n"))
+            os.truncate(path, whole)
+            for _ in self:
+                pass
+        self._file: IO[bytes] | None = None
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """The lines, one at a time."""
+        if not self.path.is_file():
+            return
+        with self.path.open("rb") as file:
+            for line in file:
+                try:
+                    content = json.loads(line)
+                    content["image"].strip()
+                except (ValueError, KeyError, TypeError, AttributeError) as error:
+                    raise InputError(
+                        f"{self.path} holds a line that samlet did not write: {line[:60]!r}; name a new folder"
+                    ) from error
+                yield content
+
+    def append(self, content: dict[str, Any]) -> None:
+        """Add one line, on disk when this returns."""
+        if self._file is None:
+            self._file = self.path.open("ab")
+        self._file.write(dumps(content).encode() + b"\n")
+        self._file.flush()

@@ -1,0 +1,67 @@
+"""One JSON line an image: all that everything mode says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from samlet.data.masks import rle_from_segmentation
+from samlet.data.sources import Entry
+from samlet.labels.files import remove
+from samlet.labels.format import LabelFormat, LabelledImage, LabelledObject, LabelSettings, Masks
+from samlet.labels.journal import Journal
+
+_LINES = "masks.jsonl"
+
+
+class JsonLines:
+    """`masks.jsonl`: `image`, `height`, `width`, `masks`, `decoder_prompts`, `seconds` a line.
+
+    Args:
+        folder: where it lies.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._journal = Journal(folder / _LINES)
+
+    def done(self) -> set[str]:
+        """Names of the images that are written already."""
+        return {line["image"] for line in self._journal}
+
+    def write(self, entry: Entry, masks: Masks) -> None:
+        """Append one line."""
+        height, width = masks.size
+        self._journal.append(
+            {
+                "image": entry.name,
+                "height": height,
+                "width": width,
+                "masks": list(masks),
+                "decoder_prompts": masks.decoder_prompts,
+                "seconds": masks.seconds,
+            }
+        )
+
+    def finish(self) -> None:
+        """Nothing is about all images together."""
+
+
+def _write(folder: Path, _: LabelSettings) -> JsonLines:
+    return JsonLines(folder)
+
+
+def _read(folder: Path) -> Iterator[LabelledImage]:
+    for line in Journal(folder / _LINES):
+        height, width = line["height"], line["width"]
+        codes = [rle_from_segmentation(mask["segmentation"], height, width) for mask in line["masks"]]
+        yield LabelledImage(line["image"], (height, width), tuple(LabelledObject(code) for code in codes))
+
+
+FORMAT = LabelFormat(
+    name="jsonl",
+    summary="masks.jsonl, one line an image with all that is known of its masks",
+    writer=_write,
+    read=_read,
+    clear=lambda folder: remove(folder / _LINES),
+    upright=True,
+)

@@ -1,0 +1,156 @@
+"""labelme's files: `ID.json` for each image, with a polygon for each region, or a mask where there are holes."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from samlet.data.masks import Mask, bounding_box, decode_rle, encode_rle, rle_from_segmentation
+from samlet.data.sources import Entry
+from samlet.errors import InputError
+from samlet.io.jsons import dumps
+from samlet.labels.files import OUR_FILES, FilePerImage, save_frame
+from samlet.labels.format import LabelFormat, LabelledImage, LabelledObject, LabelSettings, Masks
+from samlet.labels.rings import region_rings
+
+_VERSION = "5.5.0"  # of labelme, whose layout this is
+_NAME = "image"  # a key of our own, which labelme keeps
+
+
+class LabelmeFiles(FilePerImage):
+    """`ID.json`, which names the photograph by its path from there.
+
+    A region without holes is a `polygon`. An object with holes is one `mask` shape, exact. Shapes of one object share
+    their `group_id`.
+
+    Args:
+        folder: where the files go.
+        settings: class and tolerance.
+    """
+
+    def __init__(self, folder: Path, settings: LabelSettings) -> None:
+        super().__init__(folder)
+        self._settings = settings
+
+    def _found(self) -> Iterator[tuple[str, str]]:
+        return (
+            (path.stem, content.get(_NAME) or Path(content["imagePath"]).name) for path, content in _all(self.folder)
+        )
+
+    def write(self, entry: Entry, masks: Masks) -> None:
+        """Write one `ID.json`; raises InputError where two images would share it."""
+        stem = self._claim(entry, ".json")
+        height, width = masks.size
+        if isinstance(entry.content, Path) and entry.page is None:
+            start = (self._settings.placed or self.folder).resolve()
+            where = Path(os.path.relpath(entry.content.resolve(), start)).as_posix()
+        else:
+            where = f"{stem}.png"
+            self._replace(where, lambda path: save_frame(entry, path))
+        shapes: list[dict[str, Any]] = []
+        for number, mask in enumerate(masks):
+            code = rle_from_segmentation(mask["segmentation"], height, width)
+            shapes += self._shapes(decode_rle(code), number)
+        content: dict[str, Any] = {
+            "version": _VERSION,
+            "flags": {},
+            "shapes": shapes,
+            "imagePath": where,
+            "imageData": None,
+            "imageHeight": height,
+            "imageWidth": width,
+            _NAME: entry.name,
+        }
+        self._replace(f"{stem}.json", lambda path: path.write_text(dumps(content, indent=1), encoding="utf-8"))
+
+    def _shapes(self, mask: Mask, number: int) -> list[dict[str, Any]]:
+        """The shapes of one object."""
+        common = {"label": self._settings.class_name, "group_id": number, "description": "", "flags": {}}
+        regions = region_rings(mask, self._settings.tolerance)
+        if all(len(rings) == 1 for rings in regions):
+            polygons = [rings[0].tolist() for rings in regions]
+            return [{**common, "shape_type": "polygon", "points": points, "mask": None} for points in polygons]
+        x, y, w, h = bounding_box(mask)
+        picture = io.BytesIO()
+        Image.fromarray(mask[y : y + h, x : x + w].astype(np.uint8)).save(picture, format="png")
+        text = base64.b64encode(picture.getvalue()).decode("ascii")
+        corners = [[x, y], [x + w - 1, y + h - 1]]  # labelme counts the last pixel in
+        return [{**common, "shape_type": "mask", "points": corners, "mask": text}]
+
+
+def _all(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Each `ID.json` of labelme's with its content."""
+    for path in sorted(folder.glob("*.json")):
+        if path.name in OUR_FILES:
+            continue
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(content, dict) and "shapes" in content:
+                content["imagePath"] = str(content["imagePath"]).replace("\\", "/")
+                yield path, content
+        except (ValueError, KeyError) as error:
+            raise InputError(
+                f"{path} is damaged: {error!r}; expected labelme's JSON with shapes and imagePath. Mend it, or delete "
+                "it to have it made again"
+            ) from error
+
+
+def _read(folder: Path) -> Iterator[LabelledImage]:
+    for path, content in _all(folder):
+        try:
+            size = int(content["imageHeight"]), int(content["imageWidth"])
+            groups: dict[Any, tuple[str, Mask]] = {}
+            for number, shape in enumerate(content["shapes"]):
+                group = shape.get("group_id")
+                key = (shape["label"], ("alone", number) if group is None else group)
+                _, whole = groups.setdefault(key, (str(shape["label"]), np.zeros(size, bool)))
+                whole |= _mask(shape, size)
+            objects = tuple(LabelledObject(encode_rle(mask), label) for label, mask in groups.values())
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} cannot be read: {error!r}; expected polygons and masks of labelme's") from error
+        yield LabelledImage(content.get(_NAME) or Path(content["imagePath"]).name, size, objects)
+
+
+def _mask(shape: dict[str, Any], size: tuple[int, int]) -> Mask:
+    """(H, W) mask of a polygon, a rectangle or a mask."""
+    kind = shape.get("shape_type") or "polygon"
+    points = np.array(shape["points"], float)
+    if kind == "polygon":
+        return decode_rle(rle_from_segmentation([points.ravel().tolist()], *size))
+    (x0, y0), (x1, y1) = points.min(0), points.max(0)
+    if kind == "rectangle":
+        return decode_rle(rle_from_segmentation([[x0, y0, x1, y0, x1, y1, x0, y1]], *size))
+    if kind != "mask":
+        raise ValueError(f"shape_type {kind}")
+    whole = np.zeros(size, bool)
+    with Image.open(io.BytesIO(base64.b64decode(shape["mask"])), formats=["PNG"]) as picture:
+        whole[round(y0) : round(y1) + 1, round(x0) : round(x1) + 1] = np.asarray(picture).astype(bool)
+    return whole
+
+
+def _clear(folder: Path) -> None:
+    for path, content in _all(folder):
+        if _NAME in content:
+            path.unlink()
+            if content["imagePath"] == f"{path.stem}.png":
+                path.with_suffix(".png").unlink(missing_ok=True)
+
+
+FORMAT = LabelFormat(
+    name="labelme",
+    summary="ID.json of labelme for each image: polygons, or a mask where an object has holes",
+    writer=LabelmeFiles,
+    read=_read,
+    clear=_clear,
+    upright=True,
+    classes=True,
+    polygons=True,
+)

@@ -1,0 +1,48 @@
+"""The label files of a single image."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from samlet.data.images import read_image
+from samlet.data.sources import Entry
+from samlet.errors import InputError
+from samlet.io.writing import write_json
+from samlet.labels.format import LabelFormat, LabelSettings, Masks
+
+
+def check_orientation(image: Path, layout: LabelFormat) -> None:
+    """Refuse a picture that its EXIF orientation turns, for a format whose readers do not turn it.
+
+    Raises:
+        InputError: its masks, on the picture turned upright, would lie elsewhere for them.
+    """
+    if layout.upright:
+        return
+    turned, stored = read_image(image), read_image(image, upright=False)
+    if turned.shape != stored.shape or (turned != stored).any():
+        raise InputError(
+            f"{image} is turned by its EXIF orientation, which readers of {layout.name} do not do; save it turned, "
+            "without that tag, or name its folder"
+        )
+
+
+def write_image(
+    folder: Path, image: Path, masks: Masks, layout: LabelFormat, settings: LabelSettings, placed: Path
+) -> None:
+    """Write a new folder with the label files of one image.
+
+    Args:
+        folder: to write, not there yet.
+        image: the photograph.
+        masks: of it.
+        layout: the format.
+        settings: class and tolerance.
+        placed: where the folder will lie in the end, from which paths count.
+    """
+    folder.mkdir()
+    write_json(folder / "run.json", {"format": layout.name, **layout.recipe(settings)})
+    writer = layout.writer(folder, replace(settings, placed=placed))
+    writer.write(Entry(image.name, image), masks)
+    writer.finish()

@@ -1,0 +1,92 @@
+"""One PNG for each mask, in a folder for each image with `metadata.csv`: what segment-anything's own script writes."""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from samlet.data.masks import decode_rle, encode_rle, rle_from_segmentation
+from samlet.data.sources import Entry
+from samlet.errors import InputError
+from samlet.labels.files import NAMES, NamedByJournal, names_by_stem, remove
+from samlet.labels.format import LabelFormat, LabelledImage, LabelledObject, LabelSettings, Masks
+
+_TABLE = "metadata.csv"
+_COLUMNS = (
+    *("id", "area", "bbox_x0", "bbox_y0", "bbox_w", "bbox_h", "point_input_x", "point_input_y", "predicted_iou"),
+    *("stability_score", "crop_box_x0", "crop_box_y0", "crop_box_w", "crop_box_h"),
+)
+
+
+class PngFolders(NamedByJournal):
+    """`ID/0.png`, `ID/1.png`, …, white where the mask is, and `ID/metadata.csv`.
+
+    Args:
+        folder: where the folders go.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, lambda stem: (folder / stem / _TABLE).is_file())
+
+    def write(self, entry: Entry, masks: Masks) -> None:
+        """Write one folder; raises InputError where two images would share it."""
+        stem = self._claim(entry, "")
+        height, width = masks.size
+        with tempfile.TemporaryDirectory(prefix=".samlet-", dir=self.folder) as temporary:
+            made = Path(temporary) / stem
+            made.mkdir()
+            with (made / _TABLE).open("w", newline="") as file:
+                table = csv.writer(file)
+                table.writerow(_COLUMNS)
+                for number, mask in enumerate(masks):
+                    code = rle_from_segmentation(mask["segmentation"], height, width)
+                    Image.fromarray(decode_rle(code).astype(np.uint8) * 255).save(made / f"{number}.png")
+                    point = (mask.get("point_coords") or [["", ""]])[0]
+                    crop = mask.get("crop_box") or (0, 0, width, height)
+                    scores = mask.get("predicted_iou", ""), mask.get("stability_score", "")
+                    table.writerow([number, mask["area"], *mask["bbox"], *point[:2], *scores, *crop])
+            remove(self.folder / stem)
+            made.rename(self.folder / stem)
+        self._record(entry, stem)
+
+
+def _write(folder: Path, _: LabelSettings) -> PngFolders:
+    return PngFolders(folder)
+
+
+def _read(folder: Path) -> Iterator[LabelledImage]:
+    called = names_by_stem(folder)
+    for table in sorted(folder.glob(f"*/{_TABLE}")):
+        objects, size = [], (0, 0)
+        with table.open(newline="") as file:
+            for row in csv.DictReader(file):
+                path = table.parent / f"{row['id']}.png"
+                try:
+                    with Image.open(path, formats=["PNG"]) as picture:
+                        mask = np.asarray(picture.convert("L")) > 0
+                except (OSError, ValueError) as error:
+                    raise InputError(f"{path} cannot be read: {error}; expected the PNG of a mask") from error
+                size = (mask.shape[0], mask.shape[1])
+                objects.append(LabelledObject(encode_rle(mask)))
+        yield LabelledImage(called.get(table.parent.name, table.parent.name), size, tuple(objects))
+
+
+def _clear(folder: Path) -> None:
+    for table in folder.glob(f"*/{_TABLE}"):
+        remove(table.parent)
+    remove(folder / NAMES)
+
+
+FORMAT = LabelFormat(
+    name="png",
+    summary="a folder ID/ for each image with 0.png, 1.png, … and metadata.csv, as segment-anything's script writes",
+    writer=_write,
+    read=_read,
+    clear=_clear,
+    upright=True,
+)

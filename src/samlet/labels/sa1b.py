@@ -1,0 +1,87 @@
+"""SA-1B's layout: `ID.json` for each image, which samlet's own commands read as a dataset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from samlet.data.masks import rle_from_segmentation
+from samlet.data.sources import Entry
+from samlet.errors import InputError
+from samlet.io.jsons import dumps
+from samlet.labels.files import OUR_FILES, FilePerImage, save_frame
+from samlet.labels.format import LabelFormat, LabelledImage, LabelledObject, LabelSettings, Masks
+
+
+class Sa1bFiles(FilePerImage):
+    """`ID.json` for each image; frames of a video are written as `ID.png` beside it."""
+
+    def _found(self) -> Iterator[tuple[str, str]]:
+        return ((path.stem, content["image"]["file_name"]) for path, content in _contents(self.folder))
+
+    def write(self, entry: Entry, masks: Masks) -> None:
+        """Write one `ID.json`; raises InputError where two images would share it, or something else has its name."""
+        stem = self._claim(entry, ".json")
+        height, width = masks.size
+        image = {"image_id": len(self._sources), "width": width, "height": height, "file_name": entry.name}
+        annotations: list[dict[str, Any]] = [{"id": number, **mask} for number, mask in enumerate(masks)]
+        if not isinstance(entry.content, Path):
+            self._replace(f"{stem}.png", lambda path: save_frame(entry, path))
+        text = dumps({"image": image, "annotations": annotations})
+        self._replace(f"{stem}.json", lambda path: path.write_text(text))
+
+
+def _write(folder: Path, _: LabelSettings) -> Sa1bFiles:
+    return Sa1bFiles(folder)
+
+
+def _read(folder: Path) -> Iterator[LabelledImage]:
+    for _, content in _contents(folder):
+        image = content["image"]
+        size = int(image["height"]), int(image["width"])
+        codes = [rle_from_segmentation(mask["segmentation"], *size) for mask in content["annotations"]]
+        yield LabelledImage(image["file_name"], size, tuple(LabelledObject(code) for code in codes))
+
+
+def count_labels(folder: Path) -> tuple[int, int]:
+    """Images and masks that a folder in SA-1B's layout holds; see `Sa1bFiles`."""
+    counts = [len(content["annotations"]) for _, content in _contents(folder)]
+    return len(counts), sum(counts)
+
+
+def _contents(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Each `ID.json` with its content, of which `image.file_name` and `annotations` are there."""
+    for path in sorted(folder.glob("*.json")):
+        if path.name in OUR_FILES:
+            continue
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(content, dict) and "annotations" in content:
+                content["image"]["file_name"] = str(content["image"]["file_name"])
+                len(content["annotations"])
+                yield path, content
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path} is damaged: {error!r}; expected SA-1B's JSON with image.file_name and annotations. Mend it, "
+                "or delete it to have it made again"
+            ) from error
+
+
+def _clear(folder: Path) -> None:
+    for path in folder.glob("*.json"):
+        if path.name not in OUR_FILES and b'"annotations"' in path.read_bytes():
+            path.unlink()
+    for path in folder.glob("frame-*.png"):
+        path.unlink()
+
+
+FORMAT = LabelFormat(
+    name="sa1b",
+    summary="ID.json for each image in SA-1B's layout, which --data DIR --images PHOTOS of other commands reads",
+    writer=_write,
+    read=_read,
+    clear=_clear,
+    upright=False,
+)

@@ -1,0 +1,45 @@
+"""Limits of the service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from samlet.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeSettings:
+    """How much one client may ask, and how much is kept.
+
+    Attributes:
+        image_size: side of the encoder's input, pixels; the model's own if None.
+        max_bytes: of the body of one request.
+        max_pixels: of one picture.
+        max_prompts: of one request, and of what is decoded together.
+        timeout_s: in which a body must be there, and after which a request is answered with 503, seconds.
+        max_waiting: requests that wait for the model; more are answered with 503.
+        cache_images: embeddings that are kept, the last used ones.
+        cache_bytes: that these embeddings take at most.
+        label_studio: address of the Label Studio whose pictures are fetched for its tasks; none are fetched if None.
+
+    Raises:
+        InputError: a limit that lets nothing through.
+    """
+
+    image_size: int | None = None
+    max_bytes: int = 20_000_000
+    max_pixels: int = 40_000_000
+    max_prompts: int = 64
+    timeout_s: float = 60.0
+    max_waiting: int = 256
+    cache_images: int = 32
+    cache_bytes: int = 500_000_000
+    label_studio: str | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name not in ("image_size", "label_studio") and not value > 0:
+                raise InputError(f"{field.name} is {value}; expected more than 0")
+        if self.label_studio is not None and not self.label_studio.startswith(("http://", "https://")):
+            raise InputError(f"label_studio is {self.label_studio}; expected an address that begins with http")
