@@ -453,3 +453,47 @@ def test_half_precision_stays_close(sam):
     for found, expected in zip(in_half(DecoderGraph(sam))(*inputs), DecoderGraph(sam)(*inputs), strict=True):
         assert found.dtype == torch.float32
         assert 40 < sqnr(found, expected) < 90
+
+
+def test_for_another_machine_nothing_is_timed(sam, pictures, tmp_path, monkeypatch):
+    from samlet.export import pipeline
+
+    monkeypatch.setattr(pipeline, "time_parts", lambda *_: pytest.fail("timed"))
+    made = export_model(
+        sam,
+        tmp_path / "int8",
+        "onnx",
+        precision="int8",
+        images=pictures,
+        quantization=QUICK,
+        for_device="other",
+        least_agreement=0,
+    )
+    assert made.figures.latency_s is None
+    assert sum(made.figures.bytes.values()) < sum(made.figures.float_bytes.values())
+    written = json.loads((tmp_path / "int8" / "export.json").read_text())
+    assert written["provenance"]["settings"]["for_device"] == "other"
+    assert "nothing was timed" in made.notes[0]
+    assert not (tmp_path / "int8-search").exists()
+
+
+def test_a_refused_export_goes_on_after_its_search(sam, pictures, tmp_path, monkeypatch, capsys):
+    from samlet.export import machine
+    from samlet.quantization import pipeline as quantization
+
+    monkeypatch.setattr(machine, "has_vnni", lambda: False)
+    settings = {"precision": "int8", "images": pictures, "quantization": QUICK, "least_agreement": 1.0}
+    with pytest.raises(SamletError, match=r"refused.*int8-search keeps the search"):
+        export_model(sam, tmp_path / "int8", "onnx", **settings)
+    assert "this CPU has no VNNI instructions, so int8 may be no faster" in capsys.readouterr().err
+    monkeypatch.setattr(quantization, "search_layer", lambda *_: pytest.fail("searched again"))
+    made = export_model(sam, tmp_path / "int8", "onnx", **{**settings, "least_agreement": 0, "for_device": "other"})
+    assert made.figures.agreement > 0
+
+
+def test_bfloat16_that_the_runtime_would_not_compute_is_refused(sam, tmp_path, monkeypatch):
+    from samlet.export import pipeline
+
+    monkeypatch.setattr(pipeline, "has_bf16", lambda: False)
+    with pytest.raises(InputError, match="it would compute in float32 and show nothing of bfloat16"):
+        export_model(sam, tmp_path / "bf16", "openvino", precision="bfloat16")

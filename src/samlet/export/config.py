@@ -26,6 +26,13 @@ GRAPHS: tuple[Target, ...] = ("onnx", "openvino", "executorch")
 BUNDLES: tuple[Target, ...] = ("transformers.js", "anylabeling")
 """Targets that are files for one program; see `samlet.export.bundles`."""
 
+DeviceName = Literal["this", "other"]
+DEVICES: dict[DeviceName, str] = {
+    "this": "on a machine like this one: int8 must be faster than float32 here",
+    "other": "on another machine: nothing is timed here; size and masks must still be right",
+}
+"""Where an export is going to run."""
+
 Layout = Literal["samlet", "segment-anything"]
 LAYOUTS: dict[Layout, str] = {
     "samlet": "encoder.onnx and decoder.onnx",
@@ -65,6 +72,7 @@ class ExportConfig:
         most=1,
         group="gate",
     )
+    for_device: DeviceName = setting("this", "where the export is going to run", choices=DEVICES, group="gate")
     force: bool = setting(False, "write what is refused, and mark the folder", group="gate")
     prompts: int = setting(16, "answered at once", least=1, group="fixed sizes (executorch)")
     points: int = setting(4, "clicks and corners of a prompt", least=1, group="fixed sizes (executorch)")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -45,8 +46,11 @@ from samlet.models import Sam
 from samlet.models.quantized import is_quantized
 from samlet.quantization.config import QuantConfig
 from samlet.quantization.pipeline import run_quantization
+from samlet.runs.folder import RunFolder
+from samlet.runs.log import say
 from samlet.runtimes.exported import ExportedSam
 from samlet.runtimes.manifest import MACS, SHARED_WEIGHTS, Manifest, note_verification, write_manifest
+from samlet.runtimes.openvino_runtime import has_bf16
 
 _NEEDED = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
@@ -117,9 +121,12 @@ def export_model(
     source = None if images is None else Path(images).expanduser()
     path = check_output(Path(folder), EXPORT_FILES, overwrite)
     _check_target(sam, config)
+    search = RunFolder(path.with_name(f"{path.name}-search"))
+    for said in _warnings(config):
+        say(said)
     sam.eval()
     shown = photographs(source, config.photographs, config.seed)
-    integer, layers = _integers(sam, source, config, quantization, progress)
+    integer, layers = _integers(sam, source, config, quantization, progress, search)
     size = fixed_size(sam, config) if to in GRAPHS else None
     if to in BUNDLES:
         size = sam.config.check_image_size(config.image_size)
@@ -163,6 +170,7 @@ def export_model(
         if refused and not config.force:
             raise SamletError(
                 f"the export was refused and nothing was written: {'; '.join(refused)}. --force writes it all the same"
+                + (f"; {search.out} keeps the search, so that the next try goes on from there" if layers else "")
             )
         if config.to in GRAPHS:
             note_verification(temporary, figures.as_dict(), bool(refused))
@@ -185,6 +193,8 @@ def export_model(
         )
         if config.to in GRAPHS:
             write_markdown(made, temporary)
+    if layers:
+        shutil.rmtree(search.out, ignore_errors=True)
     return made
 
 
@@ -209,12 +219,22 @@ def _check_target(sam: Sam, config: ExportConfig) -> None:
         if importlib.util.find_spec(name) is None:
             extra = "executorch" if config.to == "executorch" else "export"
             raise InputError(f"target {config.to} needs {name}, which is not installed: pip install 'samlet[{extra}]'")
+    if config.precision == "bfloat16" and config.for_device == "this" and not has_bf16():
+        raise InputError(
+            "precision is bfloat16, and OpenVINO has none on this CPU: it would compute in float32 and show nothing of "
+            "bfloat16; export in float32, or for another machine (--for-device other)"
+        )
 
 
 def _integers(
-    sam: Sam, images: Path | None, config: ExportConfig, quantization: QuantConfig | None, progress: bool
+    sam: Sam,
+    images: Path | None,
+    config: ExportConfig,
+    quantization: QuantConfig | None,
+    progress: bool,
+    search: RunFolder,
 ) -> tuple[Sam | None, list[Mapping[str, Any]]]:
-    """The model with quantized layers for int8, and what became of each layer."""
+    """The model with quantized layers for int8, and what became of each layer; `search` keeps what was found."""
     if is_quantized(sam):
         if config.precision != "int8" or config.to not in GRAPHS:
             raise InputError(
@@ -233,7 +253,8 @@ def _integers(
     settings = quantization or QuantConfig(scheme="integer", image_size=config.image_size, seed=config.seed)
     if settings.scheme != "integer":
         raise InputError(f"scheme {settings.scheme} does not run in integers; expected integer")
-    made = run_quantization(sam, find_images(images), settings, progress=progress)
+    with search.locked():
+        made = run_quantization(sam, find_images(images), settings, search, progress=progress, overwrite=True)
     layers: list[Mapping[str, Any]] = []
     for layer in made.layers:
         found = asdict(layer)
@@ -282,8 +303,8 @@ def _graphs(
         if integer is not None:
             figures["simulation_agreement"] = compare_answers(answers(integer, asked, size), given)[0]
             figures["simulation_sqnr"] = sqnr(found, embedding(integer, image, size))
-        times = time_parts(models, image, size)
-    return Figures(**figures, latency_s=times["made"], float_latency_s=times.get("float")), given
+        times = time_parts(models, image, size) if config.for_device == "this" else {}
+    return Figures(**figures, latency_s=times.get("made"), float_latency_s=times.get("float")), given
 
 
 def _write_manifest(
@@ -355,9 +376,24 @@ def _check_float16(sam: Sam, asked: Sequence[Probe], size: int | None) -> None:
     check_range(sam, run)
 
 
+def _warnings(config: ExportConfig) -> list[str]:
+    """What is better known before the work than after it."""
+    from samlet.export.machine import has_vnni
+
+    found = []
+    if config.precision == "int8" and config.for_device == "this" and has_vnni() is False:
+        found.append(
+            "this CPU has no VNNI instructions, so int8 may be no faster here than float32, and is then refused in the "
+            "end; if the export is for another machine, say --for-device other"
+        )
+    return found
+
+
 def _notes(config: ExportConfig) -> list[str]:
     from samlet.export.machine import has_vnni
 
+    if config.precision == "int8" and config.for_device == "other":
+        return ["nothing was timed: the export is for another machine (--for-device other)"]
     if config.precision == "int8" and has_vnni() is False:
         return [
             "this CPU has no VNNI instructions: int8 was timed without them, and runs faster where they are "

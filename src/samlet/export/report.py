@@ -49,7 +49,7 @@ def text(made: Exported) -> str:
             f"against the simulation of the same scales: mask IoU {figures.simulation_agreement:.4f}, "
             f"{figures.simulation_sqnr:.1f} dB"
         )
-    for part in figures.latency_s or {}:
+    for part in figures.bytes or {}:
         lines.append(f"{part}: {_part(made, part)}")
     kept = [layer for layer in made.layers if layer.get("float_reason")]
     if kept:
@@ -59,11 +59,15 @@ def text(made: Exported) -> str:
 
 
 def _part(made: Exported, part: str) -> str:
-    """Seconds and bytes of one graph, with the ratio to float32."""
+    """Seconds and bytes of one graph, with the ratio to float32; bytes alone where nothing was timed."""
     figures = made.figures
-    assert figures.latency_s is not None
     assert figures.bytes is not None
-    own, size = figures.latency_s[part], figures.bytes[part]
+    size = figures.bytes[part]
+    if not figures.latency_s:
+        beside = figures.float_bytes[part] if figures.float_bytes else None
+        float32 = "" if beside is None else f" (float32: {beside / 1e6:.2f} MB, {size / beside:.2f})"
+        return f"{size / 1e6:.2f} MB{float32}"
+    own = figures.latency_s[part]
     said = f"{own * 1e3:.1f} ms, {size / 1e6:.2f} MB"
     if figures.float_latency_s and figures.float_bytes:
         other, theirs = figures.float_latency_s[part], figures.float_bytes[part]

@@ -19,6 +19,16 @@ _KEPT = 2  # compiled graphs; each holds its own weights
 _TYPES = {"f32": "float32", "i64": "int64", "f16": "float16"}
 
 
+def has_bf16(core: Any = None) -> bool:
+    """Whether OpenVINO computes in bfloat16 on this CPU; elsewhere it takes float32 for it without a word.
+
+    Args:
+        core: an `openvino.Core`; a new one if None.
+    """
+    core = core or import_runtime("openvino", "OpenVINO", "openvino").Core()
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 class OpenVinoSession:
     """A `samlet.runtimes.sessions.Session` of OpenVINO.
 
@@ -43,11 +53,10 @@ class OpenVinoSession:
             raise damaged(path, "OpenVINO graph", error) from error
         self._path, self._wanted = path, [port.name for port in interface.outputs]
         self._varying = interface.varying
-        has_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self._settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
-            "INFERENCE_PRECISION_HINT": precision if has_bf16 else "f32",
+            "INFERENCE_PRECISION_HINT": precision if has_bf16(self._core) else "f32",
             "ENABLE_CPU_PINNING": False,  # several processes would sit on the same cores
         }
         self._compiled: OrderedDict[tuple[tuple[int, ...], ...], Any] = OrderedDict()
