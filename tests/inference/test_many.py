@@ -112,7 +112,7 @@ def test_other_settings_and_other_folders_are_refused(sam, photos, tmp_path):
     out = tmp_path / "out"
     segment_source(sam, open_source(photos), out, **ALONE, **SMALL)
     other = {**SMALL, "pred_iou_thresh": 0.5}
-    with pytest.raises(InputError, match="another pred_iou_thresh"):
+    with pytest.raises(InputError, match=r"other settings \(pred_iou_thresh "):
         segment_source(sam, open_source(photos), out, **ALONE, **other)
     result = segment_source(sam, open_source(photos), out, overwrite=True, **ALONE, **other)
     assert result.continued == 0

@@ -11,7 +11,7 @@ from scipy import ndimage
 import samlet
 from samlet.cli import main
 from samlet.data.masks import decode_rle
-from samlet.inference.everything.generator import regions
+from samlet.inference.everything import regions
 from samlet.inference.everything.regions import remove_small_regions
 from tests.conftest import PHOTOS, make_tiny
 

@@ -277,7 +277,7 @@ def test_a_folder_in_every_format_and_again(name, model, tmp_path, capsys):
     capsys.readouterr()
     assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert main([*command, "--points-per-side", "3"]) == 2
-    assert "another points_per_side" in capsys.readouterr().err
+    assert "other settings (points_per_side " in capsys.readouterr().err
     assert main([*command, "--points-per-side", "3", "--overwrite"]) == 0
     assert len(read_labels(out, name)) == 2
 

@@ -20,6 +20,7 @@ MAY_NAME = (
     "models/encoders/",
     "models/decoders/",
     "checkpoints/",
+    "export/transformers_js.py",  # whose names happen to be those
     "zoo/registry.py",
     "models/__init__.py",
     "__init__.py",
