@@ -19,8 +19,14 @@ from pathlib import Path
 from typing import Any
 
 PHOTOS = "examples/photos"
-SLIM = f"slim --teacher mobile_sam --images {PHOTOS} --image-size 128 --steps 4 --scoring-images 4 --recovery-images 4"
-DISTILL = f"distill --teacher mobile_sam --student $OUT/slim --data {PHOTOS} --image-size 128 --prompts 8 --rounds 2"
+SLIM = (
+    f"slim --teacher mobile_sam --images {PHOTOS} --image-size 128 --steps 4 --scoring-images 4 --recovery-images 4 "
+    "--precision fp32"
+)
+DISTILL = (
+    f"distill --teacher mobile_sam --student $OUT/slim --data {PHOTOS} --image-size 128 --prompts 8 --rounds 2 "
+    "--precision fp32"
+)
 COCO = "$OUT/coco.json"
 COMMANDS = {
     "models": "models",

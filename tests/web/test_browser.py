@@ -71,7 +71,7 @@ def saved(addresses: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
     out = tmp_path_factory.mktemp("saved")
     settings = {**addresses, "SAMLET_OUT": str(out)}
     tests = str(HERE / "browser" / "page.test.mjs")
-    run([node(), "--test", tests], env={**os.environ, **settings, "CHROMIUM": chromium()}, timeout=900)
+    run([node(), "--test", tests], env={**os.environ, **settings, "CHROMIUM": chromium()}, timeout=3000)
     return out
 
 
@@ -136,7 +136,7 @@ def ious(model: PromptableModel, folder: Path, size: int, names: tuple[str, ...]
         threading.Thread(target=server.serve_forever, daemon=True).start()
         question = json.dumps({"url": server.url, "photographs": asked})
         script = [node(), str(HERE / "browser" / "answers.mjs")]
-        told = json.loads(run(script, input=question, env={**os.environ, "CHROMIUM": chromium()}, timeout=600).stdout)
+        told = json.loads(run(script, input=question, env={**os.environ, "CHROMIUM": chromium()}, timeout=3000).stdout)
         server.shutdown()
     found = [coco_mask.decode(one["rle"]).astype(bool) for each in told["photographs"] for one in each["answers"]]
     assert any(mask.any() for mask in expected)

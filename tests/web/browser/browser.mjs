@@ -20,10 +20,21 @@ export async function open(page, url) {
   await ready(page);
 }
 
+/** Ask until the answer is what is wanted, or for a minute; the last answer. Machines may be slow. */
+export async function until(ask, wanted) {
+  const end = Date.now() + 60_000;
+  let found = await ask();
+  while (!wanted(found) && Date.now() < end) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    found = await ask();
+  }
+  return found;
+}
+
 /** Wait until the photograph is encoded. */
 export async function ready(page) {
-  await page.locator('#loading').waitFor({ state: 'hidden', timeout: 60_000 });
-  await page.locator('#message', { hasText: 'is ready' }).waitFor({ timeout: 60_000 });
+  await page.locator('#loading').waitFor({ state: 'hidden', timeout: 300_000 });
+  await page.locator('#message', { hasText: 'is ready' }).waitFor({ timeout: 300_000 });
 }
 
 /** A place on the screen of a pixel of the photograph. */

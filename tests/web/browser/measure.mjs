@@ -10,6 +10,7 @@ const browser = await launch();
 try {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
   const page = await context.newPage();
+  page.setDefaultTimeout(150_000);
   process.stdout.write(JSON.stringify(await (asked.what === 'memory' ? memory(page) : times(page))));
 } finally {
   await browser.close();
@@ -19,10 +20,10 @@ async function times(page) {
   let start = performance.now();
   await open(page, asked.url + asked.query);
   const firstVisit = (performance.now() - start) / 1000;
-  await page.locator('#offline', { hasText: 'Works offline' }).waitFor({ timeout: 60_000 });
+  await page.locator('#offline', { hasText: 'Works offline' }).waitFor({ timeout: 300_000 });
   start = performance.now();
   await page.reload();
-  await page.locator('#message', { hasText: 'is ready' }).waitFor({ timeout: 60_000 });
+  await page.locator('#message', { hasText: 'is ready' }).waitFor({ timeout: 300_000 });
   const nextVisit = (performance.now() - start) / 1000;
   const dropped = await page.evaluate(drop, { ...file(asked.photograph), clicks: asked.clicks });
   const parts = await page.evaluate(timesShown);

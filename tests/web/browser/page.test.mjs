@@ -8,7 +8,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { after, before, beforeEach, afterEach, describe, test } from 'node:test';
 import path from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
-import { away, click, colourAt, covered, drag, launch, open, place, ready } from './browser.mjs';
+import { away, click, colourAt, covered, drag, launch, open, place, ready, until } from './browser.mjs';
 
 const URL_ISOLATED = process.env.SAMLET_PAGE;
 const URL_PLAIN = process.env.SAMLET_PLAIN;
@@ -29,6 +29,7 @@ after(() => browser.close());
 async function fresh(options = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, acceptDownloads: true, ...options });
   const page = await context.newPage();
+  page.setDefaultTimeout(150_000); // machines may be slow
   page.problems = [];
   page.hosts = new Set();
   page.on('pageerror', (error) => page.problems.push(error.message));
@@ -68,11 +69,11 @@ describe('on a desk', () => {
   test('a pointer shows a preview, a click makes a mask', async () => {
     const at = await place(page, ...DOG);
     await page.mouse.move(at.x, at.y);
-    await page.waitForTimeout(800);
-    assert.ok((await colourAt(page, ...DOG))[3] > 0, 'a preview');
+    const colour = await until(() => colourAt(page, ...DOG), (one) => one[3] > 0);
+    assert.ok(colour[3] > 0, 'a preview');
     assert.equal(await page.locator('.objects li').count(), 0);
     await away(page);
-    assert.equal(await covered(page), 0);
+    assert.equal(await until(() => covered(page), (share) => share === 0), 0);
     await click(page, ...DOG);
     await away(page);
     assert.ok((await colourAt(page, ...DOG))[3] > 0);
@@ -135,8 +136,7 @@ describe('on a desk', () => {
     const sizes = new Set();
     for (let i = 0; i < 3; i++) {
       await page.locator('#other').click();
-      await page.waitForTimeout(500);
-      sizes.add(await covered(page));
+      sizes.add(await until(() => covered(page), (share) => share > 0 && !sizes.has(share)));
     }
     assert.equal(sizes.size, 3);
   });
@@ -149,7 +149,7 @@ describe('on a desk', () => {
     await page.locator('#message', { hasText: 'Cancelled' }).waitFor();
     await page.locator('#density').selectOption('8');
     await page.locator('#everything').click();
-    await page.locator('#message', { hasText: /^\d+ objects found \(64 clicks/ }).waitFor({ timeout: 60_000 });
+    await page.locator('#message', { hasText: /^\d+ objects found \(64 clicks/ }).waitFor({ timeout: 300_000 });
     assert.ok((await page.locator('.objects li').count()) > 2);
     await shot(page, 'everything');
     await page.locator('#undo').click();
@@ -219,7 +219,7 @@ describe('on a desk', () => {
       },
       [width, height],
     );
-    await page.locator('#message', { hasText: 'scaled to' }).waitFor({ timeout: 30_000 });
+    await page.locator('#message', { hasText: 'scaled to' }).waitFor({ timeout: 300_000 });
     await page.evaluate(async () => {
       const canvas = new OffscreenCanvas(300, 200);
       canvas.getContext('2d').fillRect(50, 50, 100, 100);
@@ -254,7 +254,7 @@ describe('on a desk', () => {
 test('without a network after the first visit', async () => {
   const page = await fresh();
   await open(page, URL_ISOLATED);
-  await page.locator('#offline', { hasText: 'Works offline' }).waitFor({ timeout: 30_000 });
+  await page.locator('#offline', { hasText: 'Works offline' }).waitFor({ timeout: 300_000 });
   await page.context().setOffline(true);
   await page.reload();
   await ready(page);
@@ -346,7 +346,7 @@ describe('WebGPU, in software', () => {
 test('a newer page takes the place of the old one', async () => {
   const page = await fresh();
   await open(page, URL_SMALL);
-  await page.locator('#offline', { hasText: 'Works offline' }).waitFor({ timeout: 30_000 });
+  await page.locator('#offline', { hasText: 'Works offline' }).waitFor({ timeout: 300_000 });
   const [listing, index] = ['files.json', 'index.html'].map((name) => path.join(SMALL, name));
   const files = JSON.parse(readFileSync(listing, 'utf8'));
   writeFileSync(index, readFileSync(index, 'utf8').replace('<title>samlet:', '<title>newer:'));
