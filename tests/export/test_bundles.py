@@ -16,7 +16,7 @@ from samlet.cli import main
 from samlet.data.masks import mask_iou
 from samlet.errors import InputError
 from samlet.export import anylabeling, bundles, transformers_js
-from samlet.export.int8_weights import to_int8, write_int8_weights
+from samlet.export.stored_weights import store_weights
 from samlet.models import maps_of
 from samlet.models.decoders import DECODERS
 from tests.conftest import PHOTOS, ROOT, make_efficient, make_hiera, make_repvit, make_tiny, make_vit
@@ -105,17 +105,6 @@ def test_a_box_is_ambiguous_and_a_box_with_a_click_is_not(pixels):
         torch.testing.assert_close(found[2][0, 0], answer.low_res[0, 0], rtol=1e-4, atol=1e-4)
 
 
-def test_whole_numbers_are_within_half_a_step():
-    values = np.random.default_rng(0).normal(size=(8, 40)).astype(np.float32)
-    values[3] = 0
-    for axis in (0, 1, -1):
-        whole, steps = to_int8(values, axis)
-        assert whole.dtype == np.int8
-        assert np.abs(whole).max() == 127
-        assert (np.abs(whole * steps - values) <= steps / 2 + 1e-7).all()
-        assert steps.shape == ((8, 1) if axis == 0 else (1, 40))
-
-
 def test_weights_of_products_alone_are_rounded(tmp_path):
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -144,9 +133,10 @@ def test_weights_of_products_alone_are_rounded(tmp_path):
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     onnx.save_model(model, str(tmp_path / "a.onnx"))
-    write_int8_weights(tmp_path / "a.onnx", tmp_path / "b.onnx")
+    shutil.copyfile(tmp_path / "a.onnx", tmp_path / "b.onnx")
+    store_weights(tmp_path / "b.onnx", "int8")
     names = {entry.name for entry in onnx.load(str(tmp_path / "b.onnx")).graph.initializer}
-    assert names == {"product_int8", "product_steps", "kernel_int8", "kernel_steps", "sum", "little"}
+    assert names == {"product.stored", "product.scale", "kernel.stored", "kernel.scale", "sum", "little"}
     given = {name: torch.from_numpy(generator.normal(size=shape).astype(np.float32)) for name, shape in shapes.items()}
     before, after = (bundles.session(tmp_path / name)(given) for name in ("a.onnx", "b.onnx"))
     for a, b in zip(before, after, strict=True):

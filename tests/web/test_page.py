@@ -22,12 +22,12 @@ import samlet
 from samlet.cli import main
 from samlet.errors import InputError
 from samlet.export.pipeline import export_model
+from samlet.export.stored_weights import store_weights, to_int8
 from samlet.models import DecoderConfig, Sam, SamConfig, ViTConfig
 from samlet.runtimes import ExportedSam
 from samlet.web import PageServer, WebConfig, make_page
 from samlet.web.folder import FILES, check_folder, page_folder, write_listing
 from samlet.web.limits import check_tensors, check_weights, largest_tensor
-from samlet.web.weights import store_weights, to_int8
 from tests.conftest import make_efficient, make_tiny
 from tests.web.node import ROOT
 from tests.web.small import small_sam

@@ -9,6 +9,7 @@ Shape legend: P prompts, K points a prompt, Q boxes, C channels, h and w cells o
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,9 @@ from samlet.errors import InputError
 from samlet.export.bundles import session
 from samlet.export.float16 import in_half
 from samlet.export.graphs import BOX_CORNER, DecoderGraph, EncoderGraph
-from samlet.export.int8_weights import write_int8_weights
 from samlet.export.onnx_files import write_onnx
 from samlet.export.probes import Probe
+from samlet.export.stored_weights import store_weights
 from samlet.io.writing import write_json
 from samlet.models import Sam
 from samlet.models.decoders.sam.prompt_encoder import PADDING
@@ -183,7 +184,8 @@ def write(sam: Sam, folder: Path, side: int, name: str, in_range: bool) -> None:
         paths = _paths(folder, precision)
         if precision == "int8":
             for source, target in zip(_paths(folder, "float32"), paths, strict=True):
-                write_int8_weights(source, target)
+                shutil.copyfile(source, target)
+                store_weights(target, "int8")
             continue
         if precision == "float16" and not in_range:
             continue

@@ -16,6 +16,7 @@ from samlet.checkpoints.reading import EXPORT, read_json
 from samlet.errors import InputError, SamletError
 from samlet.export.pipeline import export_model
 from samlet.export.probes import answers, photographs, probes
+from samlet.export.stored_weights import Stored, store_weights
 from samlet.export.verification import compare_answers
 from samlet.io.writing import write_json
 from samlet.models import PromptableModel, Sam
@@ -25,7 +26,6 @@ from samlet.runtimes import ExportedSam
 from samlet.web.config import FIRST_LOAD, LEAST_AGREEMENT, WebConfig
 from samlet.web.limits import check_tensors, check_weights
 from samlet.web.reference import write_reference
-from samlet.web.weights import Stored, store_weights
 
 PARTS = ("encoder", "decoder")
 _SMALLER: tuple[Stored, ...] = ("float32", "float16", "int8")
