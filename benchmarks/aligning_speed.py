@@ -92,7 +92,7 @@ def gather(encoder: ImageEncoder, images: Tensor, names: dict[str, list[str]]) -
 
     inputs = [encoder.get_submodule(n[1:]).register_forward_pre_hook(keep_input(n)) for n in every if n[0] == ">"]
     outputs = [name for name in every if name[0] != ">"]
-    with whole_layers(), torch.no_grad(), observed(encoder, outputs, features.__setitem__):
+    with whole_layers(), torch.enable_grad(), observed(encoder, outputs, features.__setitem__):
         embedding = encoder(images)
     for handle in inputs:
         handle.remove()
