@@ -23,7 +23,7 @@ from samlet.models import (
 from samlet.models.quantized import is_quantized
 from samlet.runs.distributed import DistributedContext
 from samlet.runs.folder import RunFolder
-from samlet.runs.log import RunLog
+from samlet.runs.log import RunLog, say
 from samlet.runs.reproducible import reproducible
 from samlet.slimming.allocation import Allocation
 from samlet.slimming.config import SlimConfig
@@ -171,6 +171,13 @@ def run_slimming(
         also = "" if shared.config is config else f" --recovery-images {shared.config.recovery_images}"
         config = shared.config = _counted(minutes, shared, before, clock, also)
     plans = plan_stages(config, len(trained_on))
+    if engine.is_main:
+        total = sum(plan.steps for plan in plans)
+        short = "; --steps or --minutes make it shorter" if config.steps is None and minutes is None else ""
+        say(
+            f"{total} steps of {config.batch_size} images in {len(plans)} stage{'s' * (len(plans) > 1)}, "
+            f"{total * config.batch_size / len(trained_on):.3g} passes over {len(trained_on)} photographs{short}"
+        )
     positions = range(
         config.batch_size * plans[0].first_step, config.batch_size * (plans[-1].first_step + plans[-1].steps)
     )
