@@ -90,3 +90,27 @@ def test_a_model_shows_itself_in_a_few_lines():
         assert sum(map(len, lines)) < 800
         parameters = sum(p.numel() for p in sam.image_encoder.parameters()) / 1e6
         assert f"{parameters:.2f} M parameters" in lines[1]
+
+
+def test_pictures_of_any_kind():
+    import torch
+    from PIL import Image
+
+    from samlet.inference.predictor import as_rgb
+
+    expected = as_rgb(DOGS)
+    assert np.array_equal(as_rgb(DOGS.read_bytes()), expected)
+    assert np.array_equal(as_rgb(Image.open(DOGS)), expected)
+    tensor = torch.from_numpy(expected.copy())
+    assert np.array_equal(as_rgb(tensor), expected)
+    assert np.array_equal(as_rgb(tensor.permute(2, 0, 1)), expected)
+    grey = expected[..., 0].copy()
+    assert np.array_equal(as_rgb(torch.from_numpy(grey)[None]), np.repeat(grey[..., None], 3, axis=2))
+    alpha = np.concatenate([expected, np.zeros_like(expected[..., :1])], axis=2)
+    assert np.array_equal(as_rgb(alpha), expected)
+    with pytest.raises(samlet.InputError, match="is an address, and samlet fetches none"):
+        as_rgb("https://example.org/a.jpg")
+    with pytest.raises(samlet.InputError, match="the picture is not an image"):
+        as_rgb(b"nothing")
+    with pytest.raises(samlet.InputError, match="the image is a set; expected a path, bytes"):
+        as_rgb({1})

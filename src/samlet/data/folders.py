@@ -72,7 +72,7 @@ def candidates(folder: str | Path) -> tuple[list[Path], dict[Path, str]]:
             elif path.suffix.lower() not in EXTENSIONS:
                 others[path] = "its name does not end as a photograph's"
             elif path.suffix.lower() in (".heic", ".heif", ".hif") and not readable:
-                others[path] = "HEIC, which needs pip install pillow-heif"
+                others[path] = "HEIC, which needs pip install 'samlet[heif]'"
             else:
                 found.append(path)
     return sorted(found), dict(sorted(others.items()))

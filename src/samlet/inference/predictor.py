@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from samlet.data.images import RGBImage, array_to_rgb, read_image, to_rgb
+from samlet.data.images import RGBImage, array_to_rgb, decode_image, read_image, to_rgb
 from samlet.data.transforms import Frame, preprocess
 from samlet.errors import InputError, SamletError
 from samlet.inference import embeddings
@@ -24,7 +26,9 @@ _STABILITY_OFFSET = 1.0
 
 _BROKEN = "its weights are broken, or too large for their precision: take another checkpoint, or float32"
 
-AnyImage = RGBImage | Image.Image | str | Path
+AnyImage = RGBImage | Tensor | Image.Image | bytes | str | Path
+
+_CHANNELS = (1, 3, 4)
 
 
 class Predictor:
@@ -247,13 +251,29 @@ def decode(sam: PromptableModel, embedding: Embedding, prompts: Prompts) -> tupl
 
 
 def as_rgb(image: AnyImage) -> RGBImage:
-    """An image of any kind that callers may pass as (H, W, 3) uint8 RGB."""
+    """An image of any kind that callers may pass as (H, W, 3) uint8 RGB.
+
+    Args:
+        image: a path; the bytes of a file; a PIL image; an array, (H, W) grey, (H, W, 3) RGB or (H, W, 4) with an alpha
+            that is dropped; a tensor, which may also have its channels first.
+
+    Raises:
+        InputError: something else, a damaged picture, or an address, which is not fetched.
+    """
+    if isinstance(image, str) and re.match(r"[a-z][a-z0-9+.-]+://", image):
+        raise InputError(f"{image} is an address, and samlet fetches none; download the picture and give its path")
     if isinstance(image, str | Path):
         return read_image(image)
+    if isinstance(image, bytes | bytearray):
+        return decode_image(io.BytesIO(image), "the picture")
     if isinstance(image, Image.Image):
         return to_rgb(image)
+    if isinstance(image, Tensor):
+        values = image.detach().cpu().numpy()
+        channels_first = values.ndim == 3 and values.shape[0] in _CHANNELS and values.shape[2] not in _CHANNELS
+        return array_to_rgb(np.ascontiguousarray(values.transpose(1, 2, 0)) if channels_first else values)
     if isinstance(image, np.ndarray):
         return array_to_rgb(image)
     raise InputError(
-        f"the image is a {type(image).__name__}; expected (H, W, 3) RGB, (H, W) grey, a PIL image or a path"
+        f"the image is a {type(image).__name__}; expected a path, bytes, a PIL image, (H, W, 3) RGB or (H, W) grey"
     )
