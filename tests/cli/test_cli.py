@@ -215,3 +215,18 @@ def test_wrong_options_get_one_line(capsys):
     assert stopped.value.code == 2
     assert err.count("\n") == 1
     assert "--images" in err
+
+
+def test_a_model_is_named_with_or_without_its_option(capsys):
+    found = []
+    for words in (["mobile_sam"], ["--model", "mobile_sam"]):
+        assert main(["cost", *words, "--image-size", "64", "--no-measure", "--json"]) == 0
+        found.append(capsys.readouterr().out)
+    assert found[0] == found[1]
+    for words, said in ((["mobile_sam", "--model", "x"], "named twice"), ([], "no model; give M, or --model M")):
+        with pytest.raises(SystemExit) as stopped:
+            main(["cost", *words])
+        assert stopped.value.code == 2
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == 1

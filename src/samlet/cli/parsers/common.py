@@ -15,6 +15,17 @@ RUNNABLE = MODEL.replace("a model folder", "a model folder (an exported one too)
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse, and a model that may be named in two ways is named in one of them."""
+        found, others = super().parse_known_args(args, namespace)
+        if hasattr(found, "named_model"):
+            if (found.model is None) == (found.named_model is None):
+                both = found.model is not None
+                self.error("the model is named twice, as M and --model" if both else "no model; give M, or --model M")
+            found.model = found.named_model if found.model is None else found.model
+            del found.named_model
+        return found, others
+
     def error(self, message: str) -> NoReturn:
         """Exit with 2, saying what and where to read on."""
         self.exit(2, f"{self.prog}: {message}; see `{self.prog} --help`\n")
@@ -61,6 +72,12 @@ def add_reading(parser: Parser) -> None:
     group.add_argument(
         "--page", type=int, metavar="N", help="of files with several pages or frames, the one to read; the first is 1"
     )
+
+
+def add_model(parser: Parser, text: str = MODEL) -> None:
+    """Add the model that a command works on: M, or --model M, as in `samlet segment`."""
+    parser.add_argument("model", nargs="?", metavar="M", help=text)
+    parser.add_argument("--model", dest="named_model", metavar="M", help="another way to name M")
 
 
 def add_output(parser: Parser, what: str, replaced: str, required: bool = True) -> None:

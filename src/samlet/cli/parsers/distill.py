@@ -29,7 +29,7 @@ def add_distill(commands: Any) -> None:
         "--prompts 64 --clicks replace\n\n"
         "Several processes or machines: torchrun --nproc-per-node 2 -m samlet distill …",
     )
-    parser.add_argument("--teacher", required=True, metavar="M", help=MODEL)
+    parser.add_argument("--teacher", "--model", required=True, metavar="M", help=MODEL)
     parser.add_argument(
         "--student",
         required=True,

@@ -5,7 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from samlet.cli.parsers.common import RUNNABLE, Parser, add_command, add_image_size, add_machine, add_reading, choice
+from samlet.cli.parsers.common import (
+    RUNNABLE,
+    Parser,
+    add_command,
+    add_image_size,
+    add_machine,
+    add_model,
+    add_reading,
+    choice,
+)
 
 _PATH = (
     "PATH is an SA-1B folder (ID.jpg + ID.json), shard (.tar) or folder of shards, a COCO or LVIS v1 JSON (images in\n"
@@ -30,7 +39,7 @@ def add_evaluate(commands: Any) -> None:
         f"over images.\n\n{_PATH}\n\n{_PROTOCOLS}\n"
         "Several processes: torchrun --nproc-per-node 2 -m samlet evaluate …",
     )
-    parser.add_argument("model", metavar="M", help=f"{RUNNABLE}, FastSAM as ONNX, or the folder of a SAM 2 as ONNX")
+    add_model(parser, f"{RUNNABLE}, FastSAM as ONNX, or the folder of a SAM 2 as ONNX")
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--prompt", choices=("point", "box"), help="short for --protocol sa1b-point or box")
     group.add_argument("--protocol", metavar="NAME", help="see above; default sa1b-point")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from samlet.cli.options import add_settings
-from samlet.cli.parsers.common import MODEL, add_command, add_machine, add_output, add_reading, choice
+from samlet.cli.parsers.common import MODEL, add_command, add_machine, add_model, add_output, add_reading, choice
 from samlet.export.config import TARGETS, ExportConfig
 from samlet.quantization.config import QuantConfig
 
@@ -26,7 +26,7 @@ def add_export(commands: Any) -> None:
         "--int8 searches scales on photographs (as `samlet quantize --scheme integer` does), or takes those of a\n"
         "model that is quantized so already, and writes integers that the runtime computes as integers.",
     )
-    parser.add_argument("model", metavar="M", help=MODEL)
+    add_model(parser, MODEL)
     choice(parser, "--to", TARGETS, "onnx", "the target")
     add_output(parser, "a new folder for the export", "an earlier export")
     parser.add_argument(

@@ -32,7 +32,11 @@ def add_label(commands: Any) -> None:
         "which makes better masks than any small SAM (docs/labelling.md says where to get it).",
     )
     parser.add_argument(
-        "--teacher", required=True, metavar="M", help=f"{RUNNABLE}, FastSAM as ONNX, or the folder of a SAM 2 as ONNX"
+        "--teacher",
+        "--model",
+        required=True,
+        metavar="M",
+        help=f"{RUNNABLE}, FastSAM as ONNX, or the folder of a SAM 2 as ONNX",
     )
     parser.add_argument("--images", type=Path, required=True, metavar="PHOTOS", help="a folder of photographs")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder for the labels")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from samlet.cli.parsers.common import RUNNABLE, add_command, add_image_size, add_machine
+from samlet.cli.parsers.common import RUNNABLE, add_command, add_image_size, add_machine, add_model
 
 
 def add_models(commands: Any) -> None:
@@ -31,7 +31,7 @@ def add_cost(commands: Any) -> None:
         "Both papers' figures are of the whole model with one prompt. Latency is measured here, as a median after a\n"
         "warm-up; peak memory in a fresh process.",
     )
-    parser.add_argument("model", metavar="M", help=RUNNABLE)
+    add_model(parser, RUNNABLE)
     parser.add_argument("--no-measure", action="store_true", help="only count; a zoo model needs no weights then")
     parser.add_argument(
         "--table",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from samlet.cli.options import add_settings
-from samlet.cli.parsers.common import MODEL, add_command, add_machine, add_output, add_reading
+from samlet.cli.parsers.common import MODEL, add_command, add_machine, add_model, add_output, add_reading
 from samlet.quantization.config import QuantConfig
 
 
@@ -26,7 +26,7 @@ def add_quantize(commands: Any) -> None:
         "error of every layer, errors.png, comparison.png, and run/. A run that was stopped, even killed, continues\n"
         "with the same command.",
     )
-    parser.add_argument("model", metavar="M", help=MODEL)
+    add_model(parser, MODEL)
     parser.add_argument(
         "--images", type=Path, required=True, metavar="DIR", help="a folder of photographs, of which some are drawn"
     )

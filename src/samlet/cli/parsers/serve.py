@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from samlet.cli.parsers.common import RUNNABLE, add_command, add_image_size, add_machine
+from samlet.cli.parsers.common import RUNNABLE, add_command, add_image_size, add_machine, add_model
 
 
 def add_serve(commands: Any) -> None:
@@ -19,7 +19,7 @@ def add_serve(commands: Any) -> None:
         "One thread runs the model. Prompts that come together for one picture are decoded together; embeddings of\n"
         "the last pictures are kept. Needs `pip install 'samlet[serve]'`.",
     )
-    parser.add_argument("model", metavar="M", help=RUNNABLE)
+    add_model(parser, RUNNABLE)
     parser.add_argument(
         "--host", default="127.0.0.1", metavar="H", help="address to listen on; default %(default)s, this machine alone"
     )

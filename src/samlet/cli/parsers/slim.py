@@ -27,7 +27,7 @@ def add_slim(commands: Any) -> None:
         "--schedule plateau --scoring-images 1000 --no-augment --epochs 40 (80 at ratio 0.77)\n\n"
         "Several processes or machines: torchrun --nproc-per-node 2 -m samlet slim …",
     )
-    parser.add_argument("--teacher", required=True, metavar="M", help=MODEL)
+    parser.add_argument("--teacher", "--model", required=True, metavar="M", help=MODEL)
     parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="a folder of photographs")
     add_output(parser, "a new folder for the slimmed model", "an earlier model or run")
     cut = parser.add_argument_group("what is cut")

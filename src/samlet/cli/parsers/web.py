@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from samlet.cli.parsers.common import RUNNABLE, add_command, add_machine, choice
+from samlet.cli.parsers.common import RUNNABLE, add_command, add_machine, add_model, choice
 
 _PORT = 8000
 
@@ -21,7 +21,7 @@ def add_web(commands: Any) -> None:
         "is fetched from elsewhere. After the first visit the page works offline.\n\n"
         "The graphs are asked beside the model first; they must give its masks, or nothing is written.",
     )
-    parser.add_argument("model", metavar="M", help=f"{RUNNABLE}; of the exported ones those for onnx")
+    add_model(parser, f"{RUNNABLE}; of the exported ones those for onnx")
     parser.add_argument("--out", type=Path, metavar="DIR", help="a new folder; with --serve it may be left out")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier page in DIR")
     parser.add_argument(
