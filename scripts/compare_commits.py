@@ -62,8 +62,18 @@ COMMANDS = {
     "refused-format": f"segment {PHOTOS}/dogs.jpg --everything --points-per-side -3",
 }
 WITHOUT_OUT = {"models", "cost"}
-MEASURED = ("seconds", "latency", "images_per_second", "memory", "time", "throughput", "available")
-NAMED_ONLY = {".png", ".jpg", ".jsonl", ".md", ".xml", ".bin", ".onnx"}
+MEASURED = (
+    "seconds",
+    "latency",
+    "images_per_second",
+    "memory",
+    "time",
+    "throughput",
+    "available",
+    "encode_s",
+    "prompts_s",
+)
+NAMED_ONLY = {".pth", ".png", ".jpg", ".jsonl", ".md", ".xml", ".bin", ".onnx"}
 
 
 def run_all(checkout: Path, folder: Path, only: list[str]) -> dict[str, Any]:
@@ -98,7 +108,7 @@ def run_all(checkout: Path, folder: Path, only: list[str]) -> dict[str, Any]:
 def _plain(value: Any, key: str = "") -> Any:
     """JSON without what differs between two runs of the same code."""
     if isinstance(value, dict):
-        return {name: _plain(inside, name) for name, inside in value.items()}
+        return {name: _plain(inside, f"{key} {name}" if "time" in key else name) for name, inside in value.items()}
     if isinstance(value, list):
         return [_plain(inside, key) for inside in value]
     if any(word in key for word in MEASURED) and isinstance(value, int | float):
