@@ -108,7 +108,8 @@ def run_all(checkout: Path, folder: Path, only: list[str]) -> dict[str, Any]:
 def _plain(value: Any, key: str = "") -> Any:
     """JSON without what differs between two runs of the same code."""
     if isinstance(value, dict):
-        return {name: _plain(inside, f"{key} {name}" if "time" in key else name) for name, inside in value.items()}
+        under = f"{key} " if "time" in key else ""
+        return {name: _plain(inside, under + name) for name, inside in value.items()}
     if isinstance(value, list):
         return [_plain(inside, key) for inside in value]
     if any(word in key for word in MEASURED) and isinstance(value, int | float):

@@ -51,7 +51,7 @@ def speed() -> str:
     aims = "; ".join(f"{aim}: {'met' if met else 'missed'}" for aim, met in found.items())
     source = f"Aims, by the first row: {aims}.\n\n`benchmarks/web.py speed memory`: {result['protocol']}; memory: "
     source += f"{memory['protocol']}."
-    source += f" {machine['processor']} CPU of two cores, shared with other work."
+    source += f" {machine['processor']} CPU of two cores."
     return "\n".join([*_table(head, *rows), "", source])
 
 
