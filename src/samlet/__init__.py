@@ -11,7 +11,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from samlet._moved import keep_old_names
 from samlet._version import __version__
+
+keep_old_names()
 
 if TYPE_CHECKING:
     from samlet.checkpoints import save

@@ -29,7 +29,7 @@ from samlet.slimming.allocation import Allocation
 from samlet.slimming.config import SlimConfig
 from samlet.slimming.selection import Kept, check_ratio
 from samlet.slimming.sizing import allocate
-from samlet.slimming.stages import CHECK_IMAGES, Slimming, plan_stages
+from samlet.slimming.stages import CHECK_IMAGES, Slimming, length, plan_stages
 from samlet.slimming.surgery import cut_encoder, widths_like, with_encoder
 from samlet.slimming.timing import encoder_seconds
 from samlet.slimming.validation import Validation
@@ -172,12 +172,7 @@ def run_slimming(
         config = shared.config = _counted(minutes, shared, before, clock, also)
     plans = plan_stages(config, len(trained_on))
     if engine.is_main:
-        total = sum(plan.steps for plan in plans)
-        short = "; --steps or --minutes make it shorter" if config.steps is None and minutes is None else ""
-        say(
-            f"{total} steps of {config.batch_size} images in {len(plans)} stage{'s' * (len(plans) > 1)}, "
-            f"{total * config.batch_size / len(trained_on):.3g} passes over {len(trained_on)} photographs{short}"
-        )
+        say(length(plans, config, len(trained_on), by_default=config.steps is None and minutes is None))
     positions = range(
         config.batch_size * plans[0].first_step, config.batch_size * (plans[-1].first_step + plans[-1].steps)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -86,6 +87,17 @@ def plan_stages(config: SlimConfig, images: int) -> list[StagePlan]:
         needs_middle=True,
     )
     return {"all": [first, second], "first": [first], "second": [second]}[config.stage]
+
+
+def length(plans: Sequence[StagePlan], config: SlimConfig, photographs: int, by_default: bool) -> str:
+    """How long a run is, in words."""
+    total = sum(plan.steps for plan in plans)
+    passes = total * config.batch_size / photographs
+    stages = f"{len(plans)} stage{'s' * (len(plans) > 1)}"
+    return (
+        f"{total} steps of {config.batch_size} images in {stages}, {passes:.3g} passes over {photographs} photographs"
+        f"{'; --steps or --minutes make it shorter' * by_default}"
+    )
 
 
 @dataclass(kw_only=True)
