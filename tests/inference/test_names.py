@@ -114,3 +114,15 @@ def test_pictures_of_any_kind():
         as_rgb(b"nothing")
     with pytest.raises(samlet.InputError, match="the image is a set; expected a path, bytes"):
         as_rgb({1})
+
+
+def test_what_cannot_be_trained_gets_a_sentence():
+    for call, what in (
+        (lambda: samlet.slim(None, PHOTOS), "the teacher is a NoneType"),
+        (lambda: samlet.slim(3, PHOTOS), "the teacher is a int"),
+        (lambda: samlet.slim(make_tiny(), PHOTOS, student=3, stage="align", steps=2), "the student is a int"),
+        (lambda: samlet.distill(make_tiny(), [1], PHOTOS), r"the student is a list"),
+        (lambda: samlet.quantize(None, PHOTOS), "the model is a NoneType"),
+    ):
+        with pytest.raises(samlet.InputError, match=f"{what}; expected a model of samlet's"):
+            call()

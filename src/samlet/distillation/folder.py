@@ -17,13 +17,13 @@ from samlet.distillation.pipeline import DistillRun, run_distillation
 from samlet.inference.segmenter import Segmenter
 from samlet.labelling.folder import label
 from samlet.labelling.workers import all_cores
-from samlet.models import PromptableModel, Sam, trainable
+from samlet.models import PromptableModel, Sam
 from samlet.runs.distributed import DistributedContext
 from samlet.runs.folder import RunFolder
 from samlet.runs.log import say
 from samlet.settings import config_of
 from samlet.training.budget import Clock
-from samlet.zoo import load_weights, named_weights
+from samlet.zoo import load_weights, model_or_name, named_weights
 
 WRITTEN = "the student, report.md, comparison.png, losses.png, run/"
 _TOLD = 10  # photographs named that could not be used
@@ -175,10 +175,7 @@ def distill(
     """
     config = config_of(DistillConfig, settings, "distill")
     data = dataset if isinstance(dataset, Dataset) else open_dataset(dataset)
-    master, pupil = (
-        trainable(model, what) if isinstance(model, PromptableModel) else model
-        for model, what in ((teacher, "the teacher"), (student, "the student"))
-    )
+    master, pupil = model_or_name(teacher, "the teacher"), model_or_name(student, "the student")
     if out is None:
         cpu = torch.device("cpu")
         return run_distillation(named_weights(master, cpu, "")[0], named_weights(pupil, cpu, "")[0], data, config).sam

@@ -10,14 +10,14 @@ import torch
 
 from samlet.checkpoints import native
 from samlet.data.folders import data_name, find_images
-from samlet.models import PromptableModel, Sam, trainable
+from samlet.models import PromptableModel, Sam
 from samlet.quantization import report
 from samlet.quantization.config import QuantConfig
 from samlet.quantization.pipeline import Quantized, run_quantization
 from samlet.runs.folder import RunFolder
 from samlet.runs.log import say
 from samlet.settings import config_of
-from samlet.zoo import named_weights
+from samlet.zoo import model_or_name, named_weights
 
 WRITTEN = "the quantized model, report.md, errors.png, comparison.png"
 
@@ -84,7 +84,7 @@ def quantize(
         InputError: a setting, model or photographs that cannot work.
     """
     config = config_of(QuantConfig, settings, "quantize")
-    model = trainable(sam, "the model") if isinstance(sam, PromptableModel) else sam
+    model = model_or_name(sam, "the model")
     if out is None:
         paths = find_images(images) if isinstance(images, str | Path) else list(images)
         return run_quantization(named_weights(model, torch.device("cpu"), "")[0], paths, config, progress=False).sam

@@ -12,7 +12,7 @@ import torch
 from samlet.checkpoints import native
 from samlet.data.datasets import Dataset
 from samlet.data.folders import data_name, find_images
-from samlet.models import PromptableModel, Sam, trainable
+from samlet.models import PromptableModel, Sam
 from samlet.runs.distributed import DistributedContext
 from samlet.runs.folder import RunFolder
 from samlet.runs.log import say
@@ -20,7 +20,7 @@ from samlet.slimming import report
 from samlet.slimming.config import SlimConfig
 from samlet.slimming.pipeline import SlimRun, run_slimming
 from samlet.training.budget import Clock
-from samlet.zoo import load_weights, named_weights
+from samlet.zoo import load_weights, model_or_name, named_weights
 
 WRITTEN = "the slimmed model, report.md, comparison.png, losses.png, widths.png, run/ with the logs"
 
@@ -170,11 +170,8 @@ def slim(
         learning_rate=learning_rate,
         **settings,
     )
-    master, begin = (
-        trainable(model, what) if isinstance(model, PromptableModel) else model
-        for model, what in ((teacher, "the teacher"), (student, "the student"))
-    )
-    assert master is not None
+    master = model_or_name(teacher, "the teacher")
+    begin = None if student is None else model_or_name(student, "the student")
     if out is None:
         begin = None if begin is None else named_weights(begin, torch.device("cpu"), "")[0]
         master = named_weights(master, torch.device("cpu"), "")[0]

@@ -154,7 +154,11 @@ class CriterionInputs:
     def labelled(self) -> tuple[Sam, Iterator[tuple[int, Labelled]]]:
         """The teacher with the copy of the encoder, and photographs with masks."""
         labels, scorer = self._scorer.labels, self._scorer
-        assert labels is not None
+        if labels is None:
+            raise InputError(
+                f"criterion {self.config.importance} reads labelled masks and none were given; name an annotated "
+                "dataset (--labels)"
+            )
         sam = with_encoder(self.teacher, self.encoder)
         size = scorer.photographs.image_size
         return sam, scorer._shared(labelled_sample(labels, self.config.scoring_images, size, sam, self.config.seed))

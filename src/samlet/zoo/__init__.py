@@ -5,17 +5,29 @@ from __future__ import annotations
 import sys
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from samlet.checkpoints import load_checkpoint
 from samlet.errors import InputError
-from samlet.models import Sam
+from samlet.models import PromptableModel, Sam, trainable
 from samlet.runtimes import ExportedSam, is_exported
 from samlet.zoo import hub
 from samlet.zoo.registry import ENTRIES, Entry, find
 
-__all__ = ["ENTRIES", "Entry", "find", "is_available", "load", "load_path", "load_weights", "locate", "named_weights"]
+__all__ = [
+    "ENTRIES",
+    "Entry",
+    "find",
+    "is_available",
+    "load",
+    "load_path",
+    "load_weights",
+    "locate",
+    "model_or_name",
+    "named_weights",
+]
 
 
 def embedded_folder(entry: Entry) -> Path:
@@ -81,6 +93,21 @@ def load_weights(model: str | Path) -> Sam:
         SamletError: a download failed.
     """
     return _checkpoint(locate(model))
+
+
+def model_or_name(model: Any, what: str) -> Sam | str | Path:
+    """A model to train, cut or quantize as it was given: itself, or its name or path, which is not loaded yet.
+
+    Raises:
+        InputError: an exported model, or something that is no model and no name.
+    """
+    if isinstance(model, str | Path):
+        return model
+    if not isinstance(model, PromptableModel):
+        raise InputError(
+            f"{what} is a {type(model).__name__}; expected a model of samlet's, or its name or path as for samlet.load"
+        )
+    return trainable(model, what)
 
 
 def named_weights(model: Sam | str | Path, device: torch.device, otherwise: str) -> tuple[Sam, str]:
