@@ -26,6 +26,7 @@ from common import RESULTS, ROOT, shared_data, write
 from plain_everything import PlainGenerator
 from samlet.data.datasets import Sample, open_dataset
 from samlet.data.images import read_image
+from samlet.inference.everything.features import feature_type
 from samlet.zoo import load_weights
 
 SPEED: dict[str, dict[str, Any]] = {
@@ -99,7 +100,7 @@ def speed(options: argparse.Namespace) -> None:
         entry["found_at_0.9"] = float((overlap.max(axis=0) >= 0.9).mean())
         entry["ratio"] = found["plain hierarchical" if "hierarchical" in name else "plain grid"]["seconds"]
         entry["ratio"] /= entry["seconds"]
-    chosen = samlet.EverythingOptions().feature_type(torch.device("cpu"), torch.float32)
+    chosen = feature_type(samlet.EverythingOptions(), torch.device("cpu"), torch.float32)
     protocol = (
         f"mobile_sam, float32 weights; {options.image.name}, encoder included; {options.points_per_side} points a "
         f"side, input {options.image_size}; a fresh process each, samlet's the median of {options.repeats} calls, "

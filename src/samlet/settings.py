@@ -40,6 +40,7 @@ class Setting:
         most: the largest value.
         above: what the value must exceed.
         below: what the value must stay under.
+        infinite: infinity is a value, too.
         group: of options in `--help`; '' for the first.
         one_of: options of the same name here exclude each other.
         option: on the command line, `--name-of-the-field` if None, '' for none; a switch that starts with `--no-` turns
@@ -57,6 +58,7 @@ class Setting:
     most: float | None = None
     above: float | None = None
     below: float | None = None
+    infinite: bool = False
     group: str = ""
     one_of: str | None = None
     option: str | None = None
@@ -67,7 +69,7 @@ class Setting:
     example: str | None = None
 
 
-def setting(default: Any, help: str, **known: Any) -> Any:
+def setting(default: Any, help: str, /, **known: Any) -> Any:
     """A field of a config; see `Setting`. Without a default, pass `dataclasses.MISSING`."""
     found = Setting(help=help, **known)
     return dataclasses.field(metadata={_KEY: found}) if default is dataclasses.MISSING else _field(default, found)
@@ -118,7 +120,7 @@ def check_settings(config: Any) -> None:
             raise InputError(f"{field.name} {value!r} is unknown; expected one of {', '.join(map(str, known.choices))}")
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
-        if not math.isfinite(value) or not _within(value, known):
+        if not (math.isfinite(value) or (known.infinite and not math.isnan(value))) or not _within(value, known):
             such = "" if known.example is None else f", such as {known.example}"
             raise InputError(f"{field.name} is {value:.10g}; expected {bounds(known)}{such}")
 
@@ -140,6 +142,10 @@ def bounds(known: Setting) -> str:
         return f"a number between {known.above:g} and {known.below:g}, both excluded"
     if known.above is not None and known.most is not None:
         return f"a number above {known.above:g}, at most {known.most:g}"
+    if known.least is not None and known.below is not None:
+        return f"a number from {known.least:g} up to {known.below:g}"
+    if known.infinite:
+        return "a number, or inf"
     if known.above is not None:
         return "a positive number" if known.above == 0 else f"a number above {known.above:g}"
     return "a finite number" if known.least is None else f"at least {known.least:.10g}"

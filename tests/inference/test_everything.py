@@ -313,7 +313,7 @@ def test_a_panorama(sam):
     [
         ({"points_per_side": 0}, "points_per_side is 0"),
         ({"points_per_side": None}, "give one"),
-        ({"strategy": "all"}, "strategy is 'all'"),
+        ({"strategy": "all"}, "strategy 'all' is unknown"),
         ({"pred_iou_thresh": 1.5}, "pred_iou_thresh is 1.5"),
         ({"crop_n_layers": -1}, "crop_n_layers is -1"),
         ({"points_per_side": 4, "crop_n_layers": 3, "crop_n_points_downscale_factor": 2}, "no point"),

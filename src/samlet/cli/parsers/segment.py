@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from samlet.cli.options import add_settings
 from samlet.cli.parsers.common import (
     RUNNABLE,
     add_command,
@@ -12,8 +13,8 @@ from samlet.cli.parsers.common import (
     add_label_format,
     add_machine,
     add_reading,
-    choice,
 )
+from samlet.inference.everything.options import EverythingOptions
 
 
 def add_segment(commands: Any) -> None:
@@ -66,90 +67,9 @@ def add_segment(commands: Any) -> None:
     add_machine(parser)
 
 
-_OWN = "0.88, for SAM 2 0.8"  # as published
-
-
 def _add_everything(group: Any) -> None:
     group.add_argument("--everything", action="store_true", help="all masks of the image, without prompts")
-    choice(
-        group,
-        "--strategy",
-        {"grid": "every point", "hierarchical": "a sparse grid first, then points that no good mask covers"},
-        "grid",
-        "which points are asked",
-    )
-    numbers: list[tuple[str, Any, Any, str]] = [
-        ("--points-per-side", int, 32, "points a side of the grid"),
-        ("--points-per-batch", int, 4, "prompts decoded together; on a GPU 64"),
-        ("--pred-iou-thresh", float, None, "masks of a predicted IoU of at most this are dropped"),
-        ("--stability-score-thresh", float, 0.95, "masks less stable than this are dropped"),
-        ("--stability-score-offset", float, 1.0, "stability: IoU of the masks so far above and below the threshold"),
-        ("--box-nms-thresh", float, 0.7, "of two boxes whose IoU exceeds this the lower predicted IoU goes"),
-        ("--crop-n-layers", int, 0, "layer i also runs on 2^i x 2^i crops"),
-        ("--crop-nms-thresh", float, 0.7, "as --box-nms-thresh, between crops"),
-        ("--crop-overlap-ratio", float, 512 / 1500, "overlap of crops, as a share of the shorter side"),
-        ("--crop-n-points-downscale-factor", int, 1, "points a side are divided by this in each layer"),
-        ("--min-mask-region-area", int, 0, "smaller holes and islands are removed, pixels"),
-        ("--max-mask-region-area", int, 0, "larger masks are dropped, pixels; 0 for none"),
-        ("--mask-nms-thresh", float, 1.0, "of two masks whose own IoU exceeds this the lower predicted IoU goes"),
-        ("--high-threshold", float, 8.5, "hierarchical: places above it are settled, a logit; inf asks the whole grid"),
-    ]
-    for name, kind, default, what in numbers:
-        shown = _OWN if default is None else f"{default:.4g}" if isinstance(default, float) else str(default)
-        group.add_argument(
-            name, type=kind, default=default, metavar="N" if kind is int else "X", help=f"{what}; default {shown}"
-        )
-    group.add_argument(
-        "--sparse-points-per-side",
-        type=int,
-        metavar="N",
-        help="hierarchical: points a side of the first round; a quarter of --points-per-side if not given",
-    )
-    choice(
-        group,
-        "--settling",
-        {
-            "consensus": "several masks and the image's own features",
-            "logits": "the logits of good and stable masks, as in TinySAM",
-        },
-        "consensus",
-        "hierarchical: what settles a place",
-    )
-    group.add_argument(
-        "--refine",
-        type=float,
-        metavar="X",
-        help="hierarchical: share of the saved prompts to spend on a finer grid where least is settled; 0.23 if not "
-        "given, and none with --settling logits",
-    )
-    choice(
-        group,
-        "--output-mode",
-        {
-            "coco_rle": "run-length code",
-            "polygon": "COCO polygons, exact along the pixels",
-            "binary_mask": "PNG files in masks/",
-        },
-        "coco_rle",
-        "how masks are written",
-    )
-    group.add_argument(
-        "--exact",
-        action="store_true",
-        help="every mask in full and in float32, as segment-anything computes them: the same answer, about three times "
-        "as slow",
-    )
-    choice(
-        group,
-        "--precision",
-        {
-            "auto": "bf16 where the processor multiplies it",
-            "bf16": "image features of the mask decoder in bfloat16",
-            "fp32": "in float32",
-        },
-        "auto",
-        "arithmetic",
-    )
+    add_settings(group, EverythingOptions)
     group.add_argument("--labels", action="store_true", help="number the masks in the overlay")
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from samlet.data.transforms import Frame
 from samlet.inference.everything.coverage import Coverage
+from samlet.inference.everything.features import feature_type
 from samlet.inference.everything.grids import Points
 from samlet.inference.everything.options import EverythingOptions
 from samlet.inference.everything.suppression import box_iou, with_area
@@ -78,7 +79,7 @@ class CropMasks:
         self.options, self.frame = options, frame
         own = DECODERS[sam.config.decoder.style].pred_iou_thresh
         self._least_iou = own if options.pred_iou_thresh is None else options.pred_iou_thresh
-        self.decoder = prompt_decoder(sam, embedding, options.feature_type(sam.device, sam.dtype), many=True)
+        self.decoder = prompt_decoder(sam, embedding, feature_type(options, sam.device, sam.dtype), many=True)
         self.upscaler = Upscaler(frame, self.decoder.low_res_size)
         self.threshold = sam.config.mask_threshold
         self.floor = self.threshold - options.stability_score_offset

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 _NEAR = 5  # points: side of a point's neighbourhood
@@ -21,6 +21,11 @@ def point_grid(points_per_side: int) -> Points:
     """Cell centres of a square grid over [0, 1]², row by row, (points_per_side², 2)."""
     axis = (np.arange(points_per_side) + 0.5) / points_per_side
     return np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+
+
+def as_points(values: ArrayLike) -> Points:
+    """Points that a caller gave, (N, 2), as floats."""
+    return np.asarray(values, float)
 
 
 def sparse_subset(points_per_side: int, sparse_per_side: int) -> NDArray[np.bool_]:

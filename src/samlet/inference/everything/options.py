@@ -1,125 +1,124 @@
-"""What everything mode can be asked for."""
+"""What everything mode can be asked for: declared once, for Python and for the command line.
+
+Nothing here imports torch or numpy, so that `--help` is quick.
+"""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
-
-import numpy as np
-import torch
+from typing import TYPE_CHECKING, Literal
 
 from samlet.errors import InputError
-from samlet.inference.everything.grids import Points, point_grid
-from samlet.models.processors import multiplies_bf16
+from samlet.settings import check_settings, documented, setting
+
+if TYPE_CHECKING:
+    from samlet.inference.everything.grids import Points
 
 Strategy = Literal["grid", "hierarchical"]
 OutputMode = Literal["coco_rle", "binary_mask", "polygon"]
-Settled = Literal["consensus", "logits"]
-Precision = Literal["auto", "fp32", "bf16"]
+CoverageRule = Literal["consensus", "logits"]
+
+STRATEGIES: dict[Strategy, str] = {
+    "grid": "every point",
+    "hierarchical": "a sparse grid first, then points that no good mask covers (TinySAM, section 3.4)",
+}
+OUTPUT_MODES: dict[OutputMode, str] = {
+    "coco_rle": "run-length code",
+    "polygon": "COCO polygons, exact along the pixels",
+    "binary_mask": "whole masks, which the command line writes as PNG files in masks/",
+}
+COVERAGES: dict[CoverageRule, str] = {
+    "consensus": "several masks and the image's own features; points whose neighbours gave nothing are passed over",
+    "logits": "the logits of good and stable masks, as in TinySAM",
+}
+PRECISIONS = {
+    "auto": "bf16 where the processor multiplies it",
+    "bf16": "image features of the mask decoder in bfloat16",
+    "fp32": "in float32",
+}
 
 _REFINE = 0.23
 
 
+@documented
 @dataclass(frozen=True)
 class EverythingOptions:
-    """Options of `MaskGenerator`. Names and defaults are segment-anything's where it has them.
+    """Options of `MaskGenerator`. Names and defaults are segment-anything's where it has them."""
 
-    Attributes:
-        strategy: `grid` asks at every point; `hierarchical` first at a sparse subset, then only outside the regions
-            that it settled (TinySAM, section 3.4).
-        points_per_side: of the grid over each crop; None where `point_grids` says the points.
-        points_per_batch: prompts decoded together. Larger batches fall out of a CPU's cache; a GPU likes 64.
-        point_grids: points in [0, 1]², x before y, an (N, 2) array for each crop layer, instead of `points_per_side`.
-        pred_iou_thresh: masks of a predicted IoU of at most this are dropped; if None 0.88, or 0.8 for SAM 2, as
-            published.
-        stability_score_thresh: masks less stable than this are dropped.
-        stability_score_offset: stability is the IoU of the masks at logits so far above and below the threshold.
-        box_nms_thresh: of two masks whose boxes' IoU exceeds this, that of lower predicted IoU is dropped.
-        crop_n_layers: layer i runs on 2^i x 2^i crops of the image as well.
-        crop_nms_thresh: as `box_nms_thresh`, between crops; the smaller crop's mask stays.
-        crop_overlap_ratio: overlap of crops in the first layer, as a share of the image's shorter side.
-        crop_n_points_downscale_factor: points a side are divided by this to the power of the layer.
-        min_mask_region_area: smaller islands and holes of masks are removed, pixels; 0 for none.
-        max_mask_region_area: larger masks are dropped, pixels; 0 for none.
-        mask_nms_thresh: of two masks whose own IoU exceeds this, that of lower predicted IoU is dropped; 1 for none.
-        output_mode: `coco_rle`, `binary_mask` (H, W) bool, or `polygon` (COCO's lists x0, y0, x1, y1, …).
-        sparse_points_per_side: of the first hierarchical round; a quarter of `points_per_side` if None.
-        settling: what counts as settled: `consensus` (see `coverage`), which also passes over points whose neighbours
-            gave nothing, or `logits`, TinySAM's rule: the logits of masks that are good and stable.
-        high_threshold: a place is settled above it (TinySAM: a logit of 8.5); infinity asks everywhere, which with
-            `consensus` gives the grid's answer.
-        refine: share of the prompts that were saved, spent where least is settled on a grid of twice the density; 0.23
-            if None. TinySAM's rule has no such round.
-        exact: compute every mask in full, in float32, as segment-anything does; slower. Without it, masks are
-            judged on samples and computed where they matter.
-        precision: of the decoder's image features: `bf16`, `fp32`, or `auto` for bf16 where the processor multiplies
-            it; `exact` always takes fp32.
-        image_size: side of the encoder's input, pixels; the model's own if None.
-    """
-
-    strategy: Strategy = "grid"
-    points_per_side: int | None = 32
-    points_per_batch: int = 4
-    point_grids: tuple[Points, ...] | None = None
-    pred_iou_thresh: float | None = None
-    stability_score_thresh: float = 0.95
-    stability_score_offset: float = 1.0
-    box_nms_thresh: float = 0.7
-    crop_n_layers: int = 0
-    crop_nms_thresh: float = 0.7
-    crop_overlap_ratio: float = 512 / 1500
-    crop_n_points_downscale_factor: int = 1
-    min_mask_region_area: int = 0
-    max_mask_region_area: int = 0
-    mask_nms_thresh: float = 1.0
-    output_mode: OutputMode = "coco_rle"
-    sparse_points_per_side: int | None = None
-    settling: Settled = "consensus"
-    high_threshold: float = 8.5
-    refine: float | None = None
-    exact: bool = False
-    precision: Precision = "auto"
-    image_size: int | None = None
+    strategy: Strategy = setting("grid", "which points are asked", choices=STRATEGIES)
+    points_per_side: int | None = setting(
+        32, "points a side of the grid over each crop; None with `point_grids`", least=1
+    )
+    points_per_batch: int = setting(
+        4, "prompts decoded together: larger batches fall out of a CPU's cache; a GPU likes 64", least=1
+    )
+    point_grids: tuple[Points, ...] | None = setting(
+        None,
+        "points in [0, 1]², x before y, an (N, 2) array for each crop layer, instead of `points_per_side`",
+        option="",
+    )
+    pred_iou_thresh: float | None = setting(
+        None, "masks of a predicted IoU of at most this are dropped", default="0.88, for SAM 2 0.8", least=0, most=1
+    )
+    stability_score_thresh: float = setting(0.95, "masks less stable than this are dropped", least=0, most=1)
+    stability_score_offset: float = setting(
+        1.0, "stability is the IoU of the masks at logits so far above and below the threshold", least=0
+    )
+    box_nms_thresh: float = setting(
+        0.7, "of two masks whose boxes' IoU exceeds this the lower predicted IoU is dropped", least=0, most=1
+    )
+    crop_n_layers: int = setting(0, "layer i also runs on 2^i x 2^i crops of the image", least=0)
+    crop_nms_thresh: float = setting(
+        0.7, "as --box-nms-thresh, between crops; the smaller crop's mask stays", least=0, most=1
+    )
+    crop_overlap_ratio: float = setting(
+        512 / 1500, "overlap of crops in the first layer, as a share of the shorter side", least=0, below=1
+    )
+    crop_n_points_downscale_factor: int = setting(
+        1, "points a side are divided by this to the power of the layer", least=1
+    )
+    min_mask_region_area: int = setting(0, "smaller holes and islands of masks are removed, pixels", least=0)
+    max_mask_region_area: int = setting(0, "larger masks are dropped, pixels; 0 for none", least=0)
+    mask_nms_thresh: float = setting(
+        1.0, "of two masks whose own IoU exceeds this the lower predicted IoU is dropped; 1 for none", least=0, most=1
+    )
+    output_mode: OutputMode = setting("coco_rle", "how masks are given", choices=OUTPUT_MODES)
+    sparse_points_per_side: int | None = setting(
+        None, "hierarchical: points a side of the first round; a quarter of --points-per-side if not given", least=1
+    )
+    settling: CoverageRule = setting("consensus", "hierarchical: what counts a place as covered", choices=COVERAGES)
+    high_threshold: float = setting(
+        8.5,
+        "hierarchical: a place is covered above this logit (TinySAM: 8.5); inf asks the whole grid",
+        infinite=True,
+    )
+    refine: float | None = setting(
+        None,
+        "hierarchical: share of the saved prompts to spend on a grid of twice the density, where least is covered; "
+        "0.23 if not given, and none with --settling logits",
+        least=0,
+        most=1,
+    )
+    exact: bool = setting(
+        False,
+        "compute every mask in full and in float32, as segment-anything does: the same answer, about three times as "
+        "slow; without it masks are tried on samples and computed where they matter",
+    )
+    precision: Literal["auto", "fp32", "bf16"] = setting("auto", "arithmetic", choices=PRECISIONS)
+    image_size: int | None = setting(
+        None, "side of the encoder's input, pixels; the model's own if not given", option=""
+    )
 
     def __post_init__(self) -> None:
-        kinds = {"strategy": Strategy, "output_mode": OutputMode, "settling": Settled, "precision": Precision}
-        for name, kind in kinds.items():
-            value = getattr(self, name)
-            if value not in get_args(kind):
-                raise InputError(f"{name} is {value!r}; expected one of {', '.join(get_args(kind))}")
-        for name in ("points_per_batch", "crop_n_points_downscale_factor"):
-            self._at_least(name, 1)
-        for name in ("crop_n_layers", "min_mask_region_area", "max_mask_region_area", "stability_score_offset"):
-            self._at_least(name, 0)
-        for name in (
-            "pred_iou_thresh",
-            "stability_score_thresh",
-            "box_nms_thresh",
-            "crop_nms_thresh",
-            "mask_nms_thresh",
-        ):
-            if getattr(self, name) is not None and not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}; expected a number from 0 to 1")
-        if self.refine is not None and not 0 <= self.refine <= 1:
-            raise InputError(f"refine is {self.refine}; expected a share from 0 to 1")
+        check_settings(self)
         if self.refine and self.settling == "logits":
             raise InputError(f"refine is {self.refine}, and settling logits has no finer round; use settling consensus")
-        if not 0 <= self.crop_overlap_ratio < 1:
-            raise InputError(f"crop_overlap_ratio is {self.crop_overlap_ratio}; expected a number from 0 up to 1")
-        if math.isnan(self.high_threshold):
-            raise InputError("high_threshold is not a number; expected a logit such as 8.5")
         self._check_points()
-
-    def _at_least(self, name: str, least: int) -> None:
-        if not getattr(self, name) >= least:
-            raise InputError(f"{name} is {getattr(self, name)}; expected at least {least}")
 
     def _check_points(self) -> None:
         if (self.points_per_side is None) == (self.point_grids is None):
             raise InputError("points_per_side and point_grids exclude each other; give one, and None for the other")
         if self.points_per_side is not None:
-            self._at_least("points_per_side", 1)
             last = self.points_on_side(self.crop_n_layers)
             if last < 1:
                 raise InputError(
@@ -140,6 +139,8 @@ class EverythingOptions:
                 f"point_grids has {len(self.point_grids)} entries for {self.crop_n_layers} crop layers; expected "
                 f"{self.crop_n_layers + 1}, the whole image first"
             )
+        import numpy as np
+
         for grid in self.point_grids:
             values = np.asarray(grid, float)
             if values.ndim != 2 or values.shape[1] != 2 or not len(values) or values.min() < 0 or values.max() > 1:
@@ -163,17 +164,11 @@ class EverythingOptions:
 
     def grid(self, layer: int) -> Points:
         """Points of a crop layer in [0, 1]², (N, 2)."""
-        if self.point_grids is not None:
-            return np.asarray(self.point_grids[layer], float)
-        return point_grid(self.points_on_side(layer))
+        from samlet.inference.everything.grids import as_points, point_grid
 
-    def feature_type(self, device: torch.device, weights: torch.dtype) -> torch.dtype:
-        """Type of the decoder's image features."""
-        if self.exact or self.precision == "fp32":
-            return weights
-        if self.precision == "bf16" or multiplies_bf16(device):
-            return torch.bfloat16
-        return weights
+        return (
+            point_grid(self.points_on_side(layer)) if self.point_grids is None else as_points(self.point_grids[layer])
+        )
 
 
 def option_names() -> tuple[str, ...]:
