@@ -26,8 +26,8 @@ from samlet.export.int8_layers import with_integers
 from samlet.export.machine import has_vnni
 from samlet.export.onnx_files import write_onnx
 from samlet.export.pipeline import export_model
+from samlet.export.sizes import fixed_size
 from samlet.export.verification import Figures, refusals, sqnr
-from samlet.export.writers import fixed_size
 from samlet.models import DecoderConfig, SamConfig, TinyViTConfig, ViTConfig
 from samlet.models.quantized import InputQuantizer, quantized
 from samlet.models.sam import Sam
@@ -305,7 +305,7 @@ def test_int8_runs_the_simulation(sam, pictures, tmp_path):
 
 
 def test_the_gate_refuses_and_writes_nothing(float_folder, sam, pictures, tmp_path, monkeypatch):
-    from samlet.export import pipeline as procedure
+    from samlet.export import onnx_graphs
 
     def broken(_, folder, *__, **___):
         """The model's own graphs, but the largest weight has another sign."""
@@ -316,7 +316,7 @@ def test_the_gate_refuses_and_writes_nothing(float_folder, sam, pictures, tmp_pa
             onnx.save(model, folder / f"{part}.onnx")
         return {part: f"{part}.onnx" for part in ("encoder", "decoder")}
 
-    monkeypatch.setattr(procedure, "write_graphs", broken)
+    monkeypatch.setattr(onnx_graphs, "write", broken)
     with pytest.raises(SamletError, match=r"mask IoU with the source model is 0\.\d+; expected at least 0\.99"):
         export_model(sam, tmp_path / "out", "onnx", images=pictures)
     assert not list(tmp_path.iterdir())
@@ -361,7 +361,7 @@ def test_what_the_gate_asks_of_int8(changes, said):
         ({"to": "tflite"}, "target 'tflite'"),
         ({"to": "onnx", "precision": "int4"}, "precision 'int4'"),
         ({"to": "hf", "precision": "int8"}, "hf is written in float32"),
-        ({"to": "onnx", "precision": "bfloat16"}, "openvino alone"),
+        ({"to": "onnx", "precision": "bfloat16"}, "bfloat16 needs openvino"),
         ({"to": "executorch", "full_masks": True}, "full-size masks"),
         ({"to": "onnx", "prompts": 0}, "prompts is 0"),
         ({"to": "onnx", "least_agreement": 2}, "least_agreement is 2"),
@@ -403,11 +403,10 @@ def test_whether_the_cpu_multiplies_int8(tmp_path, line, expected):
 
 def test_a_cpu_without_vnni_is_told(monkeypatch):
     from samlet.export import machine
-    from samlet.export import pipeline as procedure
 
     monkeypatch.setattr(machine, "has_vnni", lambda: False)
-    assert "no VNNI" in procedure._notes(ExportConfig(to="onnx", precision="int8"))[0]
-    assert not procedure._notes(ExportConfig(to="onnx"))
+    assert "no VNNI" in machine.remarks(ExportConfig(to="onnx", precision="int8"))[0]
+    assert not machine.remarks(ExportConfig(to="onnx"))
 
 
 def test_hf_and_segment_anything(pictures, tmp_path):
@@ -456,9 +455,9 @@ def test_half_precision_stays_close(sam):
 
 
 def test_for_another_machine_nothing_is_timed(sam, pictures, tmp_path, monkeypatch):
-    from samlet.export import pipeline
+    from samlet.export import graph_files
 
-    monkeypatch.setattr(pipeline, "time_parts", lambda *_: pytest.fail("timed"))
+    monkeypatch.setattr(graph_files, "time_parts", lambda *_: pytest.fail("timed"))
     made = export_model(
         sam,
         tmp_path / "int8",
@@ -492,8 +491,27 @@ def test_a_refused_export_goes_on_after_its_search(sam, pictures, tmp_path, monk
 
 
 def test_bfloat16_that_the_runtime_would_not_compute_is_refused(sam, tmp_path, monkeypatch):
-    from samlet.export import pipeline
+    from samlet.export import machine
 
-    monkeypatch.setattr(pipeline, "has_bf16", lambda: False)
+    monkeypatch.setattr(machine, "has_bf16", lambda: False)
     with pytest.raises(InputError, match="it would compute in float32 and show nothing of bfloat16"):
         export_model(sam, tmp_path / "bf16", "openvino", precision="bfloat16")
+
+
+def test_every_option_of_the_command_reaches_the_export(sam, pictures, tmp_path):
+    samlet.save(sam, tmp_path / "model")
+    given = {
+        "--image-size": ("image_size", 64),
+        "--least-agreement": ("least_agreement", 0.5),
+        "--for-device": ("for_device", "other"),
+        "--prompts": ("prompts", 3),
+        "--points": ("points", 2),
+        "--seed": ("seed", 5),
+    }
+    switches = {"--force": "force", "--full-masks": "full_masks"}
+    words = [word for option, (_, value) in given.items() for word in (option, str(value))]
+    line = ["export", str(tmp_path / "model"), "--out", str(tmp_path / "out"), "--images", str(pictures), *words]
+    main([*line, *switches, "--json"])
+    settings = json.loads((tmp_path / "out" / "export.json").read_text())["provenance"]["settings"]
+    assert {name: settings[name] for name, _ in given.values()} == dict(given.values())
+    assert all(settings[name] for name in switches.values())

@@ -23,7 +23,7 @@ COUNTS = {"macs_modules": 1, "macs_total": 1, "macs_computed": 1}
 WRONG = {
     "format": ("samlet", "format 'samlet'; expected samlet-export;"),
     "version": (2, "version 2; expected 1, which this samlet reads; update samlet"),
-    "target": ("tflite", "target 'tflite'; expected one of onnx, openvino, executorch;"),
+    "target": ("tflite", "target 'tflite'; expected one of executorch, onnx, openvino;"),
     "precision": (["float32"], r"precision \['float32'\]; expected one of float32, float16, bfloat16, int8;"),
     "runtime_precision": ("f8", "runtime_precision 'f8'; expected one of null, f32, bf16;"),
     "model": (MISSING, "model None; expected an object;"),

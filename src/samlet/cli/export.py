@@ -6,7 +6,9 @@ import argparse
 from pathlib import Path
 
 from samlet.cli.common import load_on, note, set_up, show
+from samlet.cli.options import given_settings
 from samlet.export import report
+from samlet.export.config import ExportConfig
 from samlet.export.pipeline import export_model
 from samlet.quantization.config import QuantConfig
 
@@ -36,14 +38,7 @@ def run(options: argparse.Namespace) -> None:
         quantization=quantization,
         provenance={"name": Path(options.model).name, "weights_sha256": sam.fingerprint()},
         progress=True,
-        image_size=options.image_size,
-        prompts=options.prompts,
-        points=options.points,
-        full_masks=options.full_masks,
-        layout=options.layout,
-        least_agreement=options.least_agreement,
-        force=options.force,
-        seed=options.seed,
+        **given_settings(options, ExportConfig, leave_out=("to",)),
         **({} if precision is None else {"precision": precision}),
     )
     for remark in made.notes:

@@ -69,6 +69,24 @@ def _add(place: Any, field: dataclasses.Field[Any], known: Setting) -> None:
     place.add_argument(option, help=f"{text}; default {shown}" if shown else text, **more)
 
 
+def given_settings(options: argparse.Namespace, config: type, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What was given of the settings of a config, by the names of its fields.
+
+    Args:
+        options: what was parsed; its names are those of the fields.
+        config: the dataclass.
+        leave_out: fields that say something else than the options of their name.
+    """
+    values: dict[str, Any] = {}
+    for field, known in settings_of(config):
+        if field.name in leave_out or not hasattr(options, field.name):
+            continue
+        value = getattr(options, field.name)
+        aliases: Mapping[str, str] = known.aliases or {}
+        values[field.name] = tuple(value) if known.many else aliases.get(value, value) if aliases else value
+    return values
+
+
 def config_from(options: argparse.Namespace, config: type[T], **others: Any) -> T:
     """A config of what was given.
 
@@ -80,11 +98,4 @@ def config_from(options: argparse.Namespace, config: type[T], **others: Any) -> 
     Raises:
         InputError: settings that cannot work.
     """
-    values: dict[str, Any] = {}
-    for field, known in settings_of(config):
-        if field.name in others or not hasattr(options, field.name):
-            continue
-        value = getattr(options, field.name)
-        aliases: Mapping[str, str] = known.aliases or {}
-        values[field.name] = tuple(value) if known.many else aliases.get(value, value) if aliases else value
-    return config(**values, **others)
+    return config(**given_settings(options, config, tuple(others)), **others)

@@ -13,8 +13,11 @@ import torch
 from torch import Tensor
 
 from samlet.errors import InputError
+from samlet.export.config import LEAST_AGREEMENT, ExportConfig
 from samlet.export.probes import Probe
 from samlet.models import Sam
+
+_WEIGHTS_ALONE = 0.97  # mask IoU where weights alone are int8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +69,35 @@ class Bundle(Protocol):
         ...
 
 
-def bundle(to: str) -> Bundle:
+def bundle(config: ExportConfig) -> Bundle:
     """The module of a target."""
-    return importlib.import_module("samlet.export." + {"transformers.js": "transformers_js"}.get(to, to))
+    return importlib.import_module(f"samlet.export.{config.target.module}")
+
+
+def write_and_run(
+    sam: Sam,
+    folder: Path,
+    config: ExportConfig,
+    asked: Sequence[Probe],
+    provenance: Mapping[str, Any] | None,
+    in_range: bool,
+) -> list[Variant]:
+    """Write a bundle into an existing folder, and compare every variant of it with the model.
+
+    Args:
+        sam: the model.
+        folder: where to.
+        config: of the export.
+        asked: photographs with prompts.
+        provenance: what the model comes from; its `name` becomes the bundle's.
+        in_range: whether the model fits into float16.
+    """
+    made, side = bundle(config), sam.config.check_image_size(config.image_size)
+    made.write(sam, folder, side, str((provenance or {}).get("name", "samlet")), in_range)
+    limits = {str(name): value for name, value in LEAST_AGREEMENT.items()} | {"int8": _WEIGHTS_ALONE}
+    if config.least_agreement is not None:
+        limits = dict.fromkeys(limits, config.least_agreement)
+    return compare(made, sam, folder, side, asked, limits)
 
 
 def compare(

@@ -6,25 +6,8 @@ from dataclasses import MISSING, dataclass
 from typing import Literal
 
 from samlet.errors import InputError
+from samlet.export.targets import TARGETS, Precision, Target, holding
 from samlet.settings import check_settings, documented, setting
-
-Target = Literal["onnx", "openvino", "executorch", "hf", "segment-anything", "transformers.js", "anylabeling"]
-TARGETS: dict[Target, str] = {
-    "onnx": "encoder.onnx and decoder.onnx, for ONNX Runtime everywhere, a browser included",
-    "openvino": "encoder.xml and decoder.xml with their .bin, for Intel and AMD processors",
-    "executorch": "encoder.pte and decoder.pte with XNNPACK, for phones; fixed sizes",
-    "hf": "a folder that transformers' SamModel or Sam2Model loads",
-    "segment-anything": "the published state dict",
-    "transformers.js": "the repository that its SamModel or Sam2Model loads, in float32, float16 and int8",
-    "anylabeling": "a zip that AnyLabeling and X-AnyLabeling load as a custom model",
-}
-"""Where a model can go."""
-
-GRAPHS: tuple[Target, ...] = ("onnx", "openvino", "executorch")
-"""Targets with a runtime of their own, which samlet can run in the model's place."""
-
-BUNDLES: tuple[Target, ...] = ("transformers.js", "anylabeling")
-"""Targets that are files for one program; see `samlet.export.bundles`."""
 
 DeviceName = Literal["this", "other"]
 DEVICES: dict[DeviceName, str] = {
@@ -41,7 +24,6 @@ LAYOUTS: dict[Layout, str] = {
 }
 """How the decoder's inputs are called."""
 
-Precision = Literal["float32", "float16", "bfloat16", "int8"]
 LEAST_AGREEMENT: dict[Precision, float] = {"float32": 0.99, "float16": 0.99, "bfloat16": 0.97, "int8": 0.90}
 """Mask IoU with the source model that an export of that precision must reach."""
 
@@ -51,7 +33,7 @@ LEAST_AGREEMENT: dict[Precision, float] = {"float32": 0.99, "float16": 0.99, "bf
 class ExportConfig:
     """How to export; settings that do not fit each other raise InputError."""
 
-    to: Target = setting(MISSING, "the target", choices=TARGETS, option="")
+    to: str = setting(MISSING, "the target", choices={name: target.help for name, target in TARGETS.items()}, option="")
     precision: Precision = setting(
         "float32",
         "what the graphs compute in; ONNX holds no bfloat16, which OpenVINO chooses when it loads a model",
@@ -85,18 +67,21 @@ class ExportConfig:
         if self.precision not in LEAST_AGREEMENT:
             raise InputError(f"precision {self.precision!r} is unknown; expected one of {', '.join(LEAST_AGREEMENT)}")
         check_settings(self)
-        if self.to not in GRAPHS and self.precision != "float32":
-            raise InputError(f"{self.to} is written in float32; {self.precision} needs one of {', '.join(GRAPHS)}")
-        if self.precision == "bfloat16" and self.to != "openvino":
-            raise InputError(f"bfloat16 is for openvino alone, and the target is {self.to}; use float16, or openvino")
-        if self.precision == "float16" and self.to == "executorch":
-            raise InputError("XNNPACK's float16 is not exported; use int8 or float32 for executorch")
-        if self.full_masks and self.to not in ("onnx", "openvino"):
-            raise InputError(f"full-size masks are for onnx and openvino; the target is {self.to}")
+        if self.precision not in self.target.precisions:
+            held, others = (", ".join(names) for names in (self.target.precisions, holding(self.precision)))
+            raise InputError(f"{self.to} is written in {held}; {self.precision} needs {others.replace(', ', ' or ')}")
+        if self.full_masks and not self.target.full_masks:
+            able = " and ".join(name for name, target in TARGETS.items() if target.full_masks)
+            raise InputError(f"full-size masks are for {able}; the target is {self.to}")
         if self.layout != "samlet" and (self.to, self.precision) != ("onnx", "float32"):
             raise InputError(
                 f"layout {self.layout} is for onnx in float32; the target is {self.to} in {self.precision}"
             )
+
+    @property
+    def target(self) -> Target:
+        """What is known of the target."""
+        return TARGETS[self.to]
 
     @property
     def limit(self) -> float:

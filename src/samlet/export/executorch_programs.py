@@ -17,13 +17,20 @@ from samlet.models import Embedding, Sam, maps_of
 from samlet.models.decoders.sam.prompt_encoder import PADDING
 
 
-def write_pte(sam: Sam, folder: Path, config: ExportConfig, images: Sequence[RGBImage]) -> dict[str, str]:
-    """Write `encoder.pte` and `decoder.pte`; see `samlet.export.writers.write_graphs`. The decoder is float32 always.
+def write(
+    sam: Sam,
+    folder: Path,
+    config: ExportConfig,
+    integer: Sam | None = None,  # noqa: ARG001 - as `Writer`
+    images: Sequence[RGBImage] = (),
+) -> dict[str, str]:
+    """Write `encoder.pte` and `decoder.pte`; see `samlet.export.graph_files.Writer`. The decoder is float32 always.
 
     Args:
         sam: the model, float32.
         folder: an existing folder.
         config: of the export: image size, prompts at once, points a prompt, precision.
+        integer: none; ExecuTorch quantizes by its own rules.
         images: photographs that decide which layers go to int8.
     """
     side = sam.check_image_size(config.image_size)

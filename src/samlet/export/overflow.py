@@ -7,14 +7,17 @@ from the layer that is to blame. bfloat16 has float32's range and loses digits o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from samlet.data.transforms import preprocess
 from samlet.errors import SamletError
+from samlet.export.probes import Probe
+from samlet.models import Sam
 
 LARGEST = torch.finfo(torch.float16).max
 
@@ -64,3 +67,22 @@ def check_range(model: nn.Module, run: Callable[[], Any]) -> Largest:
                 "Export float32, or bfloat16 for openvino, which has the range"
             )
     return max(outputs, key=lambda entry: entry.value)
+
+
+def check_float16(sam: Sam, asked: Sequence[Probe], size: int | None) -> None:
+    """Run a model on photographs with prompts, and look whether all of it fits into float16.
+
+    Raises:
+        SamletError: see `check_range`.
+    """
+    side = sam.check_image_size(size)
+
+    def run() -> None:
+        for question in asked:
+            pixels, frame = preprocess(question.image, side, *sam.preprocessing)
+            with torch.inference_mode():
+                found = sam.encode(pixels[None])
+                points = frame.to_input(torch.from_numpy(question.points))[:, None]
+                sam.decode(found, points, torch.ones(points.shape[:2], dtype=torch.long))
+
+    check_range(sam, run)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from torch import Tensor
 
 from samlet.data.transforms import preprocess
 from samlet.errors import InputError
+from samlet.export.config import ExportConfig
 from samlet.export.graphs import BOX_CORNER, DecoderGraph
 from samlet.export.onnx_files import write_onnx
 from samlet.export.probes import Answer, Probe
+from samlet.export.verification import Figures, compare_answers
 from samlet.models import Sam, maps_of
 from samlet.models.decoders.sam.prompt_encoder import NOT_A_POINT, PromptEncoder
 
@@ -133,3 +136,21 @@ def answers(sam: Sam, path: Path, asked: Sequence[Probe], size: int) -> list[Ans
             iou.append(scores[0])
         found.append(Answer(np.stack(masks), np.stack(iou)))
     return found
+
+
+def write_and_run(
+    sam: Sam, folder: Path, config: ExportConfig, asked: Sequence[Probe], expected: Sequence[Answer], figures: Figures
+) -> Figures:
+    """Write that decoder beside the others, run it, and put what agrees least into the figures.
+
+    Args:
+        sam: the model.
+        folder: of the export, with its encoder.
+        config: of the export.
+        asked: photographs with prompts.
+        expected: what the model answers them.
+        figures: of the other graphs.
+    """
+    side = sam.config.check_image_size(config.image_size)
+    mean, worst, _ = compare_answers(expected, answers(sam, write(sam, folder, side), asked, side))
+    return replace(figures, agreement=min(figures.agreement, mean), worst=min(figures.worst, worst))

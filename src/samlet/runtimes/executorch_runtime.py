@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from samlet.runtimes.sessions import Arrays, Interface, Port, cannot_run, damaged, import_runtime
+from samlet.runtimes.sessions import Arrays, Interface, Port, Runtime, cannot_run, damaged, import_runtime
 
 _METHOD = "forward"
 _POOL = "executorch.extension.pybindings.portable_lib"
@@ -29,13 +29,14 @@ class ExecutorchSession:
         interface: names of inputs and outputs, in the order of their places.
         threads: of the CPU, for all programs of this process: the first one's count as long as any is open, for each
             keeps the pool of threads that was there when it was opened.
+        precision: of products, which the program itself says.
 
     Raises:
         CheckpointError: a damaged file.
         InputError: executorch is not installed.
     """
 
-    def __init__(self, path: Path, interface: Interface, threads: int) -> None:
+    def __init__(self, path: Path, interface: Interface, threads: int, precision: str) -> None:  # noqa: ARG002 - as `Runtime.open`
         runtime = import_runtime("executorch.runtime", "ExecuTorch", "executorch")
         if not _OPEN:
             with contextlib.suppress(ImportError, AttributeError):  # not every build has threads
@@ -75,3 +76,6 @@ def _ports(names: Sequence[Port], count: int, about: Callable[[int], Any]) -> tu
         kind = _TYPES.get(int(tensor.dtype()), str(tensor.dtype()))
         found.append(Port(name, tuple(int(size) for size in tensor.sizes()), kind))
     return tuple(found)
+
+
+RUNTIME = Runtime(target="executorch", suffix=".pte", open=ExecutorchSession)

@@ -18,8 +18,9 @@ from samlet.models.config import Resize
 from samlet.models.decoders import DECODERS
 from samlet.models.sam import check_images, stability
 from samlet.runtimes.graphs import Graph, embedding_names
-from samlet.runtimes.manifest import REMEDY, read_manifest
+from samlet.runtimes.manifest import read_manifest
 from samlet.runtimes.prompts import Clicks
+from samlet.runtimes.sessions import REMEDY
 from samlet.runtimes.shared_weights import read_shared_weights
 
 _TOGETHER = 8  # prompts decoded together where the graph takes any number: more fall out of a CPU's cache

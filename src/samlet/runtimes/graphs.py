@@ -9,7 +9,8 @@ import torch
 from samlet.models import SamConfig
 from samlet.models.decoders import DECODERS
 from samlet.runtimes.manifest import Manifest
-from samlet.runtimes.sessions import Arrays, Interface, Port, Session, open_session
+from samlet.runtimes.registry import RUNTIMES
+from samlet.runtimes.sessions import Arrays, Interface, Port, Session
 
 
 def embedding_names(config: SamConfig) -> tuple[str, ...]:
@@ -80,7 +81,8 @@ class Graph:
             self.close()
             about = self._manifest
             precision = "bf16" if about.precision == "bfloat16" else about.runtime_precision or "f32"
-            session = open_session(about.target, self.path, self._interface, threads, precision)
+            session = RUNTIMES[about.target].open(self.path, self._interface, threads, precision)
+            self._interface.check(session, self.path)
             self._opened = threads, session
         return self._opened[1]
 

@@ -11,19 +11,18 @@ from samlet.checkpoints.reading import EXPORT, read_json
 from samlet.errors import CheckpointError, InputError
 from samlet.io.writing import write_json
 from samlet.models import SamConfig
+from samlet.runtimes.registry import RUNTIMES
+from samlet.runtimes.sessions import REMEDY
 
 FORMAT = "samlet-export"
 VERSION = 1
-REMEDY = "export the model again with `samlet export`"
 
-Target = Literal["onnx", "openvino", "executorch"]
 Precision = Literal["float32", "float16", "bfloat16", "int8"]
 RuntimePrecision = Literal["f32", "bf16"]
 
 SHARED_WEIGHTS = "everything.safetensors"
 """The decoder's weights beside the graphs; a folder may do without."""
 
-_SUFFIXES: dict[Target, str] = {"onnx": ".onnx", "openvino": ".xml", "executorch": ".pte"}
 _PARTS = ("encoder", "decoder")
 MACS = ("macs_modules", "macs_total", "macs_computed")
 """What is counted of each part."""
@@ -35,7 +34,7 @@ class Manifest:
 
     Attributes:
         folder: where it stands.
-        target: the runtime that it was made for.
+        target: the runtime that it was made for, a name in `samlet.runtimes.registry.RUNTIMES`.
         precision: of weights and products; what goes in and comes out is float32 whatever it is.
         runtime_precision: in what an int8 model's other products are computed where the machine can; float32 if None.
         config: of the model that it was made from.
@@ -46,7 +45,7 @@ class Manifest:
     """
 
     folder: Path
-    target: Target
+    target: str
     precision: Precision
     runtime_precision: RuntimePrecision | None
     config: SamConfig
@@ -68,10 +67,9 @@ class Manifest:
     @property
     def paths(self) -> tuple[Path, ...]:
         """All files that hold graphs and weights, those that graphs keep beside them included."""
-        graphs = [self.folder / name for name in self.files.values()]
-        beside = [path.with_suffix(".bin") if self.target == "openvino" else _data(path) for path in graphs]
-        weights = [self.shared_weights] if self.shared_weights else []
-        return tuple(sorted({*graphs, *weights, *(path for path in beside if path.is_file())}))
+        runtime = RUNTIMES[self.target]
+        graphs = [path for name in self.files.values() for path in runtime.files(self.folder / name)]
+        return tuple(sorted({*graphs, *([self.shared_weights] if self.shared_weights else [])}))
 
 
 def is_exported(path: Path) -> bool:
@@ -90,7 +88,7 @@ def read_manifest(folder: Path) -> Manifest:
     version = fields.get("version")
     if version != VERSION or isinstance(version, bool):
         raise fields.wrong("version", version, f"{VERSION}, which this samlet reads", "update samlet, or export again")
-    target: Target = fields.choice("target", get_args(Target))
+    target = fields.choice("target", tuple(RUNTIMES))
     try:
         config = SamConfig.from_dict(fields.table("model"))
     except InputError as error:
@@ -101,15 +99,15 @@ def read_manifest(folder: Path) -> Manifest:
         precision=fields.choice("precision", get_args(Precision)),
         runtime_precision=fields.choice("runtime_precision", (None, *get_args(RuntimePrecision))),
         config=config,
-        files=_files(fields, _SUFFIXES[target]),
+        files=_files(fields, RUNTIMES[target].suffix),
         image_sizes=_image_sizes(fields, config.encoder.stride),
         prompt_batch=fields.count("prompt_batch"),
         points=fields.count("points"),
     )
     _check_figures(fields)
     for path in [manifest.folder / name for name in manifest.files.values()]:
-        for needed in [path, path.with_suffix(".bin")] if target == "openvino" else [path]:
-            if not needed.is_file():
+        for needed in (path, RUNTIMES[target].beside(path)):
+            if needed is not None and not needed.is_file():
                 raise CheckpointError(
                     f"{needed} is missing; expected a file, for {EXPORT} beside it names {path.name}; copy the whole "
                     f"folder again, or {REMEDY}"
@@ -154,11 +152,6 @@ def write_manifest(
 def note_verification(folder: Path, figures: Mapping[str, Any], forced: bool) -> None:
     """Put the gate's figures into `export.json`, and whether the folder was written although they refuse it."""
     write_json(folder / EXPORT, {**read_json(folder / EXPORT), "gate": figures, "forced": forced})
-
-
-def _data(graph: Path) -> Path:
-    """Where ONNX keeps the weights of a graph that is too large for one file."""
-    return graph.with_name(f"{graph.name}.data")
 
 
 def _files(fields: _Fields, suffix: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from samlet.runtimes.sessions import Arrays, Interface, Port, cannot_run, damaged, import_runtime
+from samlet.runtimes.sessions import Arrays, Interface, Port, Runtime, cannot_run, damaged, import_runtime
 
 _TYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(float16)": "float16"}
 
@@ -18,13 +18,14 @@ class OnnxSession:
         path: an `.onnx` file.
         interface: what the graph gives; only these outputs are computed.
         threads: of the CPU.
+        precision: of products, which the graph itself says.
 
     Raises:
         CheckpointError: a damaged file.
         InputError: onnxruntime is not installed.
     """
 
-    def __init__(self, path: Path, interface: Interface, threads: int) -> None:
+    def __init__(self, path: Path, interface: Interface, threads: int, precision: str) -> None:  # noqa: ARG002 - as `Runtime.open`
         runtime = import_runtime("onnxruntime", "ONNX Runtime", "onnx")
         options = runtime.SessionOptions()
         options.log_severity_level = 4  # what goes wrong is raised
@@ -59,3 +60,6 @@ def _ports(entries: Iterable[Any]) -> tuple[Port, ...]:
         )
         for entry in entries
     )
+
+
+RUNTIME = Runtime(target="onnx", suffix=".onnx", spare_suffix=".data", open=OnnxSession)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from samlet.runtimes.sessions import Arrays, Interface, Port, cannot_run, damaged, import_runtime
+from samlet.runtimes.sessions import Arrays, Interface, Port, Runtime, cannot_run, damaged, import_runtime
 
 _KEPT = 2  # compiled graphs; each holds its own weights
 _TYPES = {"f32": "float32", "i64": "int64", "f16": "float16"}
@@ -105,3 +105,6 @@ def _ports(entries: Iterable[Any]) -> tuple[Port, ...]:
         )
         for entry in entries
     )
+
+
+RUNTIME = Runtime(target="openvino", suffix=".xml", weights_suffix=".bin", open=OpenVinoSession)

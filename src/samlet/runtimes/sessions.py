@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +11,8 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from samlet.errors import CheckpointError, InputError
-from samlet.runtimes.manifest import REMEDY, Target
+
+REMEDY = "export the model again with `samlet export`"
 
 Arrays = dict[str, NDArray[Any]]
 """Arrays by the names of a graph's inputs or outputs."""
@@ -102,35 +103,34 @@ class Session(Protocol):
         ...
 
 
-def open_session(target: Target, path: Path, interface: Interface, threads: int, precision: str) -> Session:
-    """Open a graph with the runtime that it was made for, and check what it takes and gives.
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """What runs the graphs of exported models. `samlet.runtimes.registry` finds it as `RUNTIME` in its module.
 
-    Args:
-        target: the runtime.
-        path: the graph.
-        interface: what it must take and give.
-        threads: of the CPU.
-        precision: `f32` or `bf16`: in what OpenVINO computes.
-
-    Raises:
-        CheckpointError: a damaged file, or another graph.
-        InputError: the runtime is not installed.
+    Attributes:
+        target: its name in `export.json` and for `samlet export --to`.
+        suffix: of its graphs' files.
+        weights_suffix: of the file that must lie beside each graph; '' where a graph holds its own weights.
+        spare_suffix: added to a graph's name, of a file that may lie beside it; '' for none.
+        open: a session from the path, the interface, CPU threads, and the precision of products, `f32` or `bf16`, for
+            runtimes that choose it. Raises CheckpointError for a damaged file, InputError where it is not installed.
     """
-    session: Session
-    if target == "onnx":
-        from samlet.runtimes.onnx_runtime import OnnxSession
 
-        session = OnnxSession(path, interface, threads)
-    elif target == "openvino":
-        from samlet.runtimes.openvino_runtime import OpenVinoSession
+    target: str
+    suffix: str
+    open: Callable[[Path, Interface, int, str], Session]
+    weights_suffix: str = ""
+    spare_suffix: str = ""
 
-        session = OpenVinoSession(path, interface, threads, precision)
-    else:
-        from samlet.runtimes.executorch_runtime import ExecutorchSession
+    def beside(self, graph: Path) -> Path | None:
+        """The file that must lie beside a graph."""
+        return graph.with_suffix(self.weights_suffix) if self.weights_suffix else None
 
-        session = ExecutorchSession(path, interface, threads)
-    interface.check(session, path)
-    return session
+    def files(self, graph: Path) -> tuple[Path, ...]:
+        """A graph and all that lies beside it."""
+        spare = [graph.with_name(graph.name + self.spare_suffix)] if self.spare_suffix else []
+        beside = self.beside(graph)
+        return (graph, *(path for path in (beside, *spare) if path is not None and path.is_file()))
 
 
 def import_runtime(module: str, name: str, extra: str) -> Any:

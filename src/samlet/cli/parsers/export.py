@@ -7,7 +7,8 @@ from typing import Any
 
 from samlet.cli.options import add_settings
 from samlet.cli.parsers.common import MODEL, add_command, add_machine, add_model, add_output, add_reading, choice
-from samlet.export.config import TARGETS, ExportConfig
+from samlet.export.config import ExportConfig
+from samlet.export.targets import TARGETS
 from samlet.quantization.config import QuantConfig
 
 
@@ -27,7 +28,7 @@ def add_export(commands: Any) -> None:
         "model that is quantized so already, and writes integers that the runtime computes as integers.",
     )
     add_model(parser, MODEL)
-    choice(parser, "--to", TARGETS, "onnx", "the target")
+    choice(parser, "--to", {name: target.help for name, target in TARGETS.items()}, "onnx", "the target")
     add_output(parser, "a new folder for the export", "an earlier export")
     parser.add_argument(
         "--images",

@@ -1,9 +1,8 @@
-"""The graphs of a model in the files of each runtime."""
+"""Image encoder and mask decoder as ONNX graphs, for ONNX Runtime and for what reads ONNX."""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from samlet.data.images import RGBImage
-from samlet.errors import InputError
 from samlet.export.config import ExportConfig
 from samlet.export.float16 import in_half
 from samlet.export.graphs import (
@@ -23,6 +21,7 @@ from samlet.export.graphs import (
 )
 from samlet.export.int8_layers import Style, with_integers
 from samlet.export.onnx_files import write_onnx
+from samlet.export.sizes import fixed_size
 from samlet.models import Sam
 from samlet.runtimes.graphs import embedding_names
 from samlet.runtimes.manifest import SHARED_WEIGHTS
@@ -33,36 +32,24 @@ _MOST_POINTS = 4096
 _STORED = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-def fixed_size(sam: Sam, config: ExportConfig) -> int | None:
-    """The one side of the input that the graphs will take; None for any.
-
-    A ViT and a Hiera resample their position tables to the size of the image, in operations that a graph cannot hold
-    open.
-    """
-    own = config.to == "executorch" or sam.config.encoder.fixed_size_graph
-    return sam.config.check_image_size(config.image_size) if own or config.image_size else None
-
-
-def write_graphs(
-    sam: Sam, folder: Path, config: ExportConfig, integer: Sam | None = None, images: Sequence[RGBImage] = ()
+def write(
+    sam: Sam,
+    folder: Path,
+    config: ExportConfig,
+    integer: Sam | None = None,
+    images: Sequence[RGBImage] = (),  # noqa: ARG001 - as `Writer`
+    style: Style = "onnxruntime",
 ) -> dict[str, str]:
-    """Write encoder and decoder.
+    """Write `encoder.onnx` and `decoder.onnx`; see `samlet.export.graph_files.Writer`.
 
     Args:
         sam: the model.
         folder: an existing folder.
         config: of the export.
-        integer: the model with quantized layers, for `int8`.
-        images: photographs, which ExecuTorch's int8 asks for.
-
-    Returns:
-        Names of the files, by part.
+        integer: the model with quantized layers, for int8.
+        images: not needed here.
+        style: how integers stand in the graphs.
     """
-    if config.to == "executorch":
-        from samlet.export.executorch_programs import write_pte
-
-        return write_pte(sam, folder, config, images)
-    style: Style = "openvino" if config.to == "openvino" else "onnxruntime"
     encoder_graph = EncoderGraph(sam if integer is None else integer)
     prompt_graph = decoder_graph(sam if integer is None else integer, config.full_masks)
     encoder: nn.Module = encoder_graph
@@ -70,15 +57,13 @@ def write_graphs(
     if integer is not None:
         # The decoder's products gain little from integers and lose much: it stores them and computes in float.
         encoder, decoder = with_integers(encoder, style), with_integers(decoder, style, products=False)
-    if config.precision == "float16" and config.to == "onnx":
+    if config.precision == "float16" and style == "onnxruntime":
         encoder, decoder = in_half(encoder_graph), in_half(prompt_graph)
     size = fixed_size(sam, config)
     names = {}
-    for part, module, write in (("encoder", encoder, _encoder), ("decoder", decoder, _decoder)):
+    for part, module, write_part in (("encoder", encoder, _encoder), ("decoder", decoder, _decoder)):
         path = folder / f"{part}.onnx"
-        write(module, path, sam, size, config.full_masks)
-        if config.to == "openvino":
-            path = _to_openvino(path, half=config.precision == "float16")
+        write_part(module, path, sam, size, config.full_masks)
         names[part] = path.name
     if sam.config.can_share_decoder:
         dtype = _STORED.get(config.precision, torch.float32)
@@ -132,34 +117,3 @@ def decoder_example(sam: Sam, grid: tuple[int, int], prompts: int, points: int) 
         torch.zeros(1, 1, 4 * rows, 4 * columns),
         torch.zeros(1),
     ]
-
-
-def _to_openvino(path: Path, half: bool) -> Path:
-    """The same graph as OpenVINO's own files; the ONNX file goes."""
-    try:
-        openvino: Any = importlib.import_module("openvino")
-    except ImportError as error:
-        raise InputError(
-            "writing for OpenVINO needs openvino, which is not installed; run: pip install 'samlet[export]'"
-        ) from error
-    made = path.with_suffix(".xml")
-    convert: Callable[..., Any] = openvino.convert_model
-    model = convert(path)
-    _shorten_indices(model, openvino)
-    openvino.save_model(model, made, compress_to_fp16=half)
-    text = made.read_text(encoding="utf-8")
-    dense = "".join(line.strip() for line in text.splitlines()).replace('" />', '"/>')  # a sixth is indentation
-    made.write_text(dense, encoding="utf-8")
-    path.unlink()
-    return made
-
-
-def _shorten_indices(model: Any, openvino: Any) -> None:
-    """Store the indices of attention biases in 32 bits; ONNX knows 64 alone."""
-    for operation in model.get_ops():
-        if operation.get_type_name() != "GatherND":
-            continue
-        indices = operation.input_value(1).get_node()
-        if indices.get_type_name() == "Constant":
-            short = openvino.op.Constant(indices.data.astype("int32"))
-            operation.input(1).replace_source_output(short.output(0))
