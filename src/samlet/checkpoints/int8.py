@@ -22,8 +22,15 @@ def _channel_shape(value: Tensor) -> tuple[int, ...]:
     return (-1, *[1] * (value.ndim - 1))
 
 
-def _encode_tensor(value: Tensor) -> tuple[Tensor, Tensor]:
-    """Per-channel symmetric rounding; of several clipping points each channel takes the one of least squared error."""
+def round_channels(value: Tensor) -> tuple[Tensor, Tensor]:
+    """Round each channel to 255 levels, symmetric about 0, clipped where the squared error is least.
+
+    Args:
+        value: (channels, …) float.
+
+    Returns:
+        int8 of the same shape, and the scales (channels,).
+    """
     flat = value.flatten(1).float()
     limit = flat.abs().amax(dim=1).clamp(min=1e-12) / 127
     best, best_error = limit, torch.full_like(limit, torch.inf)
@@ -45,7 +52,7 @@ def encode(tensors: StateDict) -> StateDict:
         elif any(part in name for part in _FLOAT16):
             encoded[name] = value.half()
         else:
-            encoded[name], encoded[name + _SCALE] = _encode_tensor(value)
+            encoded[name], encoded[name + _SCALE] = round_channels(value)
     return encoded
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from samlet.data.datasets import Dataset
@@ -25,7 +24,7 @@ from samlet.distillation.timing import Trial, steps_within
 from samlet.distillation.validation import PROMPTS, Validation
 from samlet.errors import InputError
 from samlet.models import Sam
-from samlet.models.quantized import is_quantized
+from samlet.models.float_weights import check_float_weights
 from samlet.runs.distributed import DistributedContext
 from samlet.runs.folder import RunFolder
 from samlet.runs.log import RunLog
@@ -213,11 +212,7 @@ def check(teacher: Sam, student: Sam, dataset: Dataset, config: DistillConfig) -
             "COCO JSON"
         )
     for name, model in (("teacher", teacher), ("student", student)):
-        if is_quantized(model):
-            raise InputError(f"the {name} is quantized; expected float weights: distil first, then quantize")
-        for parameter, value in model.named_parameters():
-            if not bool(torch.isfinite(value).all()):
-                raise InputError(f"the {name}'s weight {parameter} holds NaN or infinity; it cannot be distilled")
+        check_float_weights(model, f"the {name}", "it cannot be distilled", "distil first, then quantize")
     for what, (a, b) in {
         "channels of the embedding": tuple(m.config.encoder.out_channels for m in (student, teacher)),
         "masks of a prompt": tuple(1 + m.config.decoder.num_multimask_outputs for m in (student, teacher)),

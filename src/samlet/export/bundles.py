@@ -16,6 +16,7 @@ from samlet.errors import InputError
 from samlet.export.config import LEAST_AGREEMENT, ExportConfig
 from samlet.export.probes import Probe
 from samlet.models import Sam
+from samlet.training.mask_losses import mask_iou
 
 _WEIGHTS_ALONE = 0.97  # mask IoU where weights alone are int8
 
@@ -109,7 +110,7 @@ def compare(
         rows = [
             iou
             for theirs, ours in made.masks(sam, folder, side, precision, asked)
-            for iou in _iou(theirs > sam.config.mask_threshold, ours > sam.config.mask_threshold)
+            for iou in mask_iou(theirs > sam.config.mask_threshold, ours > sam.config.mask_threshold).tolist()
         ]
         found.append(
             Variant(
@@ -122,12 +123,6 @@ def compare(
             )
         )
     return found
-
-
-def _iou(first: Tensor, second: Tensor) -> list[float]:
-    """IoU of each pair of masks (P, h, w); two empty ones agree wholly."""
-    both, union = (first & second).sum((-2, -1)), (first | second).sum((-2, -1))
-    return [float(b / u) if u else 1.0 for b, u in zip(both, union, strict=True)]
 
 
 def session(path: Path | bytes) -> Callable[[Mapping[str, Any]], list[Tensor]]:

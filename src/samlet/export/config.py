@@ -6,7 +6,8 @@ from dataclasses import MISSING, dataclass
 from typing import Literal
 
 from samlet.errors import InputError
-from samlet.export.targets import TARGETS, Precision, Target, holding
+from samlet.export.targets import TARGETS, Target, holding
+from samlet.precisions import Precision
 from samlet.settings import check_settings, documented, setting
 
 DeviceName = Literal["this", "other"]

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
+
+from samlet.checkpoints.int8 import round_channels
 
 Stored = Literal["float32", "float16", "int8"]
 BYTES: dict[Stored, int] = {"float32": 4, "float16": 2, "int8": 1}
@@ -15,7 +17,6 @@ BYTES: dict[Stored, int] = {"float32": 4, "float16": 2, "int8": 1}
 _LEAST = 1024  # values; smaller tensors are biases, norms and tokens, and stay as they are
 _OUTPUTS = {"Conv": 0, "ConvTranspose": 1, "MatMul": -1}
 """Axis of the output channels in a weight, by what takes it; Gemm's depends on an attribute."""
-_LARGEST = 127
 
 
 def store_weights(path: Path, stored: Stored) -> None:
@@ -49,8 +50,12 @@ def store_weights(path: Path, stored: Stored) -> None:
             made.append(onnx.helper.make_node("Cast", [small], [entry.name], to=onnx.TensorProto.FLOAT))
         else:
             axis %= values.ndim
-            rounded, scale = to_int8(values, axis)
-            kept += [numpy_helper.from_array(rounded, small), numpy_helper.from_array(scale, f"{entry.name}.scale")]
+            rounded, scale = round_channels(torch.from_numpy(values.swapaxes(0, axis).copy()))
+            codes = np.ascontiguousarray(rounded.numpy().swapaxes(0, axis))
+            kept += [
+                numpy_helper.from_array(codes, small),
+                numpy_helper.from_array(scale.numpy(), f"{entry.name}.scale"),
+            ]
             inputs = [small, f"{entry.name}.scale"]
             made.append(onnx.helper.make_node("DequantizeLinear", inputs, [entry.name], axis=axis))
     nodes = [*made, *graph.node]
@@ -58,24 +63,6 @@ def store_weights(path: Path, stored: Stored) -> None:
     graph.initializer.extend(kept)
     graph.node.extend(nodes)
     onnx.save_model(model, str(path))
-
-
-def to_int8(values: NDArray[np.float32], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Round to the nearest of 255 steps, symmetric about 0.
-
-    Args:
-        values: a weight.
-        axis: of its output channels, each of which gets a scale.
-
-    Returns:
-        Integers of the same shape, and the scales (channels,).
-    """
-    others = tuple(i for i in range(values.ndim) if i != axis)
-    largest = np.abs(values).max(axis=others)
-    scale = np.where(largest > 0, largest / _LARGEST, 1).astype(np.float32)
-    shape = [-1 if i == axis else 1 for i in range(values.ndim)]
-    rounded = np.rint(values / scale.reshape(shape)).clip(-_LARGEST, _LARGEST)
-    return rounded.astype(np.int8), scale
 
 
 def _weights(graph: Any) -> dict[str, int]:

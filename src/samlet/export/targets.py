@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Precision = Literal["float32", "float16", "bfloat16", "int8"]
+from samlet.precisions import Precision
+
 Kind = Literal["graphs", "bundle", "checkpoint"]
 
 

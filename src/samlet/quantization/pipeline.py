@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
@@ -24,7 +23,7 @@ from samlet.data.transforms import preprocess
 from samlet.errors import InputError
 from samlet.io.writing import new_file
 from samlet.models import Sam
-from samlet.models.quantized import is_quantized
+from samlet.models.float_weights import check_float_weights
 from samlet.quantization.assembly import LayerReport, assemble, describe
 from samlet.quantization.calibration import Calibrator
 from samlet.quantization.config import QuantConfig
@@ -98,11 +97,7 @@ def run_quantization(
         InputError: a setting, model or photographs that cannot work.
     """
     start = time.perf_counter()
-    if is_quantized(sam):
-        raise InputError("the model is quantized already; expected float weights: quantize the model it was made from")
-    for name, value in sam.named_parameters():
-        if not bool(torch.isfinite(value).all()):
-            raise InputError(f"the weight {name} holds NaN or infinity; such a model cannot be quantized")
+    check_float_weights(sam, "the model", "it cannot be quantized", "quantize the model it was made from")
     size = sam.check_image_size(config.image_size)
     sites = find_sites(sam, config)
     chosen, skipped = _choose(photographs, config)

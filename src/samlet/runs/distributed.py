@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from samlet.errors import InputError
-from samlet.runs.precision import PrecisionName, chosen_precision
+from samlet.precisions import Arithmetic
+from samlet.runs.precision import chosen_precision
 
 if TYPE_CHECKING:
     from lightning_fabric.wrappers import _FabricModule
@@ -40,7 +41,7 @@ class DistributedContext:
         InputError: torchrun was asked for GPUs by number, or bfloat16 would be emulated.
     """
 
-    def __init__(self, device: str | torch.device = "cpu", precision: PrecisionName = "fp32") -> None:
+    def __init__(self, device: str | torch.device = "cpu", precision: Arithmetic = "fp32") -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from lightning_fabric import Fabric

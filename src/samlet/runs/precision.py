@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from samlet.errors import InputError
+from samlet.precisions import Arithmetic
 
 if TYPE_CHECKING:
     import torch
 
-PrecisionName = Literal["auto", "fp32", "bf16"]
-PRECISIONS: dict[PrecisionName, str] = {
+PRECISIONS: dict[Arithmetic, str] = {
     "auto": "bf16 where the processor multiplies bfloat16, fp32 elsewhere",
     "fp32": "single precision",
     "bf16": "matrix products in bfloat16 (autocast), weights and losses in single precision",
@@ -18,7 +18,7 @@ PRECISIONS: dict[PrecisionName, str] = {
 """How numbers are computed with."""
 
 
-def chosen_precision(name: PrecisionName, device: torch.device) -> PrecisionName:
+def chosen_precision(name: Arithmetic, device: torch.device) -> Arithmetic:
     """What `auto` means on a device; the others mean themselves.
 
     Raises:

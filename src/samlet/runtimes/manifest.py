@@ -11,13 +11,13 @@ from samlet.checkpoints.reading import EXPORT, read_json
 from samlet.errors import CheckpointError, InputError
 from samlet.io.writing import write_json
 from samlet.models import SamConfig
+from samlet.precisions import Precision
 from samlet.runtimes.registry import RUNTIMES
 from samlet.runtimes.sessions import REMEDY
 
 FORMAT = "samlet-export"
 VERSION = 1
 
-Precision = Literal["float32", "float16", "bfloat16", "int8"]
 RuntimePrecision = Literal["f32", "bf16"]
 
 SHARED_WEIGHTS = "everything.safetensors"

@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from samlet.data.datasets import Dataset
 from samlet.data.images import find_images, is_readable
 from samlet.errors import InputError
@@ -20,7 +18,7 @@ from samlet.models import (
     ImageEncoder,
     Sam,
 )
-from samlet.models.quantized import is_quantized
+from samlet.models.float_weights import check_float_weights
 from samlet.runs.distributed import DistributedContext
 from samlet.runs.folder import RunFolder
 from samlet.runs.log import RunLog, say
@@ -242,11 +240,7 @@ def _check(teacher: Sam, student: Sam | None, labels: Dataset | None, config: Sl
         raise InputError(f"stage {config.stage!r} was asked for {'without' if wants else 'with'} a student; {remedy}")
     begin_with = teacher if student is None else student
     for name, model in (("teacher", teacher), ("student", begin_with)):
-        if is_quantized(model):
-            raise InputError(f"the {name} is quantized; expected float weights: slim first, then quantize")
-        for parameter, value in model.named_parameters():
-            if not bool(torch.isfinite(value).all()):
-                raise InputError(f"the {name}'s weight {parameter} holds NaN or infinity; it cannot be slimmed")
+        check_float_weights(model, f"the {name}", "it cannot be slimmed", "slim first, then quantize")
     channels = begin_with.config.encoder.out_channels
     if channels != teacher.config.encoder.out_channels:
         raise InputError(

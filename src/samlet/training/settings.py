@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from samlet.errors import InputError
-from samlet.runs.precision import PRECISIONS, PrecisionName
+from samlet.precisions import Arithmetic
+from samlet.runs.precision import PRECISIONS
 from samlet.settings import MOST_SEED, check_settings, documented, setting
 
 ScheduleName = Literal["cosine", "plateau", "constant"]
@@ -93,7 +94,7 @@ class TrainingSettings:
         group="training",
     )
     clip: float = setting(1.0, "largest gradient norm", above=0, group="training")
-    precision: PrecisionName = setting("auto", "arithmetic", choices=PRECISIONS, group="training")
+    precision: Arithmetic = setting("auto", "arithmetic", choices=PRECISIONS, group="training")
     average: float | None = setting(
         None,
         "keep a moving average of the weights in place of the last ones; X is the share that a step keeps, such as "

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
 from samlet.errors import InputError
+from samlet.precisions import Arithmetic
 from samlet.settings import check_settings, documented, setting
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class EverythingOptions:
         "compute every mask in full and in float32, as segment-anything does: the same answer, about three times as "
         "slow; without it masks are tried on samples and computed where they matter",
     )
-    precision: Literal["auto", "fp32", "bf16"] = setting("auto", "arithmetic", choices=PRECISIONS)
+    precision: Arithmetic = setting("auto", "arithmetic", choices=PRECISIONS)
     image_size: int | None = setting(
         None, "side of the encoder's input, pixels; the model's own if not given", option=""
     )
