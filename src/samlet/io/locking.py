@@ -24,12 +24,16 @@ class BusyError(Exception):
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Wait until no other process writes a file, and keep others out while the block runs.
+def locked(path: Path, lock: Path | None = None) -> Iterator[None]:
+    """Wait until no other process writes a file or folder, and keep others out while the block runs.
 
-    The lock is a file beside `path`. What waited must look again whether `path` is there now.
+    What waited must look again whether `path` is there now.
+
+    Args:
+        path: what is written.
+        lock: a file in a folder that exists; `<path>.lock` if None.
     """
-    lock = path.with_name(f"{path.name}.lock")
+    lock = path.with_name(f"{path.name}.lock") if lock is None else lock
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(holding(lock))
