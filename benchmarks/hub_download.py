@@ -130,8 +130,8 @@ def main() -> None:
     write(
         "hub_download",
         f"one file of {options.size} MB from a hub on this machine, {options.speed} MB/s where it is killed half-way; "
-        "no network: a port where nobody listens, and a host name that cannot be resolved; each in a fresh process, timed "
-        f"from the call; whole download: median of {options.repeats} in turns",
+        "no network: a port where nobody listens, and a host name that cannot be resolved; each in a fresh process, "
+        f"timed from the call; whole download: median of {options.repeats} in turns",
         {"rows": rows, "huggingface_hub": importlib.metadata.version("huggingface_hub")},
         options.out,
     )

@@ -48,6 +48,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.tokens.append(self.headers["Authorization"])
         if self.hub.refusal:
             self.send_error(self.hub.refusal)
+        elif path == "/api/whoami-v2":
+            self._json({"type": "user", "name": "user"})
         elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/revision/(.+)", path):
             self._list(*found.groups())
         elif found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+|refs/pr/\d+)/(.+)", path):
@@ -67,7 +69,8 @@ class _Handler(BaseHTTPRequestHandler):
         commit = self.hub.commit(repository, revision)
         content = None if commit is None else self.hub.commits[repository, commit].get(name)
         if commit is None or content is None:
-            self.send_error(404)
+            code = "RepoNotFound" if commit is None else "EntryNotFound"
+            self._answer(404, {"X-Error-Code": code, "Content-Length": 0})
             return
         place = f"/bytes/{repository}/{commit}/{name}"
         told: dict[str, object] = {"X-Repo-Commit": commit} if self.hub.tells_commit else {}
@@ -123,7 +126,8 @@ class _Handler(BaseHTTPRequestHandler):
             asked = json.loads(body)
             name = f"{asked.get('organization') or 'user'}/{asked['name']}"
             self.hub.created.append(asked)
-            self.hub.branches.setdefault((name, "main"), self.hub.put(name, {}))
+            if (name, "main") not in self.hub.branches:
+                self.hub.put(name, {})
             self._json({"url": f"{self.hub.url}/{name}"})
         elif path.endswith("/info/lfs/objects/batch"):
             self._json({"transfer": "basic", "objects": [self._place(one) for one in json.loads(body)["objects"]]})

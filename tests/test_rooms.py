@@ -15,7 +15,7 @@ ROOMS = tuple(
     name
     for names in (
         "errors _version _moved registry settings io data labels reporting models checkpoints runtimes zoo inference",
-        "baselines runs training labelling evaluation slimming distillation quantization export web serve",
+        "baselines runs training labelling evaluation slimming distillation quantization export web serve publishing",
         "extending demo cli __init__ __main__",
     )
     for name in names.split()
