@@ -7,9 +7,9 @@ import socket
 import sys
 
 import pytest
+from benchmarks.local_hub import LocalHub
 
 import samlet
-from benchmarks.local_hub import LocalHub
 from samlet.cli import main
 from tests.conftest import make_tiny
 

@@ -106,7 +106,7 @@ def _agreement(provenance: Mapping[str, Any]) -> list[str]:
         return []
     return [
         "",
-        f"Mean mask IoU with its teacher {agreement['aligned']:.3f} ({agreement.get('protocol', 'protocol not noted')}; "
+        f"Mean mask IoU with its teacher {agreement['aligned']:.3f} ({agreement.get('protocol', 'protocol unknown')}; "
         f"{agreement.get('images', '?')} photographs that training never saw).",
     ]
 

@@ -1,8 +1,8 @@
 """Models from the Hugging Face hub: found in the cache that all tools share, else downloaded into it.
 
 The downloading is our own. `benchmarks/hub_download.py` measures it beside `huggingface_hub` 2.4.0, the newest, over
-plain HTTP from a hub on this machine: after a kill half-way the next call asks for the 0.50 of the file that is missing,
-not for all of it; that nobody can be reached is told after 0.1 s in 1 line, not after 25 s in 36. Uploads
+plain HTTP from a hub on this machine: after a kill half-way the next call asks for the 0.50 of the file that is
+missing, not for all of it; that nobody can be reached is told after 0.1 s in 1 line, not after 25 s in 36. Uploads
 (`samlet.publishing`) are `huggingface_hub`'s.
 
 A bare name means the commit that it meant when it was first used (`pins`). `NAME@BRANCH` is looked up on the hub each

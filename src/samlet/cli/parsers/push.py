@@ -27,5 +27,7 @@ def add_push(commands: Any) -> None:
         help="of the weights, such as Apache-2.0; if not given, that of the zoo model that it was made from",
     )
     parser.add_argument("--message", metavar="TEXT", help="of the commit")
-    parser.add_argument("--replace-card", action="store_true", help="replace the README.md of a repository that has one")
+    parser.add_argument(
+        "--replace-card", action="store_true", help="replace the README.md of a repository that has one"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the card and the files, and upload nothing")
