@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import ablation_tables
+import benchmark_times
 import distillation_tables
 import export_tables
+import hub_tables
 import plot_curve
 import quantization_tables
 import sam2_tables
@@ -35,6 +37,8 @@ DOCUMENTS = (
     "docs/sam2.md",
     "docs/web.md",
     "docs/tools.md",
+    "docs/hub.md",
+    "benchmarks/README.md",
 )
 NOT_MEASURED = "(not measured yet)"
 SETS = {"bsds500_val": "BSDS500", "coco100_train": "COCO"}
@@ -504,8 +508,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "comparison": comparison,
     "detector": detector,
     **ablation_tables.TABLES,
+    **benchmark_times.TABLES,
     **distillation_tables.TABLES,
     **export_tables.TABLES,
+    **hub_tables.TABLES,
     **quantization_tables.TABLES,
     **sam2_tables.TABLES,
     **web_tables.TABLES,

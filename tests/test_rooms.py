@@ -16,7 +16,7 @@ ROOMS = tuple(
     for names in (
         "errors _version _moved registry precisions settings io data labels reporting models checkpoints runtimes zoo",
         "inference baselines runs training labelling evaluation slimming distillation quantization export web serve",
-        "extending demo cli __init__ __main__",
+        "publishing extending demo cli __init__ __main__",
     )
     for name in names.split()
 )

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from samlet.inference import EverythingOptions, MaskGenerator, Prediction, Predictor
     from samlet.labelling.folder import label
     from samlet.models import Sam, SamConfig, TinyViTConfig, ViTConfig
+    from samlet.publishing.push import push_to_hub
     from samlet.quantization.config import QuantConfig
     from samlet.quantization.folder import quantize
     from samlet.runtimes import ExportedSam
@@ -70,6 +71,7 @@ _HOMES = {
     "label": "labelling.folder",
     "load": "zoo",
     "open_dataset": "data.datasets",
+    "push_to_hub": "publishing.push",
     "quantize": "quantization.folder",
     "save": "checkpoints",
     "slim": "slimming.folder",
@@ -101,6 +103,7 @@ __all__ = [
     "label",
     "load",
     "open_dataset",
+    "push_to_hub",
     "quantize",
     "register_criterion",
     "register_encoder",

@@ -23,6 +23,7 @@ from samlet.io.writing import new_file
 from samlet.models import EncoderConfig, Sam, SamConfig
 from samlet.reporting import page as html
 from samlet.reporting.overlay import draw_masks, draw_prompts
+from samlet.runs.extras import need_training
 from samlet.runs.log import say
 from samlet.slimming.config import SlimConfig
 from samlet.slimming.folder import Slimmed, slim_into
@@ -93,6 +94,7 @@ def demo(
         procedure="one-step",  # one cut leaves more of a few minutes for learning than two
         recovery_images=_VIEWS,
     )
+    need_training("the demo")
     out = _claim(out, overwrite)
     teacher = load_weights(TEACHER)
     photograph = next(path for path in bundled_photographs() if path.name == _FIRST)

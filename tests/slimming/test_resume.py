@@ -142,7 +142,7 @@ def test_other_settings_do_not_continue_a_run(photo_folder, tmp_path):
 
 def test_two_processes_do_not_work_in_one_folder(tmp_path):
     workspace = RunFolder(tmp_path)
-    with workspace.locked(), pytest.raises(samlet.InputError, match="another process works in"), workspace.locked():
+    with workspace.locked(), pytest.raises(samlet.InputError, match=r"process \d+ on .* works in"), workspace.locked():
         pass
     with workspace.locked():
         pass

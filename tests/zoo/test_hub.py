@@ -1,153 +1,44 @@
-"""Downloading by zoo name, from a local server that answers as the hub does.
-
-A large file is redirected to another host, which says nothing of its SHA-256; a small one to another path, which is
-the first to say anything of it.
-"""
+"""Downloading by zoo name, from a local server that answers as the hub does."""
 
 from __future__ import annotations
 
 import hashlib
-import re
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
+from benchmarks.local_hub import DEADLINE, Get, LocalHub, flip
 
 import samlet
 from samlet import zoo
 from samlet.cli import main
-from samlet.zoo import download, hub, transport
+from samlet.zoo import download, environment, transport
 from tests.conftest import PHOTOS
 
-TINYSAM = "/xinghaochen/tinysam/resolve/main/tinysam.pth"
-VIT_B = "/facebook/sam-vit-base/resolve/main/"
+TINYSAM = "xinghaochen/tinysam"
+VIT_B = "facebook/sam-vit-base"
+CONFIG = b'{"model_type": "sam"}'
 CONTENT = bytes(range(256)) * 4096
 OTHER = bytes(reversed(CONTENT))
-DEADLINE = 600
-"""Seconds after which a test that waits is broken."""
+PINS = "xinghaochen--tinysam.json"
 REMEDY = (
     "Where there is no network, fetch tinysam.pth of huggingface.co/xinghaochen/tinysam on another machine, "
     "copy the file or folder here and pass its path instead of the name"
 )
 
 
-class Get(NamedTuple):
-    """One request for bytes, after the redirect."""
-
-    name: str
-    range: str | None
-    token: str | None
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Hub
-
-    def do_GET(self) -> None:
-        is_hub = not self.path.startswith("/bytes")
-        if is_hub:
-            self.server.tokens.append(self.headers["Authorization"])
-        path = self.path.removeprefix("/bytes")
-        content = self.server.files.get(path)
-        if content is None:
-            self.send_error(self.server.refusal)
-        elif is_hub:
-            self.redirect(path, content)
-        else:
-            self.serve(path, content)
-
-    def redirect(self, path: str, content: bytes) -> None:
-        if path.endswith(".json"):
-            self.answer(307, {"Location": f"/bytes{path}", "Content-Length": 0})
-            return
-        described = {"X-Linked-ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Linked-Size": len(content)}
-        port = self.server.server_port
-        self.answer(302, described | {"Location": f"http://localhost:{port}/bytes{path}", "Content-Length": 0})
-
-    def serve(self, path: str, content: bytes) -> None:
-        asked = self.headers.get("Range")
-        self.server.gets.append(Get(Path(path).name, asked, self.headers["Authorization"]))
-        start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and self.server.ranges else 0
-        if start >= len(content):
-            self.send_error(416)
-            return
-        etag = hashlib.sha1(content).hexdigest()
-        headers = {"ETag": f'W/"{etag}"', "Content-Length": len(content) - start}
-        headers |= {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if start else {}
-        self.answer(206 if start else 200, headers)
-        end = start + self.server.cuts.pop(0) if self.server.cuts else len(content)
-        self.wfile.write((flip(content) if self.server.damage else content)[start:end])
-        if end < len(content):
-            self.server.proceed.wait(DEADLINE)
-
-    def answer(self, status: int, headers: dict[str, object]) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, str(value))
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-class Hub(ThreadingHTTPServer):
-    """A hub of a few files.
-
-    `cuts` are the bytes after which the next bodies end, once `proceed` is set; `damage` flips a bit of every body;
-    without `ranges` all bodies begin at the beginning; `refusal` is the status for what is not there.
-    """
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files = {TINYSAM: CONTENT, VIT_B + "config.json": b"{}", VIT_B + "model.safetensors": b"weights"}
-        self.cuts: list[int] = []
-        self.damage, self.ranges, self.refusal, self.proceed = False, True, 404, threading.Event()
-        self.proceed.set()
-        self.gets: list[Get] = []
-        self.tokens: list[str | None] = []
-        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
-
-    @property
-    def ranges_asked(self) -> list[str | None]:
-        return [get.range for get in self.gets]
-
-    def stop(self) -> None:
-        self.proceed.set()
-        self.shutdown()
-        self.server_close()
-
-
-def flip(content: bytes) -> bytes:
-    middle = len(content) // 2
-    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache, a user without a token or proxy, and no pauses."""
-    monkeypatch.setenv("SAMLET_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.setattr(download, "PAUSES", (0.0, 0.0, 0.0))
-    return tmp_path / "cache"
-
-
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch):
-    running = Hub()
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{running.server_port}/")
-    yield running
-    running.stop()
+def server(hub_server: LocalHub) -> LocalHub:
+    """A hub with two models of the zoo."""
+    hub_server.put(TINYSAM, {"tinysam.pth": CONTENT})
+    hub_server.put(VIT_B, {"config.json": CONFIG, "model.safetensors": b"weights"})
+    return hub_server
 
 
 @pytest.fixture
@@ -156,7 +47,8 @@ def one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def names(cache: Path) -> set[str]:
-    return {path.name for path in cache.rglob("*") if path.is_file()}
+    """Of all files, without blobs, which are files by another name."""
+    return {path.name for path in cache.rglob("*") if path.is_file() and path.parent.name != "blobs"}
 
 
 def wait_for(found: Callable[[], object]) -> None:
@@ -166,7 +58,7 @@ def wait_for(found: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def interrupt(server: Hub, after: int) -> None:
+def interrupt(server: LocalHub, after: int) -> None:
     """Download a beginning of the weights, in a call that then gives up."""
     server.cuts = [after]
     with pytest.raises(samlet.SamletError, match=f"ended after {after} of {len(CONTENT)} bytes"):
@@ -191,7 +83,7 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_first_use_downloads_and_later_uses_need_no_network(server, cache, tmp_path):
     original = samlet.load("mobile_sam")
     samlet.save(original, tmp_path / "published.pth", format="mobile-sam")
-    server.files[TINYSAM] = (tmp_path / "published.pth").read_bytes()
+    server.put(TINYSAM, {"tinysam.pth": (tmp_path / "published.pth").read_bytes()})
     for _ in range(2):
         loaded = samlet.load("tinysam")
         assert loaded.config == original.config
@@ -200,35 +92,51 @@ def test_first_use_downloads_and_later_uses_need_no_network(server, cache, tmp_p
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
         assert server.gets == [Get("tinysam.pth", None, None)]
         server.stop()
-    assert [path.relative_to(cache) for path in cache.rglob("*.*")] == [Path("xinghaochen--tinysam/tinysam.pth")]
+    assert names(cache) == {"tinysam.pth", "main", PINS}
     available = [zoo.is_available(zoo.find(name)) for name in ("mobile_sam", "tinysam", "sam_vit_b")]
     assert available == [True, True, False]
 
 
-def test_cache_folder_follows_the_environment(monkeypatch, tmp_path, cache):
-    assert hub.cache_folder() == cache
+def test_downloads_go_where_the_environment_says(monkeypatch, tmp_path, cache):
+    shared = tmp_path / "hf" / "hub"
+    assert environment.cache_folders() == (cache, shared)
     monkeypatch.delenv("SAMLET_CACHE")
+    assert environment.cache_folders() == (shared,)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "elsewhere"))
+    assert environment.cache_folders() == (tmp_path / "elsewhere",)
+    monkeypatch.delenv("HF_HUB_CACHE")
+    monkeypatch.delenv("HF_HOME")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert hub.cache_folder() == tmp_path / "samlet"
+    assert environment.cache_folders() == (tmp_path / "huggingface" / "hub",)
+    assert environment.own_folder() == tmp_path / "samlet"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert hub.cache_folder() == tmp_path / ".cache" / "samlet"
+    assert environment.cache_folders() == (tmp_path / ".cache" / "huggingface" / "hub",)
+    assert environment.own_folder() == tmp_path / ".cache" / "samlet"
+
+
+def test_what_early_versions_downloaded_is_found(cache):
+    old = cache / "xinghaochen--tinysam" / "tinysam.pth"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(CONTENT)
+    assert zoo.locate("tinysam") == old
+    assert zoo.is_available(zoo.find("tinysam"))
 
 
 @pytest.mark.usefixtures("one_attempt")
 def test_interrupted_download_continues_in_the_next_call(server, cache):
     interrupt(server, after=1000)
-    assert names(cache) == {"tinysam.pth.part", "tinysam.pth.part.json", "tinysam.pth.lock"}
+    assert names(cache) == {"tinysam.pth.part", "tinysam.pth.part.json"}
     assert not zoo.is_available(zoo.find("tinysam"))
     assert zoo.locate("tinysam").read_bytes() == CONTENT
     assert server.ranges_asked == ["bytes=1000-"]
-    assert names(cache) == {"tinysam.pth"}
+    assert names(cache) == {"tinysam.pth", "main", PINS}
 
 
 def test_killed_download_continues_in_another_process(server, cache):
     server.cuts = [len(CONTENT) // 2]
     server.proceed.clear()
-    part = cache / "xinghaochen--tinysam" / "tinysam.pth.part"
+    part = cache / "models--xinghaochen--tinysam" / ".samlet" / "tinysam.pth.part"
     with subprocess.Popen([sys.executable, "-c", "from samlet import zoo; zoo.locate('tinysam')"]) as process:
         wait_for(lambda: part.exists() and part.stat().st_size)
         process.kill()
@@ -279,10 +187,10 @@ def test_silent_server_is_left_and_what_came_is_kept(server, cache, monkeypatch)
 @pytest.mark.parametrize("changed", [OTHER, OTHER[:1500], OTHER[:500]], ids=["as-long", "shorter", "tiny"])
 def test_changed_remote_file_starts_afresh(server, cache, changed):
     interrupt(server, after=1000)
-    server.files[TINYSAM] = changed
+    server.put(TINYSAM, {"tinysam.pth": changed})
     assert zoo.locate("tinysam").read_bytes() == changed
     assert server.ranges_asked == ["bytes=1000-", None]
-    assert names(cache) == {"tinysam.pth"}
+    assert names(cache) == {"tinysam.pth", "main", PINS}
 
 
 @pytest.mark.usefixtures("one_attempt")
@@ -316,7 +224,7 @@ def test_damaged_download_is_refused_and_removed(server, cache, capsys):
     line = complaint(capsys, *ASKING)
     found, expected = (hashlib.sha256(content).hexdigest() for content in (flip(CONTENT), CONTENT))
     assert line.startswith(f"samlet: tinysam.pth arrived damaged: its SHA-256 is {found}, expected {expected}")
-    assert names(cache) == {"tinysam.pth.lock"}
+    assert names(cache) == set()
     server.damage = False
     assert zoo.locate("tinysam").read_bytes() == CONTENT
 
@@ -344,7 +252,7 @@ def test_two_downloads_at_once_are_one(server, capsys):
     threads = [threading.Thread(target=lambda: found.append(zoo.locate("tinysam"))) for _ in range(2)]
     for thread in threads:
         thread.start()
-    wait_for(lambda: "waiting for another process that writes" in capsys.readouterr().err)
+    wait_for(lambda: ", which writes " in capsys.readouterr().err)
     wait_for(lambda: server.gets)
     assert server.ranges_asked == [None]
     server.proceed.set()
@@ -355,15 +263,16 @@ def test_two_downloads_at_once_are_one(server, capsys):
 
 
 def test_model_of_several_files_is_their_folder_and_never_a_part_of_it(server):
-    last = server.files.pop(VIT_B + "model.safetensors")
+    files = server.commits[VIT_B, server.branches[VIT_B, "main"]]
+    last = files.pop("model.safetensors")
     with pytest.raises(samlet.SamletError, match=r"fetch config\.json and model\.safetensors of"):
         zoo.locate("sam_vit_b")
     assert not zoo.is_available(zoo.find("sam_vit_b"))
-    server.files[VIT_B + "model.safetensors"] = last
+    files["model.safetensors"] = last
     folder = zoo.locate("sam_vit_b")
     assert [get.name for get in server.gets] == ["config.json", "model.safetensors"]
-    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".lock"} == {
-        "config.json": b"{}",
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        "config.json": CONFIG,
         "model.safetensors": b"weights",
     }
     assert zoo.is_available(zoo.find("sam_vit_b"))
@@ -394,16 +303,15 @@ def test_without_a_network_the_error_comes_at_once_and_says_what_to_do(monkeypat
     ("status", "reason"), [(401, "Unauthorized; set HF_TOKEN"), (403, "Forbidden; set HF_TOKEN"), (404, "Not Found. ")]
 )
 def test_refusal_is_told_with_its_status(server, capsys, status, reason):
-    server.files.clear()
     server.refusal = status
     line = complaint(capsys, *ASKING)
-    assert f"{TINYSAM} was answered with {status} {reason}" in line
+    assert f"{TINYSAM}/resolve/main/tinysam.pth was answered with {status} {reason}" in line
     assert line.endswith(REMEDY)
 
 
 def test_endpoint_that_is_no_address_is_told(monkeypatch, capsys):
     monkeypatch.setenv("HF_ENDPOINT", "nonsense")
-    assert "nonsense" + TINYSAM in complaint(capsys, *ASKING)
+    assert f"nonsense/{TINYSAM}" in complaint(capsys, *ASKING)
 
 
 def test_what_needs_no_download_is_found_as_it_is(tmp_path):

@@ -1,8 +1,8 @@
 """Zero-shot instance segmentation: a detector's boxes as prompts, judged by COCO's or LVIS's average precision.
 
 Every box of the detector is a prompt of its own; the mask takes the box's category and score (Kirillov et al., "Segment
-Anything", 2023, section 7.4; TinySAM, "Zero-shot instance segmentation"). The AP is that of pycocotools, or of the
-lvis package for LVIS.
+Anything", 2023, section 7.4; TinySAM, "Zero-shot instance segmentation"). The AP is that of pycocotools, or
+LVIS's own (`lvis_precision`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from samlet.data.coco import CocoSource, read_truth
 from samlet.data.masks import encode_rle
 from samlet.data.samples import Sample
 from samlet.errors import InputError
-from samlet.evaluation.average_precision import Detection, is_lvis, precision, require_lvis
+from samlet.evaluation.average_precision import Detection, is_lvis, precision
 from samlet.evaluation.miou import as_segmenter, fingerprint
 from samlet.inference.segmenter import Segmenter
 from samlet.models import PromptableModel
@@ -87,7 +87,7 @@ def evaluate_detector(
             if None.
 
     Raises:
-        InputError: a file cannot be read, or the lvis package is missing.
+        InputError: a file cannot be read.
     """
     start = time.perf_counter()
     segmenter = as_segmenter(sam, image_size)
@@ -95,8 +95,6 @@ def evaluate_detector(
     boxes = _read_detections(detections)
     samples = [source.sample(i) for i in range(len(source) if limit is None else min(limit, len(source)))]
     lvis = is_lvis(annotations)
-    if lvis:
-        require_lvis()
     skipped: dict[str, str] = {}
     recipe = {
         "model": fingerprint(sam),

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from samlet.errors import InputError
 from samlet.precisions import Arithmetic
+from samlet.runs.extras import need_training
 from samlet.runs.precision import chosen_precision
 
 if TYPE_CHECKING:
@@ -38,10 +39,12 @@ class DistributedContext:
         precision: see `runs.precision.PRECISIONS`.
 
     Raises:
-        InputError: torchrun was asked for GPUs by number, or bfloat16 would be emulated.
+        InputError: torchrun was asked for GPUs by number, bfloat16 would be emulated, or the extra `train` is not
+            installed.
     """
 
     def __init__(self, device: str | torch.device = "cpu", precision: Arithmetic = "fp32") -> None:
+        need_training("training, or sharing work under torchrun,")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from lightning_fabric import Fabric

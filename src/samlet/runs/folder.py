@@ -12,7 +12,7 @@ from typing import Any
 from samlet.data.images import current_reading
 from samlet.errors import InputError
 from samlet.io.jsons import dumps
-from samlet.io.locking import take
+from samlet.io.locking import BusyError, holding
 from samlet.io.writing import MODEL_FILES, RUN_FOLDER, check_output, write_json
 from samlet.runs.checkpoints import CheckpointFolder
 from samlet.runs.log import say
@@ -28,15 +28,17 @@ def working_in(folder: Path) -> Iterator[None]:
     Raises:
         InputError: another process works there.
     """
+    made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / LOCK
-    with path.open("ab") as file:
-        if not take(file):
-            raise InputError(f"another process works in {folder}; wait for it, or name another folder")
-        try:
+    try:
+        with holding(folder / LOCK):
             yield
-        finally:
-            path.unlink(missing_ok=True)
+    except BusyError as busy:
+        raise InputError(f"{busy} works in {folder}; wait for it, or name another folder") from None
+    finally:
+        if made:
+            with contextlib.suppress(OSError):  # unless something was written
+                folder.rmdir()
 
 
 def read_recipe(path: Path) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import IO, Any
 
 from samlet.errors import InputError
 from samlet.io.jsons import dumps
-from samlet.io.locking import take
+from samlet.io.locking import BusyError, holding
 from samlet.io.writing import check_output, write_json
 from samlet.runs.distributed import DistributedContext
 from samlet.runs.folder import check_same, read_recipe, whole_recipe
@@ -53,6 +54,7 @@ class RecordStore:
         self.done = {record["name"] for record in self._all()}
         self._wait()
         self._file: IO[bytes] | None = None
+        self._held = contextlib.ExitStack()
 
     def _wait(self) -> None:
         if self._engine is not None:
@@ -73,17 +75,19 @@ class RecordStore:
         write_json(run, recipe)
 
     def __enter__(self) -> RecordStore:
-        self._file = self._path.open("ab")
-        if not take(self._file):
-            self._file.close()
-            raise InputError(f"{self.folder} is being written by another process; wait for it, or name a new folder")
-        self._file.truncate(_whole_lines(self._path))
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(holding(self.folder / f".samlet-{self._path.name}.lock"))
+            except BusyError as busy:
+                raise InputError(f"{busy} writes {self.folder}; wait for it, or name a new folder") from None
+            self._file = stack.enter_context(self._path.open("ab"))
+            self._file.truncate(_whole_lines(self._path))
+            self._held = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._file = None
+        self._held.close()
 
     def add(self, record: Record) -> None:
         """Write one image; a killed process leaves whole images only."""

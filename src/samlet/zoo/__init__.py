@@ -14,6 +14,7 @@ from samlet.errors import InputError
 from samlet.models import PromptableModel, Sam, trainable
 from samlet.runtimes import ExportedSam, is_exported
 from samlet.zoo import hub
+from samlet.zoo.reference import parse_reference
 from samlet.zoo.registry import ENTRIES, Entry, find
 
 __all__ = [
@@ -41,17 +42,21 @@ def is_available(entry: Entry) -> bool:
 
 
 def locate(model: str | Path) -> Path:
-    """Where a model is on this disk; a zoo name is downloaded on first use.
+    """Where a model is on this disk; a zoo name, or `ORG/NAME` of the Hugging Face hub, is downloaded on first use.
 
-    A name of the zoo means the zoo, also where a file or folder is called so; `./name` means that.
+    A name of the zoo means the zoo, also where a file or folder is called so; `./name` means that. A file or folder
+    comes before a repository of the hub; `hf://ORG/NAME` means that.
 
     Raises:
-        InputError: neither a zoo name nor anything on this disk.
+        InputError: neither a name nor anything on this disk, or a repository without a model.
         SamletError: a download failed.
     """
     path = Path(model).expanduser()
     if path.exists() and str(model) not in ENTRIES:
         return path
+    reference = parse_reference(model) if isinstance(model, str) else None
+    if reference is not None:
+        return hub.locate_reference(reference)
     entry = find(str(model))
     if entry.embedded:
         return embedded_folder(entry)
@@ -67,8 +72,9 @@ def load(model: str | Path) -> Sam | ExportedSam:
     """Load a model, ready for inference.
 
     Args:
-        model: a zoo name (`samlet models` lists them), a model folder, also of an exported model, or a checkpoint file
-            in any format that samlet knows.
+        model: a zoo name (`samlet models` lists them), a repository of the Hugging Face hub (`ORG/NAME`, or
+            `ORG/NAME@REVISION`), a model folder, also of an exported model, or a checkpoint file in any format that
+            samlet knows.
 
     Returns:
         A `Sam`; of the folder of an exported model an `ExportedSam`, which is used in the same way.

@@ -7,12 +7,12 @@ import hashlib
 import json
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tqdm import tqdm
 
 from samlet.errors import SamletError
-from samlet.io.locking import locked
 from samlet.io.writing import write_json
 from samlet.zoo.transport import Remote, TransferError, ask, read
 
@@ -20,13 +20,17 @@ PAUSES = (1.0, 2.0, 4.0)  # seconds before each further attempt, after a connect
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def fetch(url: str, path: Path, token: str | None = None) -> None:
-    """Download a file unless it is there. One process at a time: the others wait and find it.
+def fetch(url: str, path: Path, token: str | None = None, have: Callable[[Remote], bool] = lambda _: False) -> Remote:
+    """Download a file. The caller sees to it that one process at a time does.
 
     Args:
         url: what to download.
         path: the file to write; until it is whole and checked it is called `<path>.part`.
         token: sent to the host of `url` and to no other.
+        have: whether the content, once the server has described it, is here already; then nothing is written.
+
+    Returns:
+        What the server says about the file.
 
     Raises:
         TransferError: the server could not be reached, refused, or stopped before the end.
@@ -35,18 +39,17 @@ def fetch(url: str, path: Path, token: str | None = None) -> None:
     part = _Part(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(path):
-            if path.exists():
-                return
-            remote = _complete(url, part, token)
+        remote = _complete(url, part, token, have)
+        if not have(remote):
             _check(path.name, part, remote)
             part.path.replace(path)
-            part.remove()
+        part.remove()
     except OSError as error:
         raise SamletError(
             f"{path} could not be written: {error.strerror or error}. What has arrived is kept and the next call "
             "continues; make room for it, or set SAMLET_CACHE to a folder elsewhere"
         ) from error
+    return remote
 
 
 class _Part:
@@ -63,7 +66,7 @@ class _Part:
         """The file that the bytes are the beginning of; None if that is not known for sure."""
         try:
             content = json.loads(self.sidecar.read_text(encoding="utf-8"))
-            found = Remote(etag=str(content["etag"]), size=int(content["size"]))
+            found = Remote(etag=str(content["etag"]), size=int(content["size"]), commit=str(content["commit"]))
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
         return found if found.etag else None
@@ -73,20 +76,20 @@ class _Part:
         self.sidecar.unlink(missing_ok=True)
 
 
-def _complete(url: str, part: _Part, token: str | None) -> Remote:
+def _complete(url: str, part: _Part, token: str | None, have: Callable[[Remote], bool]) -> Remote:
     """Fetch until all bytes are there, again after an interruption if the last attempt brought some."""
     for pause in PAUSES:
         before = part.size()
         try:
-            return _attempt(url, part, token)
+            return _attempt(url, part, token, have)
         except TransferError:
             if part.size() <= before:
                 raise
             time.sleep(pause)
-    return _attempt(url, part, token)
+    return _attempt(url, part, token, have)
 
 
-def _attempt(url: str, part: _Part, token: str | None) -> Remote:
+def _attempt(url: str, part: _Part, token: str | None, have: Callable[[Remote], bool]) -> Remote:
     """Fetch the bytes that are missing."""
     known = part.remote()
     start = part.size() if known else 0
@@ -94,6 +97,8 @@ def _attempt(url: str, part: _Part, token: str | None) -> Remote:
         return known
     response, remote, start = ask(url, token, start, known)
     with response:
+        if have(remote):
+            return remote
         if not start:
             part.remove()
             write_json(part.sidecar, dataclasses.asdict(remote))

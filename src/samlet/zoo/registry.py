@@ -47,6 +47,8 @@ class Entry:
         published: figures in print.
         repository: on the Hugging Face hub; empty if the weights are inside the package or must be brought.
         files: file names there; a model folder needs all of them.
+        revision: commit of the repository; "" for the one that is there at the first download, which is then kept to.
+        sha256: digests of files, by name, where they are known; of others the first download notes them.
         bring: how to get the weights, where samlet cannot fetch them.
     """
 
@@ -59,6 +61,8 @@ class Entry:
     published: tuple[Published, ...] = ()
     repository: str = ""
     files: tuple[str, ...] = ()
+    revision: str = ""
+    sha256: tuple[tuple[str, str], ...] = ()
     bring: str = ""
 
     @property
@@ -318,5 +322,5 @@ def find(name: str) -> Entry:
     nearest = difflib.get_close_matches(name, ENTRIES, n=3, cutoff=0.4) or list(ENTRIES)
     raise InputError(
         f"{name!r} is no model of the zoo and no file or folder; did you mean {' or '.join(nearest)}? "
-        "`samlet models` lists the zoo"
+        "`samlet models` lists the zoo" + ("; a repository of the hub is hf://ORG/NAME" if "/" in name else "")
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.message import Message
 from http.client import HTTPException, HTTPResponse
 from typing import Any
@@ -16,11 +17,24 @@ from samlet._version import __version__
 from samlet.errors import SamletError
 
 TIMEOUT = 15.0  # seconds without an answer
+_MOST_JSON = 1 << 26  # bytes
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
 class TransferError(SamletError):
     """The server could not be reached, refused, or stopped before the end. What has arrived is kept."""
+
+
+class RefusedError(TransferError):
+    """The server answered, with an error.
+
+    Attributes:
+        status: of HTTP.
+    """
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +44,12 @@ class Remote:
     Attributes:
         etag: changes with the content; the SHA-256 of the content if it has 64 hexadecimal digits; "" if there is none.
         size: bytes.
+        commit: of the repository that the file is of; "" if the server does not say.
     """
 
     etag: str
     size: int
+    commit: str = field(default="", compare=False)
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -61,23 +77,15 @@ def ask(url: str, token: str | None, start: int, known: Remote | None) -> tuple[
     Raises:
         TransferError: the server could not be reached or refused.
     """
-    headers = {"User-Agent": f"samlet/{__version__}"}
-    headers |= {"Range": f"bytes={start}-"} if start else {}
-    headers |= {"Authorization": f"Bearer {token}"} if token else {}
-    redirects = _Redirects()
     try:
-        request = urllib.request.Request(url, headers=headers)
-        response = urllib.request.build_opener(redirects).open(request, timeout=TIMEOUT)
-        remote = _describe([*redirects.seen, response.headers])
-    except HTTPError as error:
-        error.close()
-        if start and error.code == 416:  # the file is shorter now
+        response, answers = _open(url, token, {"Range": f"bytes={start}-"} if start else {})
+        remote = _describe(answers)
+    except RefusedError as error:
+        if start and error.status == 416:  # the file is shorter now
             return ask(url, token, 0, None)
-        hint = "; set HF_TOKEN to the token of an account that may read it" if error.code in (401, 403) else ""
-        raise TransferError(f"{url} was answered with {error.code} {error.reason}{hint}") from error
-    except (OSError, HTTPException, ValueError) as error:
-        reason = error.reason if isinstance(error, URLError) else error
-        raise TransferError(f"{url}: {str(reason) or type(reason).__name__}") from error
+        raise
+    except ValueError as error:
+        raise TransferError(f"{url}: {error}") from error
     if not start or response.status != 206:
         return response, remote, 0
     found = _RANGE.match(response.headers.get("Content-Range", ""))
@@ -85,6 +93,38 @@ def ask(url: str, token: str | None, start: int, known: Remote | None) -> tuple[
         response.close()
         return ask(url, token, 0, None)
     return response, remote, start
+
+
+def ask_json(url: str, token: str | None) -> Any:
+    """What a server answers, as JSON.
+
+    Raises:
+        TransferError: the server could not be reached or refused, or the answer is no JSON.
+    """
+    response, _ = _open(url, token, {})
+    with response:
+        try:
+            return json.loads(response.read(_MOST_JSON))
+        except (OSError, HTTPException, ValueError) as error:
+            raise TransferError(f"{url} was answered with something that is no JSON: {error}") from error
+
+
+def _open(url: str, token: str | None, headers: dict[str, str]) -> tuple[HTTPResponse, list[Message]]:
+    """Ask, and follow redirects; the answer, and the headers of all answers on the way."""
+    headers = {"User-Agent": f"samlet/{__version__}", **headers}
+    headers |= {"Authorization": f"Bearer {token}"} if token else {}
+    redirects = _Redirects()
+    try:
+        request = urllib.request.Request(url, headers=headers)
+        response = urllib.request.build_opener(redirects).open(request, timeout=TIMEOUT)
+    except HTTPError as error:
+        error.close()
+        hint = "; set HF_TOKEN to the token of an account that may read it" if error.code in (401, 403) else ""
+        raise RefusedError(f"{url} was answered with {error.code} {error.reason}{hint}", error.code) from error
+    except (OSError, HTTPException, ValueError) as error:
+        reason = error.reason if isinstance(error, URLError) else error
+        raise TransferError(f"{url}: {str(reason) or type(reason).__name__}") from error
+    return response, [*redirects.seen, response.headers]
 
 
 def read(response: HTTPResponse) -> bytes:
@@ -115,4 +155,4 @@ def _describe(answers: Sequence[Message]) -> Remote:
     if size is None:
         raise ValueError("the server does not say how large the file is")
     etag = first("X-Linked-ETag") or first("ETag") or ""
-    return Remote(etag=etag.removeprefix("W/").strip('"'), size=int(size))
+    return Remote(etag=etag.removeprefix("W/").strip('"'), size=int(size), commit=first("X-Repo-Commit") or "")

@@ -10,6 +10,7 @@ from samlet.cli.parsers.evaluation import add_compare, add_evaluate
 from samlet.cli.parsers.export import add_export
 from samlet.cli.parsers.label import add_label
 from samlet.cli.parsers.models import add_cost, add_models
+from samlet.cli.parsers.push import add_push
 from samlet.cli.parsers.quantize import add_quantize
 from samlet.cli.parsers.segment import add_segment
 from samlet.cli.parsers.serve import add_serve
@@ -51,6 +52,7 @@ def build_parser() -> Parser:
     add_quantize(commands)
     add_export(commands)
     add_web(commands)
+    add_push(commands)
     add_serve(commands)
     add_evaluate(commands)
     add_compare(commands)

@@ -8,7 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-MODEL = "a zoo name (see `samlet models`), a model folder, or a checkpoint file (.pth, .pt, .safetensors)"
+MODEL = (
+    "a zoo name (see `samlet models`), a repository of the Hugging Face hub (ORG/NAME, ORG/NAME@REVISION), a model "
+    "folder, or a checkpoint file (.pth, .pt, .safetensors)"
+)
 RUNNABLE = MODEL.replace("a model folder", "a model folder (an exported one too)")
 
 
