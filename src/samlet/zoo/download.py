@@ -9,7 +9,7 @@ import re
 import time
 from pathlib import Path
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from samlet.errors import SamletError
 from samlet.io.locking import locked
