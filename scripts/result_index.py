@@ -12,7 +12,7 @@ DATES = ROOT / "scripts" / "result_dates.json"
 """Of results from before a result said its date: the day of the commit that brought it."""
 
 PAGES = {
-    "first_page": ("three models: size, time, accuracy", "../../README.md", "first_page.py"),
+    "first_page": ("three models: size, time, accuracy", "comparison.md", "first_page.py"),
     "aligning_speed": ("speed of aligning", "slimming.md", "aligning_speed.py"),
     "baseline": ("MobileSAM's accuracy, float32 and int8", "mobile-sam.md", "baseline.py"),
     "budgets_met": ("how exactly budgets of cost are met", "slimming.md", "budgets_met.py"),
