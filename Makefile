@@ -1,6 +1,7 @@
 # make demo       a fresh machine: creates .venv, installs samlet, runs `samlet demo`
 # make test       a fresh machine: the same with the test extra, then linters, types and the fast tests
-# make test-slow  the tests that `make test` leaves out: long, distributed, benchmarks at a token size, ExecuTorch, the site
+# make test-slow  the tests that `make test` leaves out: long, distributed, benchmarks at a token size,
+#                 ExecuTorch, the documentation as a site
 # make format, make lint, make docs   formats the code; linters and types; fills the tables of README and docs/
 # make site       the documentation as a web site, in site/; fails at a broken link
 # make web-tools  what the tests of the page in a browser need: node, Chromium (as root, with apt-get), packages of npm

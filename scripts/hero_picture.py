@@ -1,9 +1,9 @@
-"""Draw docs/hero.jpg: the same clicks answered by MobileSAM and by samlet_s, with size and time of both.
+"""Draw docs/hero.jpg: the same clicks and boxes answered by MobileSAM and by samlet_s, with size and time of both.
 
 python scripts/hero_picture.py [--out FILE]
 
-Photographs are the bundled ones, the figures those of benchmarks/results/first_page.json. A panel shows the answer to
-one click: the best of three masks by predicted IoU, as `samlet segment` gives it.
+Photographs are the bundled ones, the figures those of benchmarks/results/first_page.json. An answer is the best
+of three masks by predicted IoU, as `samlet segment` gives it. The prompts were chosen by hand.
 """
 
 from __future__ import annotations
@@ -28,44 +28,52 @@ PICTURE = ROOT / "docs" / "hero.jpg"
 
 PANEL = (330, 270)
 GAP, SIDE, HEAD = 10, 250, 12
-INK, SOFT, BAR, PALE = (26, 32, 44), (97, 104, 117), (193, 65, 12), (203, 213, 224)
+INK, SOFT, BAR, PALE, PROMPT = (26, 32, 44), (97, 104, 117), (193, 65, 12), (203, 213, 224), (40, 200, 90)
 
 
 @dataclass(frozen=True)
 class Shot:
-    """One photograph, where it is clicked, and the part that is shown.
+    """One photograph, its prompts, and the part that is shown; everything in pixels of the photograph.
 
     Attributes:
         name: of the file.
-        clicks: each (x, y) is a prompt of its own; pixels of the photograph.
         window: left, top, right, bottom; of the proportions of `PANEL`.
+        clicks: each (x, y) is a prompt of its own.
+        boxes: each (left, top, right, bottom) is a prompt of its own.
     """
 
     name: str
-    clicks: tuple[tuple[float, float], ...]
     window: tuple[int, int, int, int]
+    clicks: tuple[tuple[float, float], ...] = ()
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
 
 
 SHOTS = (
-    Shot("bee.jpg", ((235, 340),), (0, 0, 772, 632)),
-    Shot("dogs.jpg", ((214, 250), (305, 415)), (60, 160, 460, 487)),
-    Shot("tulips.jpg", ((350, 220), (265, 270), (185, 325)), (60, 110, 440, 421)),
-    Shot("citrus.jpg", ((250, 275), (440, 220), (435, 400)), (80, 0, 724, 527)),
+    Shot("dogs.jpg", (60, 160, 460, 487), clicks=((214, 250), (305, 415))),
+    Shot("citrus.jpg", (80, 0, 724, 527), boxes=((118, 158, 372, 400), (370, 150, 512, 290), (325, 295, 545, 505))),
+    Shot("temple.jpg", (10, 10, 510, 419), clicks=((204, 233),)),
+    Shot("bee.jpg", (0, 60, 660, 600), boxes=((60, 135, 395, 490),)),
 )
 
 
 def panel(predictor: samlet.Predictor, shot: Shot) -> Image.Image:
-    """The photograph with one mask for each click."""
+    """The photograph with one mask for each prompt."""
     image = read_image(PHOTOS / shot.name)
     predictor.set_image(image)
-    best = predictor.predict(points=[[click] for click in shot.clicks]).best()
+    asked = {"points": [[click] for click in shot.clicks]} if shot.clicks else {"boxes": list(shot.boxes)}
+    best = predictor.predict(**asked).best()
     drawn = Image.fromarray(draw_masks(image, list(best.masks[:, 0])))
     scale = PANEL[0] / (shot.window[2] - shot.window[0])
     part = drawn.crop(shot.window).resize(PANEL, Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(part)
-    for x, y in shot.clicks:
-        place = ((x - shot.window[0]) * scale, (y - shot.window[1]) * scale)
-        draw.circle(place, 7, fill=(40, 200, 90), outline="white", width=2)
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return (x - shot.window[0]) * scale, (y - shot.window[1]) * scale
+
+    for click in shot.clicks:
+        draw.circle(place(*click), 7, fill=PROMPT, outline="white", width=2)
+    for left, top, right, bottom in shot.boxes:
+        draw.rectangle((*place(left, top), *place(right, bottom)), outline=PROMPT, width=3)
     return part
 
 
@@ -75,7 +83,7 @@ def bars(draw: ImageDraw.ImageDraw, left: int, top: int, name: str, row: dict[st
     values = (
         ("parameters", row["parameters"] / 1e6, full["parameters"] / 1e6, "{:.1f} M"),
         ("encoder MACs", row["encoder_macs"] / 1e9, full["encoder_macs"] / 1e9, "{:.1f} G"),
-        ("encoder time", 1000 * row["encoder_s"], 1000 * full["encoder_s"], "{:.0f} ms"),
+        ("encoder, CPU time", 1000 * row["encoder_cpu_s"], 1000 * full["encoder_cpu_s"], "{:.0f} ms"),
     )
     small, width = ImageFont.load_default(17), SIDE - 20
     for index, (title, value, whole, form) in enumerate(values):

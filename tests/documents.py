@@ -98,7 +98,7 @@ _SMALLER = {
 }
 _MORE = {
     "slim": ("--scoring-images", "2", "--recovery-images", "2", "--micro-batch", "1"),
-    "distill": ("--prompts", "2", "--rounds", "1"),
+    "distill": ("--prompts", "4", "--rounds", "1"),
     "label": ("--points-per-side", "4", "--workers", "1", "--pred-iou-thresh", "0", "--stability-score-thresh", "0"),
     "quantize": ("--candidates", "4", "--calibration-images", "2"),
     "export": ("--least-agreement", "0", "--force"),
@@ -125,8 +125,10 @@ def smaller(words: list[str], model: str = "model") -> list[str]:
             replaced.append(model if word in ("mobile_sam", "sam_vit_b", "sam_vit_h") else word)
     if command in _SIZED and "--image-size" not in replaced:
         replaced += ["--image-size", "64"]
+    if command == "slim" and {"--macs", "--parameters", "--latency"} & {*replaced}:
+        replaced += ["--widths", "even"]  # a search takes most of a minute, and has tests of its own
     more = _MORE.get(command, ())
-    for name, value in zip(more, (*more[1:], ""), strict=True):
+    for name, value in zip(more, (*more[1:], "")[: len(more)], strict=True):
         if name.startswith("--") and name not in replaced:
             replaced += [name] if value.startswith("--") or not value else [name, value]
     return replaced
