@@ -1,7 +1,9 @@
 # make demo       a fresh machine: creates .venv, installs samlet, runs `samlet demo`
 # make test       a fresh machine: the same with the test extra, then linters, types and the fast tests
-# make test-slow  the tests that `make test` leaves out: long, distributed, benchmarks at a token size, ExecuTorch
+# make test-slow  the tests that `make test` leaves out: long, distributed, benchmarks at a token size,
+#                 ExecuTorch, the documentation as a site
 # make format, make lint, make docs   formats the code; linters and types; fills the tables of README and docs/
+# make site       the documentation as a web site, in site/; fails at a broken link
 # make web-tools  what the tests of the page in a browser need: node, Chromium (as root, with apt-get), packages of npm
 # make bench      the benchmarks at full size, with data that is not shipped; their JSON goes to benchmarks/results
 
@@ -11,7 +13,7 @@ DEMO_MINUTES ?= 4
 TEST_PROCESSES ?= 2
 PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadscope
 
-.PHONY: demo format lint docs test test-slow web-tools bench clean
+.PHONY: demo format lint docs site test test-slow web-tools bench clean
 
 .venv/demo-installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -23,7 +25,11 @@ PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses $(TEST_
 	touch $@
 
 .venv/slow-installed: .venv/test-installed
-	$(BIN)/python -m pip install --quiet --editable ".[test,executorch]"
+	$(BIN)/python -m pip install --quiet --editable ".[test,executorch,docs]"
+	touch $@
+
+.venv/docs-installed: .venv/demo-installed
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
 	touch $@
 
 demo: .venv/demo-installed
@@ -40,6 +46,9 @@ lint: .venv/test-installed
 
 docs: .venv/test-installed
 	$(BIN)/python scripts/update_docs.py
+
+site: .venv/docs-installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 test: lint
 	$(PYTEST)
@@ -74,7 +83,8 @@ bench: .venv/test-installed
 	$(BIN)/python benchmarks/export.py speed accuracy everything --plain
 	$(BIN)/python benchmarks/web.py
 	$(BIN)/python benchmarks/serving.py
+	$(BIN)/python benchmarks/first_page.py
 	$(BIN)/python scripts/update_docs.py
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo site

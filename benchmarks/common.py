@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import platform
@@ -34,10 +35,10 @@ def machine() -> dict[str, Any]:
 
 
 def write(name: str, protocol: str, content: dict[str, Any], folder: Path = RESULTS, quiet: bool = False) -> Path:
-    """Write one result with its protocol and machine."""
+    """Write one result with its protocol, machine and date."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    content = {**content, "protocol": protocol, "machine": machine()}
+    content = {**content, "protocol": protocol, "machine": machine(), "date": datetime.date.today().isoformat()}
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(content, indent=2) + "\n")
     temporary.replace(path)

@@ -1,4 +1,4 @@
-"""The tables of benchmarks/slimming_ablations.py and of benchmarks/budgets_met.py, for docs/slimming.md."""
+"""The tables of benchmarks/slimming_ablations.py and of benchmarks/budgets_met.py, for docs/results/slimming.md."""
 
 from __future__ import annotations
 

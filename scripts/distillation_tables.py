@@ -1,4 +1,4 @@
-"""The tables of docs/distilling.md, from the JSON of benchmarks/distillation.py."""
+"""The tables of docs/results/distillation.md, from the JSON of benchmarks/distillation.py."""
 
 from __future__ import annotations
 

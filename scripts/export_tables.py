@@ -1,4 +1,4 @@
-"""The tables of docs/exporting.md, from the JSON of benchmarks/export.py."""
+"""The tables of docs/results/exports.md, from the JSON of benchmarks/export.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of docs/hub.md, from what `benchmarks/hub_download.py` wrote."""
+"""The table of docs/how-to/hub.md, from what `benchmarks/hub_download.py` wrote."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draw docs/curve.png from benchmarks/results/slimming_curve.json: what is kept against what it costs.
+"""Draw docs/results/curve.png from benchmarks/results/slimming_curve.json: what is kept against what it costs.
 
 python scripts/plot_curve.py [--result FILE] [--out FILE]
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "slimming_curve.json"
-PICTURE = ROOT / "docs" / "curve.png"
+PICTURE = ROOT / "docs" / "results" / "curve.png"
 
 LINES = (
     ("agreement with the teacher", "#2f855a", "s"),

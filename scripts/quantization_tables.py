@@ -1,4 +1,4 @@
-"""The tables of docs/quantizing.md, from the JSON of benchmarks/quantization.py and quantization_layers.py."""
+"""The tables of docs/results/quantization.md, from quantization.py and quantization_layers.py in benchmarks/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables of docs/sam2.md, from the JSON of benchmarks/sam2.py."""
+"""The tables of docs/results/sam2.md, from the JSON of benchmarks/sam2.py."""
 
 from __future__ import annotations
 

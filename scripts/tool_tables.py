@@ -1,4 +1,4 @@
-"""The tables of docs/tools.md, from the JSON of benchmarks/serving.py."""
+"""The tables of docs/results/service.md, from the JSON of benchmarks/serving.py."""
 
 from __future__ import annotations
 

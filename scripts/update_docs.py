@@ -1,4 +1,6 @@
-"""Write the tables of README.md and docs/*.md, and docs/curve.png, from the JSON that the benchmarks wrote.
+"""Write the tables of README.md and docs/, the command-line reference, and docs/results/curve.png.
+
+Tables come from the JSON that the benchmarks wrote, the reference from the parsers.
 
 python scripts/update_docs.py [--check]; with --check nothing is written and the exit code says whether all is current.
 A table stands between `<!-- NAME -->` and `<!-- end -->`; a document is filled where it has such markers.
@@ -15,31 +17,23 @@ from typing import Any
 
 import ablation_tables
 import benchmark_times
+import command_line_reference
 import distillation_tables
 import export_tables
+import first_page_tables
 import hub_tables
+import paper_tables
 import plot_curve
 import quantization_tables
+import result_index
 import sam2_tables
 import tool_tables
 import web_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-DOCUMENTS = (
-    "README.md",
-    "docs/slimming.md",
-    "docs/comparing.md",
-    "docs/everything.md",
-    "docs/distilling.md",
-    "docs/exporting.md",
-    "docs/quantizing.md",
-    "docs/sam2.md",
-    "docs/web.md",
-    "docs/tools.md",
-    "docs/hub.md",
-    "benchmarks/README.md",
-)
+_PAGES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))
+DOCUMENTS = ("README.md", "benchmarks/README.md", *_PAGES)
 NOT_MEASURED = "(not measured yet)"
 SETS = {"bsds500_val": "BSDS500", "coco100_train": "COCO"}
 
@@ -509,9 +503,13 @@ TABLES: dict[str, Callable[[], str]] = {
     "detector": detector,
     **ablation_tables.TABLES,
     **benchmark_times.TABLES,
+    **command_line_reference.TABLES,
     **distillation_tables.TABLES,
     **export_tables.TABLES,
+    **first_page_tables.TABLES,
     **hub_tables.TABLES,
+    **paper_tables.TABLES,
+    **result_index.TABLES,
     **quantization_tables.TABLES,
     **sam2_tables.TABLES,
     **web_tables.TABLES,

@@ -1,4 +1,4 @@
-"""The tables of docs/web.md, from the JSON of benchmarks/web.py."""
+"""The tables of docs/results/web.md, from the JSON of benchmarks/web.py."""
 
 from __future__ import annotations
 

@@ -18,8 +18,9 @@ from samlet.cli.common import giga, mega
 from samlet.cli.parsers import FIRST_STEPS, build_parser
 from samlet.data.masks import decode_rle
 from samlet.zoo import ENTRIES, locate
-from tests.conftest import PHOTOS, ROOT
-from tests.test_readme import commands as written_commands
+from tests.conftest import PHOTOS
+from tests.documents import DOCUMENTS
+from tests.documents import commands as written_commands
 
 CAT = str(PHOTOS / "cat.jpg")
 SLIM = ["slim", "--teacher", "mobile_sam", "--images"]
@@ -74,8 +75,7 @@ def test_every_command_has_help_worth_reading(capsys, command):
         assert len((action.help or "").split()) > 1, name
         shown = action.option_strings[0] if action.option_strings else str(action.metavar)
         assert shown in printed, name
-    documents = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
-    examples = [words for path in documents for words in written_commands(path.read_text(encoding="utf-8"))]
+    examples = [words for document in DOCUMENTS for words in written_commands(document)]
     assert any(words[0] == command for words in examples)
 
 

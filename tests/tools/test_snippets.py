@@ -1,4 +1,4 @@
-"""What docs/tools.md shows with other libraries runs, where the library is installed, and means what it says."""
+"""What docs/how-to/tools.md shows with other libraries runs, where the library is installed, and means what it says."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import pytest
 
 import samlet
 from samlet.data.masks import decode_rle, mask_iou
-from tests.conftest import PHOTOS, ROOT, make_tiny
+from tests.conftest import PHOTOS, make_tiny
+from tests.documents import blocks
 
-SNIPPETS = re.findall(r"```py\n(.*?)```", (ROOT / "docs" / "tools.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+SNIPPETS = blocks("docs/how-to/tools.md", "py")
 
 
 def run(word: str, tmp_path, monkeypatch) -> dict[str, Any]:

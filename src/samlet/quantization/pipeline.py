@@ -16,7 +16,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from samlet.data.images import read_image
 from samlet.data.transforms import preprocess

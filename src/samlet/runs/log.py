@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from samlet.io.jsons import dumps
 
@@ -19,7 +19,7 @@ _TERMINAL_INTERVAL_S, _LOG_INTERVAL_S = 0.5, 15.0
 
 
 def progress_bar(what: str, unit: str, total: int, done: int = 0, shown: bool = True) -> tqdm[Any]:
-    """A bar on stderr with the time left, which is drawn rarely where that is no terminal.
+    """A bar with the time left: a widget in a notebook, else text on stderr, drawn rarely where that is no terminal.
 
     Args:
         what: goes on.
@@ -28,10 +28,15 @@ def progress_bar(what: str, unit: str, total: int, done: int = 0, shown: bool = 
         done: before.
         shown: whether there is a bar at all.
     """
-    every = _TERMINAL_INTERVAL_S if sys.stderr.isatty() else _LOG_INTERVAL_S
+    every = _TERMINAL_INTERVAL_S if sys.stderr.isatty() or _is_widget(tqdm) else _LOG_INTERVAL_S
     return tqdm(
         total=total, initial=done, desc=what, unit=unit, mininterval=every, maxinterval=every, disable=not shown
     )
+
+
+def _is_widget(bar: type) -> bool:
+    """Whether `tqdm.auto` found a notebook that draws widgets."""
+    return any(base.__module__ == "tqdm.notebook" for base in bar.__mro__)
 
 
 def say(text: str) -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from samlet.errors import SamletError
 from samlet.io.writing import write_json

@@ -29,7 +29,7 @@ def add_label(commands: Any) -> None:
         "again, so labels may be corrected at any time: drop or redraw masks in an ID.json, or delete it to have it\n"
         "made anew. Photographs that cannot be read are named, and tried again by the next run.\n\n"
         "Besides the zoo, a teacher may be FastSAM as ONNX, or a folder with encoder and decoder of a SAM 2 as ONNX,\n"
-        "which makes better masks than any small SAM (docs/labelling.md says where to get it).",
+        "which makes better masks than any small SAM (docs/how-to/labelling.md says where to get it).",
     )
     parser.add_argument(
         "--teacher",

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from samlet.data.images import RGBImage
 from samlet.data.masks import RLE, bounding_box, decode_rle, encode_rle, rle_area
