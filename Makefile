@@ -2,7 +2,7 @@
 # make test       a fresh machine: the same with the test extra, then linters, types and the fast tests
 # make test-slow  the tests that `make test` leaves out: long, distributed, benchmarks at a token size, ExecuTorch
 # make format, make lint, make docs   formats the code; linters and types; fills the tables of README and docs/
-# make web-tools  what the tests of the page in a browser need: node, Chromium (as root, with apt-get), packages of npm
+# make web-tools  what the tests of page and transformers.js need: node, Chromium (as root, with apt-get), packages of npm
 # make bench      the benchmarks at full size, with data that is not shipped; their JSON goes to benchmarks/results
 
 PYTHON ?= python3
@@ -48,7 +48,8 @@ web-tools:
 	for program in node npm chromium; do command -v $$program >/dev/null || missing=yes; done; \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -qq && apt-get install -qq --yes --no-install-recommends nodejs npm chromium; fi
-	cd tests/web && npm ci --ignore-scripts --no-audit --no-fund
+	for folder in tests/web tests/tools; do \
+		(cd $$folder && npm ci --ignore-scripts --no-audit --no-fund) || exit 1; done
 
 test-slow: .venv/slow-installed
 	-$(MAKE) web-tools  # without them the browser's tests are skipped and say so
