@@ -14,6 +14,7 @@ from PIL import Image
 import samlet
 from samlet.cli import main
 from samlet.data.masks import mask_iou
+from samlet.export.pipeline import export_model
 from tests.conftest import PHOTOS, make_hiera
 from tests.web.node import chromium, node, packages, run
 
@@ -39,10 +40,9 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def sam_2(tmp_path_factory: pytest.TempPathFactory) -> tuple[samlet.Sam, Path]:
     """A small SAM 2 with random weights."""
-    folder, model = tmp_path_factory.mktemp("js2"), make_hiera()
-    samlet.save(model, folder / "m")
-    assert main(["export", str(folder / "m"), "--to", "transformers.js", "--out", str(folder / "out")]) == 0
-    return model, folder / "out"
+    model, folder = make_hiera(), tmp_path_factory.mktemp("js2") / "out"
+    export_model(model, folder, "transformers.js", photographs=1)
+    return model, folder
 
 
 def square(folder: Path, side: int) -> Path:
@@ -61,7 +61,7 @@ def asked(place: str, repository: Path, dtype: str, picture: Path, prompts: list
         packages()
         script, settings = "transformers_js_browser.mjs", {**settings, "CHROMIUM": chromium()}
     command = [node(), script, str(repository), dtype, str(picture), *(json.dumps(one) for one in prompts)]
-    return json.loads(run(command, cwd=HERE, env=settings, timeout=1800).stdout)
+    return json.loads(run(command, cwd=HERE, env=settings, timeout=3600).stdout)
 
 
 def overlaps(answers: list[dict[str, Any]], expected: list[Any]) -> tuple[list[float], list[float]]:

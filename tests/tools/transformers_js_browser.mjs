@@ -5,7 +5,7 @@ import { createReadStream, existsSync } from "node:fs";
 import { createServer } from "node:http";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { launch } from "../web/browser/browser.mjs";
+import { launch, newPage } from "../web/browser/browser.mjs";
 
 const [folder, dtype, picture, ...prompts] = process.argv.slice(2);
 const here = path.dirname(fileURLToPath(import.meta.url));
@@ -44,7 +44,7 @@ await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
 const url = `http://127.0.0.1:${server.address().port}/`;
 const browser = await launch();
 try {
-  const page = await browser.newPage();
+  const page = await newPage(browser);
   const elsewhere = [];
   page.on("request", (request) => {
     if (request.url().startsWith("http") && !request.url().startsWith(url)) elsewhere.push(request.url());
