@@ -137,7 +137,8 @@ def ious(model: PromptableModel, folder: Path, size: int, names: tuple[str, ...]
         threading.Thread(target=server.serve_forever, daemon=True).start()
         question = json.dumps({"url": server.url, "photographs": asked})
         script = [node(), str(HERE / "browser" / "answers.mjs")]
-        told = json.loads(run(script, input=question, env={**os.environ, "CHROMIUM": chromium()}, timeout=PATIENCE_S).stdout)
+        settings = {**os.environ, "CHROMIUM": chromium()}
+        told = json.loads(run(script, input=question, env=settings, timeout=PATIENCE_S).stdout)
         server.shutdown()
     found = [coco_mask.decode(one["rle"]).astype(bool) for each in told["photographs"] for one in each["answers"]]
     assert any(mask.any() for mask in expected)
