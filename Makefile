@@ -74,6 +74,7 @@ bench: .venv/test-installed
 	$(BIN)/python benchmarks/quantization.py table aim
 	$(BIN)/python benchmarks/export.py speed accuracy everything --plain
 	$(BIN)/python benchmarks/web.py
+	$(BIN)/python benchmarks/confidence.py
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python scripts/update_docs.py
 

@@ -82,7 +82,6 @@ def row(name: str, size: int, given: list[dict[str, NDArray[Any]]], truth: list[
         "agreement_mean": float(agreed[real].mean()),
         "agreement_of_sure": _mean(agreed[(iou > PUBLISHED) & (stability >= 0.95) & real]),
         "agreement_of_likely": _mean(agreed[(iou > 0.9 * PUBLISHED) & (stability >= 0.9) & real]),
-        "correlation": float(np.corrcoef(iou[real], agreed[real])[0, 1]),
     }
 
 

@@ -181,7 +181,14 @@ def test_anylabeling_gets_a_zip_that_answers_as_the_model(name, tmp_path, capsys
     (variant,) = json.loads(capsys.readouterr().out)["variants"]
     assert variant["agreement"] > 0.999
     with zipfile.ZipFile(out / "model.zip") as made:
-        assert set(made.namelist()) == {"config.yaml", "encoder.onnx", "decoder.onnx"}
-        config = dict(line.split(": ", 1) for line in made.read("config.yaml").decode().splitlines())
+        others = set() if name == "tiny_vit" else {"anylabeling.yaml"}
+        assert set(made.namelist()) == {"config.yaml", "encoder.onnx", "decoder.onnx", *others}
+        configs = [
+            dict(line.split(": ", 1) for line in made.read(file).decode().splitlines())
+            for file in ("config.yaml", *others)
+        ]
+    config = configs[0]
     assert json.loads(config["type"]) == ("segment_anything" if name == "tiny_vit" else "segment_anything_2")
+    for other in configs[1:]:  # AnyLabeling has one type for both
+        assert other == {**config, "type": '"segment_anything"'}
     assert {"name", "display_name", "encoder_model_path", "decoder_model_path", "input_size"} <= set(config)
