@@ -4,7 +4,7 @@
 #                 ExecuTorch, the documentation as a site
 # make format, make lint, make docs   formats the code; linters and types; fills the tables of README and docs/
 # make site       the documentation as a web site, in site/; fails at a broken link
-# make web-tools  what the tests of the page in a browser need: node, Chromium (as root, with apt-get), packages of npm
+# make web-tools  what the tests of page and transformers.js need: node, Chromium (as root, with apt-get), packages of npm
 # make bench      the benchmarks at full size, with data that is not shipped; their JSON goes to benchmarks/results
 
 PYTHON ?= python3
@@ -57,7 +57,8 @@ web-tools:
 	for program in node npm chromium; do command -v $$program >/dev/null || missing=yes; done; \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -qq && apt-get install -qq --yes --no-install-recommends nodejs npm chromium; fi
-	cd tests/web && npm ci --ignore-scripts --no-audit --no-fund
+	for folder in tests/web tests/tools; do \
+		(cd $$folder && npm ci --ignore-scripts --no-audit --no-fund) || exit 1; done
 
 test-slow: .venv/slow-installed
 	-$(MAKE) web-tools  # without them the browser's tests are skipped and say so
@@ -82,6 +83,7 @@ bench: .venv/test-installed
 	$(BIN)/python benchmarks/quantization.py table aim
 	$(BIN)/python benchmarks/export.py speed accuracy everything --plain
 	$(BIN)/python benchmarks/web.py
+	$(BIN)/python benchmarks/confidence.py
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/first_page.py
 	$(BIN)/python scripts/update_docs.py

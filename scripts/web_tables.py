@@ -76,4 +76,21 @@ def masks() -> str:
     return "\n".join([*_table(["", "graphs", "mask IoU", "least"], *rows), "", source])
 
 
-TABLES = {"web_speed": speed, "web_parts": parts, "web_masks": masks}
+def confidence() -> str:
+    """How sure models are of the masks of a grid of clicks."""
+    result = json.loads((RESULTS / "confidence.json").read_text(encoding="utf-8"))
+    head = ["", "predicted IoU", "stability", "sure", "likely", "any", "IoU of the likely with mobile_sam's"]
+    rows = [
+        [
+            f"{row['model']}, {row['size']} px",
+            *(f"{row[key][1]:.2f}, {row[key][2]:.2f}" for key in ("predicted_iou", "stability")),
+            *(f"{row['pass'][key] / row['masks']:.0%}" for key in ("sure", "likely", "any")),
+            f"{row['agreement_of_likely']:.2f}",
+        ]
+        for row in result["rows"]
+    ]
+    note = f"`benchmarks/confidence.py`: {result['protocol']}. Shown: median and 90 % quantile; shares of all masks."
+    return "\n".join([*_table(head, *rows), "", note])
+
+
+TABLES = {"web_confidence": confidence, "web_speed": speed, "web_parts": parts, "web_masks": masks}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import ipaddress
+import math
 import socket
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,12 @@ def run(options: argparse.Namespace) -> None:
         ) from error
     settings = ServeSettings(
         image_size=options.image_size,
-        max_bytes=round(options.max_megabytes * 1e6),
-        max_pixels=round(options.max_megapixels * 1e6),
+        max_bytes=_millions("--max-megabytes", options.max_megabytes),
+        max_pixels=_millions("--max-megapixels", options.max_megapixels),
         max_prompts=options.max_prompts,
         timeout_s=options.timeout,
         cache_images=options.cache_images,
-        cache_bytes=round(options.cache_megabytes * 1e6),
+        cache_bytes=_millions("--cache-megabytes", options.cache_megabytes),
         label_studio=options.label_studio,
     )
     with _listening(options.host, options.port) as listener:
@@ -55,14 +56,20 @@ def run(options: argparse.Namespace) -> None:
         uvicorn.Server(config).run(sockets=[listener])
 
 
+def _millions(option: str, value: float) -> int:
+    if not math.isfinite(value):
+        raise InputError(f"{option} is {value}; expected a number above 0")
+    return round(value * 1e6)
+
+
 def _listening(host: str, port: int) -> socket.socket:
     """A socket of our own on an address; raises InputError where there is none to be had."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         made = socket.create_server(address[:2], family=family, backlog=256)
     except OSError as error:
+        reason = str(error.strerror or error).partition(" (while")[0]  # Python repeats the address there
         raise InputError(
-            f"{host}:{port} cannot be listened on: {error.strerror or error}; name another --port (0 for any free one) "
-            "or --host"
+            f"{host}:{port} cannot be listened on: {reason}; name another --port (0 for any free one) or --host"
         ) from error
     return made

@@ -10,8 +10,10 @@ from typing import Any
 
 from samlet.cli.common import load_to_run, note, set_up, show
 from samlet.errors import InputError
-from samlet.web import PageServer, WebPage, make_page
+from samlet.web import PageServer, WebConfig, WebPage, make_page
 from samlet.web.config import FIRST_LOAD
+from samlet.web.folder import check_folder
+from samlet.web.page import check_page
 from samlet.zoo import locate
 
 
@@ -27,16 +29,18 @@ def run(options: argparse.Namespace) -> None:
         server = None
         if options.serve is not None:  # a port in use is told before anything is computed
             server = stack.enter_context(PageServer(folder.expanduser().resolve(), options.serve))
+        config = WebConfig(size=options.size, weights=options.weights, seed=options.seed)
+        check_folder(folder, options.overwrite)
+        model = load_to_run(options.model, device)
+        check_page(model, folder, options.overwrite, config)
         note("samlet: writing the graphs and comparing their masks with the model's; that takes a minute or so")
         made = make_page(
-            load_to_run(options.model, device),
+            model,
             folder,
             name=Path(options.model).name,
             overwrite=options.overwrite,
             notices=locate(options.model),
-            size=options.size,
-            weights=options.weights,
-            seed=options.seed,
+            **vars(config),
         )
         if made.first_load_bytes > FIRST_LOAD:
             note(

@@ -1,4 +1,4 @@
-"""A custom model of AnyLabeling and X-AnyLabeling: `config.yaml` and the two graphs in one zip.
+"""A custom model of AnyLabeling and X-AnyLabeling: `config.yaml` and the two graphs in one zip, to be unpacked.
 
 Type `segment_anything`: the program draws a photograph into the upper left of a canvas, 684 high and 1024 wide, and
 gives it to the encoder as (H, W, 3) RGB of 0 to 255; the graph normalises and pads. The decoder has the inputs of
@@ -36,6 +36,8 @@ from samlet.models.quantized import is_quantized
 
 FILE = "model.zip"
 CONFIG, ENCODER, DECODER = "config.yaml", "encoder.onnx", "decoder.onnx"
+CONFIG_OF_ANYLABELING = "anylabeling.yaml"
+"""Beside the other for SAM 2: AnyLabeling knows one type and looks at the decoder, X-AnyLabeling knows two."""
 CANVAS = (684, 1024)
 """Height and width of what AnyLabeling draws a photograph into, pixels."""
 SIDE = 1024
@@ -183,7 +185,10 @@ def write(sam: Sam, folder: Path, side: int, name: str, in_range: bool) -> None:
         _write_encoder(sam, paths[0], side)
         _write_decoder(sam, paths[1], side)
         with zipfile.ZipFile(folder / FILE, "w", zipfile.ZIP_DEFLATED) as made:
-            made.writestr(CONFIG, _config(sam, side, name))
+            kind = "segment_anything_2" if _is_fine(sam) else "segment_anything"
+            made.writestr(CONFIG, _config(kind, side, name))
+            if _is_fine(sam):
+                made.writestr(CONFIG_OF_ANYLABELING, _config("segment_anything", side, name))
             for path in paths:
                 made.write(path, path.name)
 
@@ -213,10 +218,10 @@ def _write_decoder(sam: Sam, path: Path, side: int) -> None:
     write_onnx(ChoosingDecoder(sam), given, path, names, ["masks", "iou_predictions", "low_res_masks"], dynamic)
 
 
-def _config(sam: Sam, side: int, name: str) -> str:
+def _config(kind: str, side: int, name: str) -> str:
     """The YAML; a JSON text is one in YAML."""
     said = {
-        "type": "segment_anything_2" if _is_fine(sam) else "segment_anything",
+        "type": kind,
         "name": f"{name}-samlet",
         "provider": "samlet",
         "display_name": f"{name} (samlet)",

@@ -57,18 +57,43 @@ def check_output(path: Path, ours: frozenset[str], overwrite: bool = False, run_
     Raises:
         InputError: the path is a file, holds something else, or cannot be written.
     """
-    path = path.expanduser().resolve()
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path} is a file; expected a new folder to write to")
+    path = check_place(path)
     held = _held(path, run_folder) if path.is_dir() else set()
     replaceable = held <= ours and all(name.endswith("/") or (path / name).is_file() for name in held)
     if held and not (replaceable and overwrite):
         remedy = "Pass --overwrite to replace it, or name" if replaceable else "Name"
         shown = ", ".join(sorted(held)[:3])
         raise InputError(f"{path} already holds {shown}; nothing was written. {remedy} a new folder")
-    existing = next(parent for parent in (path, *path.parents) if parent.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise InputError(f"{path} cannot be written: {existing} is not a folder that this user may write to")
+    return path
+
+
+def check_place(path: Path) -> Path:
+    """Refuse a place where no folder can be written, by making one there for a moment.
+
+    Args:
+        path: a folder that is there or not.
+
+    Returns:
+        The path, absolute, links followed.
+
+    Raises:
+        InputError: a file, or a folder that this user cannot write to.
+    """
+    try:
+        path = path.expanduser().resolve()
+        if path.exists() and not path.is_dir():
+            raise InputError(f"{path} is a file; expected a new folder to write to")
+        existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself, or ~ of nobody
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InputError(f"{path} cannot be written: {reason}; name another folder") from error
+    try:
+        Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=existing)).rmdir()
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written: {existing} is not a folder that this user may write to "
+            f"({error.strerror or error}); name another one"
+        ) from error
     return path
 
 
@@ -103,6 +128,24 @@ def _remove(entry: Path) -> None:
 
 
 @contextlib.contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """A folder on the disk of `path`, in it or beside it, that is gone when the block ends.
+
+    So are folders above `path` that were made for it, if nothing was written there.
+    """
+    missing = [parent for parent in path.parents if not parent.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=path if path.is_dir() else path.parent))
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            for parent in missing:
+                parent.rmdir()  # which a folder with something in it refuses
+
+
+@contextlib.contextmanager
 def new_folder(path: Path, ours: frozenset[str], overwrite: bool = False, run_folder: bool = False) -> Iterator[Path]:
     """A temporary folder beside `path` that takes its place when the block ends well and is removed when it does not.
 
@@ -115,10 +158,7 @@ def new_folder(path: Path, ours: frozenset[str], overwrite: bool = False, run_fo
         run_folder: see `check_output`; the run stays.
     """
     path = check_output(path, ours, overwrite, run_folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    parent = path if path.is_dir() else path.parent
-    temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent))
-    try:
+    with temporary_folder(path) as temporary:
         yield temporary
         if not path.exists():
             temporary.chmod(0o755)
@@ -134,8 +174,6 @@ def new_folder(path: Path, ours: frozenset[str], overwrite: bool = False, run_fo
             (temporary / name).replace(path / name)
         for name in others - made:
             _remove(path / name)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextlib.contextmanager

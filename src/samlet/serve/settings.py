@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 from samlet.errors import InputError
@@ -39,7 +40,7 @@ class ServeSettings:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name not in ("image_size", "label_studio") and not value > 0:
+            if field.name not in ("image_size", "label_studio") and not 0 < value < math.inf:
                 raise InputError(f"{field.name} is {value}; expected more than 0")
         if self.label_studio is not None and not self.label_studio.startswith(("http://", "https://")):
             raise InputError(f"label_studio is {self.label_studio}; expected an address that begins with http")

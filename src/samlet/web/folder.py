@@ -5,19 +5,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from samlet.errors import InputError
-from samlet.io.writing import write_json
+from samlet.io.writing import check_place, temporary_folder, write_json
 
 FILES = "files.json"
 FORMAT = "samlet-web"
-_TEMPORARY = ".samlet-"
 
 
 def check_folder(path: Path, overwrite: bool) -> Path:
@@ -33,9 +29,7 @@ def check_folder(path: Path, overwrite: bool) -> Path:
     Raises:
         InputError: a file, a folder with something that is no page of samlet's, or one that cannot be written.
     """
-    path = path.expanduser().resolve()
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path} is a file; expected a new folder to write to")
+    path = check_place(path)
     if path.is_dir():
         held = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
         others = sorted(set(_listing(path)) - set(_own(path)))
@@ -43,9 +37,6 @@ def check_folder(path: Path, overwrite: bool) -> Path:
             remedy = "Name" if others else "Pass --overwrite to replace it, or name"
             shown = ", ".join((others or sorted(held))[:3])
             raise InputError(f"{path} already holds {shown}; nothing was written. {remedy} a new folder")
-    existing = next(parent for parent in (path, *path.parents) if parent.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise InputError(f"{path} cannot be written: {existing} is not a folder that this user may write to")
     return path
 
 
@@ -53,9 +44,7 @@ def check_folder(path: Path, overwrite: bool) -> Path:
 def page_folder(path: Path, overwrite: bool) -> Iterator[Path]:
     """A temporary folder whose content takes its place in `path` when the block ends well."""
     path = check_folder(path, overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=path if path.is_dir() else path.parent))
-    try:
+    with temporary_folder(path) as temporary:
         yield temporary
         temporary.chmod(0o755)
         if not path.exists():
@@ -71,8 +60,6 @@ def page_folder(path: Path, overwrite: bool) -> Iterator[Path]:
         for folder in sorted({path / Path(name).parent for name in earlier} - {path}, reverse=True):
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_listing(folder: Path, first: list[str]) -> dict[str, Any]:
@@ -86,9 +73,7 @@ def write_listing(folder: Path, first: list[str]) -> dict[str, Any]:
         What was written; `version` changes with any file, and the service worker goes by it.
     """
     files: list[dict[str, Any]] = []
-    for name in [
-        *_listing(folder),
-    ]:
+    for name in _listing(folder):
         content = (folder / name).read_bytes()
         files.append({"path": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()})
     version = hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]

@@ -81,12 +81,8 @@ def make_page(
     """
     start = time.perf_counter()
     config = WebConfig(**settings)
-    path = check_folder(Path(folder), overwrite)
-    for package in _NEEDED:
-        if importlib.util.find_spec(package) is None:
-            raise InputError(f"a page needs {package}, which is not installed; run: pip install 'samlet[export]'")
+    path = check_page(model, folder, overwrite, config)
     model = model.eval()
-    check_model(model, config)
     with page_folder(path, overwrite) as temporary:
         own = _copy_page(temporary)
         _copy_photographs(temporary / _PHOTOGRAPHS)
@@ -109,6 +105,29 @@ def make_page(
         first_load_bytes=listing["first_load_bytes"],
         seconds=time.perf_counter() - start,
     )
+
+
+def check_page(model: PromptableModel, folder: str | Path, overwrite: bool, config: WebConfig) -> Path:
+    """What can be known before anything is computed.
+
+    Args:
+        model: see `make_page`.
+        folder: see `make_page`.
+        overwrite: see `make_page`.
+        config: the settings.
+
+    Returns:
+        The folder, absolute, links followed.
+
+    Raises:
+        InputError: a model that a browser cannot run, a folder in use, or a package that is missing.
+    """
+    path = check_folder(Path(folder), overwrite)
+    for package in _NEEDED:
+        if importlib.util.find_spec(package) is None:
+            raise InputError(f"a page needs {package}, which is not installed; run: pip install 'samlet[export]'")
+    check_model(model, config)
+    return path
 
 
 def _copy_page(folder: Path) -> list[str]:

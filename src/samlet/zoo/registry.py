@@ -319,8 +319,13 @@ def find(name: str) -> Entry:
     """
     if name in ENTRIES:
         return ENTRIES[name]
-    nearest = difflib.get_close_matches(name, ENTRIES, n=3, cutoff=0.4) or list(ENTRIES)
+    nearest = difflib.get_close_matches(name, ENTRIES, n=3, cutoff=0.4)
+    guess = (
+        f"did you mean {' or '.join(nearest)}?"
+        if nearest
+        else "expected one of the zoo, such as mobile_sam, or a path."
+    )
     raise InputError(
-        f"{name!r} is no model of the zoo and no file or folder; did you mean {' or '.join(nearest)}? "
-        "`samlet models` lists the zoo" + ("; a repository of the hub is hf://ORG/NAME" if "/" in name else "")
+        f"{name!r} is no model of the zoo and no file or folder; {guess} `samlet models` lists the zoo"
+        + ("; a repository of the hub is hf://ORG/NAME" if "/" in name else "")
     )

@@ -3,12 +3,12 @@
  * {backend, photographs: [{encode, answers: [{iou, rle}]}]}, RLE at the size of the photograph.
  */
 import { readFileSync } from 'node:fs';
-import { launch } from './browser.mjs';
+import { launch, newPage } from './browser.mjs';
 
 const asked = JSON.parse(readFileSync(0, 'utf8'));
 const browser = await launch(asked.arguments ?? []);
 try {
-  const page = await (await browser.newContext({ serviceWorkers: 'block' })).newPage();
+  const page = await newPage(browser, { serviceWorkers: 'block' });
   await page.goto(new URL('runtime/LICENSE', asked.url).href); // a document of the same origin without the page in it
   const photographs = asked.photographs.map(({ path, prompts }) => ({
     data: readFileSync(path).toString('base64'),

@@ -8,10 +8,31 @@ const ARGUMENTS = [
   '--use-fake-device-for-media-stream',
 ];
 
+/** Milliseconds that anything may take: machines may be slow and busy, and what never comes is told all the same. */
+export const PATIENCE = 900_000;
+
 /** @param {string[]} [more] arguments */
 export function launch(more = []) {
   const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
-  return chromium.launch({ executablePath, headless: true, args: [...ARGUMENTS, ...more] });
+  return chromium.launch({ executablePath, headless: true, args: [...ARGUMENTS, ...more], timeout: PATIENCE });
+}
+
+/**
+ * A page in a context of its own. SAMLET_SLOWER is how many times slower its processor shall seem.
+ *
+ * @param {import('playwright-core').Browser} browser
+ * @param {import('playwright-core').BrowserContextOptions} [options]
+ */
+export async function newPage(browser, options = {}) {
+  const context = await browser.newContext(options);
+  context.setDefaultTimeout(PATIENCE);
+  const page = await context.newPage();
+  const rate = Number(process.env.SAMLET_SLOWER ?? 1);
+  if (rate > 1) {
+    const session = await context.newCDPSession(page);
+    await session.send('Emulation.setCPUThrottlingRate', { rate });
+  }
+  return page;
 }
 
 /** Open the page and wait until its first photograph is encoded. */
@@ -20,9 +41,9 @@ export async function open(page, url) {
   await ready(page);
 }
 
-/** Ask until the answer is what is wanted, or for a minute; the last answer. Machines may be slow. */
+/** Ask until the answer is what is wanted, or patience ends; the last answer. */
 export async function until(ask, wanted) {
-  const end = Date.now() + 60_000;
+  const end = Date.now() + PATIENCE / 5;
   let found = await ask();
   while (!wanted(found) && Date.now() < end) {
     await new Promise((resolve) => setTimeout(resolve, 100));
@@ -33,8 +54,8 @@ export async function until(ask, wanted) {
 
 /** Wait until the photograph is encoded. */
 export async function ready(page) {
-  await page.locator('#loading').waitFor({ state: 'hidden', timeout: 300_000 });
-  await page.locator('#message', { hasText: 'is ready' }).waitFor({ timeout: 300_000 });
+  await page.locator('#loading').waitFor({ state: 'hidden' });
+  await page.locator('#message', { hasText: 'is ready' }).waitFor();
 }
 
 /** A place on the screen of a pixel of the photograph. */
@@ -70,10 +91,9 @@ export async function drag(page, from, to) {
   await page.waitForFunction((text) => document.querySelector('#message').innerText !== text, before);
 }
 
-/** Away from the photograph, so that no preview is drawn. */
-export async function away(page) {
-  await page.mouse.move(2, 2);
-  await page.waitForTimeout(250);
+/** Away from the photograph, so that no preview is drawn. Frames may be late: what is painted is asked with `until`. */
+export function away(page) {
+  return page.mouse.move(2, 2);
 }
 
 /** The colour and opacity of the masks at a pixel of the photograph. */
@@ -86,6 +106,13 @@ export function colourAt(page, x, y) {
     },
     [x, y],
   );
+}
+
+/** Whether a mask comes to cover a pixel of the photograph, or to leave it. */
+export async function isCovered(page, [x, y], wanted = true) {
+  const painted = ([, , , alpha]) => alpha > 0;
+  const colour = await until(() => colourAt(page, x, y), (one) => painted(one) === wanted);
+  return painted(colour);
 }
 
 /** How many pixels the masks on the screen cover. */

@@ -3,14 +3,12 @@
  * photograph, large, clicks} as JSON, where `what` is `times` or `memory`.
  */
 import { readFileSync } from 'node:fs';
-import { launch, open } from './browser.mjs';
+import { launch, newPage, open } from './browser.mjs';
 
 const asked = JSON.parse(readFileSync(0, 'utf8'));
 const browser = await launch();
 try {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
-  const page = await context.newPage();
-  page.setDefaultTimeout(150_000);
+  const page = await newPage(browser, { viewport: { width: 1280, height: 800 } });
   process.stdout.write(JSON.stringify(await (asked.what === 'memory' ? memory(page) : times(page))));
 } finally {
   await browser.close();
@@ -20,10 +18,10 @@ async function times(page) {
   let start = performance.now();
   await open(page, asked.url + asked.query);
   const firstVisit = (performance.now() - start) / 1000;
-  await page.locator('#offline', { hasText: 'Works offline' }).waitFor({ timeout: 300_000 });
+  await page.locator('#offline', { hasText: 'Works offline' }).waitFor();
   start = performance.now();
   await page.reload();
-  await page.locator('#message', { hasText: 'is ready' }).waitFor({ timeout: 300_000 });
+  await page.locator('#message', { hasText: 'is ready' }).waitFor();
   const nextVisit = (performance.now() - start) / 1000;
   const dropped = await page.evaluate(drop, { ...file(asked.photograph), clicks: asked.clicks });
   const parts = await page.evaluate(timesShown);
@@ -122,7 +120,7 @@ async function findAll() {
   document.querySelector('#everything').click();
   for (;;) {
     await new Promise((resolve) => setTimeout(resolve, 200));
-    const found = /(\d+) objects found \((\d+) clicks, ([\d.]+) s/.exec(document.querySelector('#message').textContent);
+    const found = /(\d+) objects? found \((\d+) clicks, ([\d.]+) s/.exec(document.querySelector('#message').textContent);
     if (found) return { objects: Number(found[1]), clicks: Number(found[2]), seconds: Number(found[3]) };
   }
 }

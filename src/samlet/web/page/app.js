@@ -104,7 +104,9 @@ async function findEverything(workspace) {
       part('everything-text').textContent = `${done} of ${of} clicks`;
     });
     const how = `${prompts} clicks, ${(milliseconds / 1000).toFixed(1)} s`;
-    tell(`${stopped ? 'Cancelled: ' : ''}${count} objects found (${how}).`);
+    const surer = part('sureness').value !== 'any';
+    const hint = count || stopped || !surer ? '' : ' This model is not as sure of its masks: choose “any”.';
+    tell(`${stopped ? 'Cancelled: ' : ''}${count} ${count === 1 ? 'object' : 'objects'} found (${how}).${hint}`);
   } finally {
     part('everything-running').hidden = true;
     updateButtons(workspace);
@@ -119,8 +121,7 @@ async function start() {
   startTheme(part('theme'));
   pickTool('add');
   part('help').addEventListener('click', showHelp);
-  const offline = await startOffline();
-  if (offline === 'reloading') return;
+  if ((await startOffline()) === 'reloading') return;
 
   const opening = openModel();
   /** @type {Promise<Workspace>} */
@@ -175,8 +176,7 @@ async function start() {
   part('loading').hidden = true;
   await first;
   setTimeout(async () => {
-    const kept = offline === 'kept' && (await keepAll());
-    part('offline').textContent = kept ? 'Works offline' : '';
+    if (await keepAll()) part('offline').textContent = 'Works offline';
   }, KEEP_AFTER);
 }
 

@@ -1,4 +1,4 @@
-const PATIENCE = 4000; // milliseconds until the page does without a service worker
+const PATIENCE = 10_000; // milliseconds until the page does without a service worker, until the next visit
 const RELOADED = 'samlet-reloaded';
 
 /**
@@ -29,15 +29,20 @@ export async function startOffline() {
   }
 }
 
-/** Ask the service worker to keep what was not needed yet. @returns {Promise<boolean>} whether all is kept */
+/**
+ * Ask the service worker to keep what was not needed yet. One that starts slowly is waited for.
+ * @returns {Promise<boolean>} whether all is kept
+ */
 export async function keepAll() {
-  const worker = navigator.serviceWorker?.controller;
-  if (!worker) return false;
+  const { serviceWorker } = navigator;
+  if (!(await serviceWorker?.getRegistration())) return false;
+  const late = takesOver();
+  if (!serviceWorker.controller) await late;
   const { port1, port2 } = new MessageChannel();
   const answer = new Promise((resolve) => {
     port1.onmessage = (event) => resolve(event.data === 'kept');
   });
-  worker.postMessage('keep', [port2]);
+  serviceWorker.controller?.postMessage('keep', [port2]);
   return /** @type {Promise<boolean>} */ (answer);
 }
 
