@@ -14,8 +14,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from samlet.baselines.loading import as_any_model
 from samlet.data.datasets import Dataset, open_dataset
 from samlet.data.samples import Sample
@@ -25,6 +23,7 @@ from samlet.evaluation.ground_truth import RULES, Rule, annotated_truth, referen
 from samlet.evaluation.protocols import COUNTS, Protocol, Values, find_protocol, score
 from samlet.inference.sam_segmenter import SamSegmenter
 from samlet.inference.segmenter import Segmenter
+from samlet.io.progress import followed
 from samlet.models import PromptableModel
 from samlet.runs.distributed import DistributedContext
 from samlet.runs.records import RecordStore
@@ -197,9 +196,8 @@ def evaluate_all(
             Path(folder if engine is None else engine.from_main(folder)), recipe, rank, overwrite, engine
         )
         share = samples.share(rank, world)
-        shown = None if progress and not rank else True
-        with store, tqdm(share, total=share.size, disable=shown, unit="image", desc=title or None) as bar:
-            for sample in bar:
+        with store:
+            for sample in followed(share, title or "evaluating", "image", share.size, progress and not rank):
                 if str(sample.path) not in store.done and (measured := measure(sample)) is not None:
                     store.add(asdict(measured))
         results = [ImageResult(**record) for record in store.all()]

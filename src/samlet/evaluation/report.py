@@ -101,6 +101,8 @@ def _row_json(row: Row) -> dict[str, Any]:
         **first,
         **costs,
         "file_bytes": row.file_bytes,
+        "file_storage": row.storage,
+        "weights_bytes": row.weights_bytes,
         "peak_memory_bytes": row.peak_memory_bytes,
         "protocols": protocols,
     }
@@ -108,7 +110,18 @@ def _row_json(row: Row) -> dict[str, Any]:
 
 def comparison_rows(found: Comparison) -> list[tuple[str, ...]]:
     """The table: a head and a line a model; accuracies in percent with their 95 % interval."""
-    head = ["MODEL", "PARAMETERS", "MACS (MODULES)", "MACS (TOTAL)", "ENCODER", "ONE PROMPT", "MEMORY", "FILE"]
+    head = [
+        "MODEL",
+        "PARAMETERS",
+        "MACS (MODULES)",
+        "MACS (TOTAL)",
+        "ENCODER",
+        "ONE PROMPT",
+        "MEMORY",
+        "FILE",
+        "AS FLOAT32",
+        "AS INT8",
+    ]
     for evaluation in found.rows[0].evaluations.values():
         head += [f"{evaluation.name}: {rule}" for rule in evaluation.miou]
     if found.rows[0].detector is not None:
@@ -126,7 +139,10 @@ def _cells(row: Row) -> tuple[str, ...]:
         ]
     cells += ["–" if s is None else f"{1000 * s:.0f} ms" for s in (row.encoder_s, row.decoder_s)]
     cells.append("–" if row.peak_memory_bytes is None else f"{row.peak_memory_bytes / 1e6:.0f} MB")
-    cells.append("–" if row.file_bytes is None else f"{row.file_bytes / 1e6:.1f} MB")
+    stored = f", {row.storage}" if row.storage else ""
+    cells.append("–" if row.file_bytes is None else f"{row.file_bytes / 1e6:.1f} MB{stored}")
+    sizes = row.weights_bytes or {}
+    cells += [f"{sizes[store] / 1e6:.1f} MB" if store in sizes else "–" for store in ("float32", "int8")]
     for evaluation in row.evaluations.values():
         for rule, value in evaluation.miou.items():
             low, high = evaluation.intervals[rule]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,13 +13,13 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from samlet.data.masks import rle_from_segmentation
 from samlet.data.sources import Entry, Source
 from samlet.errors import InputError
 from samlet.inference.everything.generator import Everything, MaskGenerator
 from samlet.inference.segmenter import Segmenter
+from samlet.io.progress import progress_bar
 from samlet.io.writing import write_json
 from samlet.labelling.workers import segment_many
 from samlet.labels import FORMATS, LabelFormat, label_format
@@ -43,6 +42,7 @@ class BatchResult:
         decoder_prompts: of this run.
         seconds: of this run.
         passed_over: why other files of the folder are no photographs, by name.
+        sparse: of the images of this run with next to no masks, which threshold to lower, by name.
     """
 
     images: int
@@ -52,6 +52,13 @@ class BatchResult:
     decoder_prompts: int
     seconds: float
     passed_over: dict[str, str] = field(default_factory=dict)
+    sparse: dict[str, str] = field(default_factory=dict)
+
+
+def told_sparse(sparse: dict[str, str]) -> str:
+    """What to do about images with next to no masks, one line."""
+    name, hint = next(iter(sparse.items()))
+    return f"{len(sparse)} images have next to no masks; the first, {name}: {hint}"
 
 
 def segment_source(
@@ -113,17 +120,20 @@ def segment_source(
         before = len(done)
         masks = prompts = 0
         failed: dict[str, str] = {}
-        with tqdm(total=source.count, initial=before, unit="image", disable=None if progress else True) as bar:
+        sparse: dict[str, str] = {}
+        with progress_bar("segmenting", "image", source.count, before, progress) as bar:
             for entry, answer in segment_many(model, _remaining(source, done, layout), workers, **options):
                 bar.update()
                 try:
                     if isinstance(answer, str):
                         raise InputError(answer)
+                    if answer.hint:
+                        sparse[entry.name] = answer.hint
                     answer = _large(answer, min_area)
                     results.write(entry, answer)
                 except InputError as error:
                     failed[entry.name] = str(error)
-                    bar.write(f"{entry.name} failed: {error}", file=sys.stderr)
+                    bar.write(f"{entry.name} failed: {error}")
                     continue
                 done.add(entry.name)
                 masks += len(answer)
@@ -136,7 +146,7 @@ def segment_source(
     if failed:
         write_json(out / _FAILURES, {"failed": failed})
     seconds = time.perf_counter() - start
-    return BatchResult(len(done), masks, before, failed, prompts, seconds, dict(source.passed_over))
+    return BatchResult(len(done), masks, before, failed, prompts, seconds, dict(source.passed_over), sparse)
 
 
 def _recipe(

@@ -53,8 +53,14 @@ def quantize_into(
             say(f"not calibrated on: {reason}")
         origin = report.provenance(made, name, data_name(images))
         native.write(made.sam, folder.out, origin, overwrite=True, run_folder=True)
-        report.write(made, folder.out)
+        say("the search is over; measuring the agreement of masks, then drawing the report's pictures")
+        made = report.measured(made, paths)
+        origin = report.provenance(made, name, data_name(images))
+        native.write_provenance(folder.out, origin)
+        report.write(made, folder.out, data_name(images))
         folder.finish()
+    made.sam.provenance = origin
+    made.sam.result = report.result(made, data_name(images), paths, folder.out)
     return made
 
 
@@ -87,5 +93,7 @@ def quantize(
     model = model_or_name(sam, "the model")
     if out is None:
         paths = find_images(images) if isinstance(images, str | Path) else list(images)
-        return run_quantization(named_weights(model, torch.device("cpu"), "")[0], paths, config, progress=False).sam
+        made = run_quantization(named_weights(model, torch.device("cpu"), "")[0], paths, config, progress=False)
+        made.sam.result = report.result(made, data_name(images), paths)
+        return made.sam
     return quantize_into(Path(out), model, images, config, overwrite=overwrite).sam

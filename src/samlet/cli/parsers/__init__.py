@@ -11,6 +11,7 @@ from samlet.cli.parsers.export import add_export
 from samlet.cli.parsers.label import add_label
 from samlet.cli.parsers.models import add_cost, add_models
 from samlet.cli.parsers.quantize import add_quantize
+from samlet.cli.parsers.save import add_save
 from samlet.cli.parsers.segment import add_segment
 from samlet.cli.parsers.serve import add_serve
 from samlet.cli.parsers.slim import add_slim
@@ -49,6 +50,7 @@ def build_parser() -> Parser:
     add_distill(commands)
     add_label(commands)
     add_quantize(commands)
+    add_save(commands)
     add_export(commands)
     add_web(commands)
     add_serve(commands)

@@ -97,6 +97,19 @@ def add_image_size(parser: Parser) -> None:
     )
 
 
+STORES = {
+    "float32": "every weight as it is",
+    "fp16": "matrices as 16-bit floats, half the bytes",
+    "int8": "matrices as 8-bit integers, about a quarter of the bytes",
+}
+"""How `samlet.save` stores weights, said without importing it; a test sees that they are the same."""
+
+
+def add_store(parser: Any, default: str) -> None:
+    """Add --store."""
+    choice(parser, "--store", STORES, default, "how the weights are stored in the file; they compute in float32")
+
+
 LABEL_FORMATS = {
     "coco": "instances.json for all images, with polygons",
     "jsonl": "masks.jsonl, one line an image, with all that is known",
