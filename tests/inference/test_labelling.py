@@ -139,7 +139,7 @@ def test_small_masks_are_left_out(sam, photos, labelled, tmp_path):
     assert 0 < result.masks == sum(map(len, large.values())) < labelled[1].masks
 
 
-def test_turned_photographs_are_labelled_as_they_are_stored(sam, tmp_path):
+def test_turned_photographs_are_labelled_upright(sam, tmp_path):
     (tmp_path / "photos").mkdir()
     with Image.open(PHOTOS / "cat.jpg") as photo:
         exif = photo.getexif()
@@ -148,8 +148,8 @@ def test_turned_photographs_are_labelled_as_they_are_stored(sam, tmp_path):
     label(sam, tmp_path / "photos", tmp_path / "out", **ALONE, **SMALL)
     (sample,) = open_dataset(tmp_path / "out", tmp_path / "photos")
     assert read_image(sample.path).shape[:2] == (451, 300)
-    assert sample.image().shape[:2] == (300, 451)
-    assert {tuple(a.rle["size"]) for a in sample.annotations} == {(300, 451)}
+    assert sample.image().shape[:2] == (451, 300)
+    assert {tuple(a.rle["size"]) for a in sample.annotations} == {(451, 300)}
 
 
 # ---- stopped, continued, corrected ------------------------------------------------------------------------------

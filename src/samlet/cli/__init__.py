@@ -47,13 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say_how_to_read(options: argparse.Namespace) -> None:
-    """Apply --range and --page, in the commands that have them."""
+    """Apply --range, --page and --stored-pixels, in the commands that have them."""
     if not hasattr(options, "range"):
         return
     from samlet.data.images import Reading, set_reading  # only now: `--help` does not wait for it
     from samlet.data.ranges import Range
 
-    set_reading(Reading(None if options.range is None else Range.parse(options.range), options.page))
+    chosen = None if options.range is None else Range.parse(options.range)
+    set_reading(Reading(chosen, options.page, options.stored_pixels))
 
 
 def _complain(error: Exception, code: int) -> int:

@@ -187,8 +187,7 @@ def evaluate_all(
     rank, world = (0, 1) if engine is None else (engine.rank, engine.world)
 
     def measure(sample: Sample) -> ImageResult | None:
-        upright = not dataset.annotated
-        return _measure(segmenter, compared, sample, upright, chosen, rules, everything or {}, skipped)
+        return _measure(segmenter, compared, sample, chosen, rules, everything or {}, skipped)
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = str(temporary if out is None else out)
@@ -258,7 +257,6 @@ def _measure(
     segmenter: Segmenter,
     reference: Segmenter | None,
     sample: Sample,
-    upright: bool,
     protocols: Sequence[Protocol],
     rules: Sequence[Rule],
     everything: dict[str, Any],
@@ -266,7 +264,7 @@ def _measure(
 ) -> ImageResult | None:
     """One image by all protocols; None, and a reason in `skipped`, where it cannot be read."""
     try:
-        image = sample.image(upright)
+        image = sample.image()
         truth = None if reference is not None else annotated_truth(sample, (image.shape[0], image.shape[1]))
     except InputError as error:
         skipped[str(sample.path)] = str(error)

@@ -236,7 +236,7 @@ def write_worst(found: Evaluation, dataset: Dataset, segmenter: Segmenter, path:
     for sample in dataset:
         if str(sample.path) not in wanted:
             continue
-        image = sample.image(upright=not dataset.annotated)
+        image = sample.image()
         segmenter.set_image(image)
         for (name, number), value in chosen.items():
             if name == str(sample.path):

@@ -84,8 +84,8 @@ def segment_source(
         model: a `Sam`, an exported one, or another model that has an everything mode.
         source: from `open_source`.
         out: the folder of the label files; `failures.json` if any.
-        format: one of `samlet.labels.FORMATS`, such as `jsonl`; `sa1b`, `coco` and `label-map`, which `open_dataset`
-            reads back, have masks on the pixels as they are stored, whatever their EXIF orientation.
+        format: one of `samlet.labels.FORMATS`, such as `jsonl`. Masks lie on the photographs turned upright by their
+            EXIF orientation, in every format, unless `Reading.stored_pixels` is set.
         overlays: also draw each image with its masks, into `overlays/`.
         labels: number the masks there.
         workers: processes; see `segment_many`.
@@ -122,7 +122,7 @@ def segment_source(
         failed: dict[str, str] = {}
         sparse: dict[str, str] = {}
         with progress_bar("segmenting", "image", source.count, before, progress) as bar:
-            for entry, answer in segment_many(model, _remaining(source, done, layout), workers, **options):
+            for entry, answer in segment_many(model, _remaining(source, done), workers, **options):
                 bar.update()
                 try:
                     if isinstance(answer, str):
@@ -169,10 +169,9 @@ def _recipe(
     return whole_recipe({"format": format, "model": model.fingerprint(), **settings})
 
 
-def _remaining(source: Source, done: set[str], layout: LabelFormat) -> Iterator[Entry]:
-    """The images that are still to be done, turned as the format's readers turn them."""
-    left = (entry for entry in source if entry.name not in done)
-    return left if layout.upright else (dataclasses.replace(entry, upright=False) for entry in left)
+def _remaining(source: Source, done: set[str]) -> Iterator[Entry]:
+    """The images that are still to be done."""
+    return (entry for entry in source if entry.name not in done)
 
 
 def _large(masks: Everything, min_area: float) -> Everything:

@@ -60,8 +60,9 @@ def add_machine(parser: Parser, seed: bool = False) -> None:
 
 
 def add_reading(parser: Parser) -> None:
-    """Add --range and --page."""
+    """Add --range, --page and --stored-pixels."""
     group = parser.add_argument_group("photographs")
+    add_orientation(group)
     group.add_argument(
         "--range",
         metavar="LOW,HIGH",
@@ -71,6 +72,16 @@ def add_reading(parser: Parser) -> None:
     )
     group.add_argument(
         "--page", type=int, metavar="N", help="of files with several pages or frames, the one to read; the first is 1"
+    )
+
+
+def add_orientation(group: Any) -> None:
+    """Add --stored-pixels."""
+    group.add_argument(
+        "--stored-pixels",
+        action="store_true",
+        help="leave photographs as their pixels are stored. Otherwise they are turned upright, as their EXIF "
+        "orientation says, in every command and file, and coordinates count there",
     )
 
 
