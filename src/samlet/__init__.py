@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from samlet.inference import EverythingOptions, MaskGenerator, Prediction, Predictor
     from samlet.labelling.folder import label
+    from samlet.labelling.review import review
     from samlet.models import Sam, SamConfig, TinyViTConfig, ViTConfig
     from samlet.quantization.config import QuantConfig
     from samlet.quantization.folder import quantize
@@ -71,6 +72,7 @@ _HOMES = {
     "load": "zoo",
     "open_dataset": "data.datasets",
     "quantize": "quantization.folder",
+    "review": "labelling.review",
     "save": "checkpoints",
     "slim": "slimming.folder",
 }
@@ -107,6 +109,7 @@ __all__ = [
     "register_loss",
     "register_protocol",
     "register_selection",
+    "review",
     "save",
     "slim",
 ]

@@ -350,7 +350,7 @@ def test_the_command(photos, labelled, tmp_path, capsys, monkeypatch):
     capsys.readouterr()
     assert main(arguments) == 0
     content = json.loads(capsys.readouterr().out)
-    assert set(content) == {"images", "masks", "failed", "passed_over", "seconds"}
+    assert set(content) == {"images", "masks", "failed", "passed_over", "sparse", "seconds"}
     assert (content["images"], content["masks"], content["failed"]) == (3, labelled[1].masks, [])
     assert masks_in(out) == masks_in(labelled[0])
     mask = masks_in(out)["a.json"][0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from samlet.cli.common import load_on, note, set_up, show
 from samlet.export import report
@@ -27,6 +28,7 @@ def run(options: argparse.Namespace) -> None:
             keep_float=tuple(options.keep_float),
             seed=options.seed,
         )
+    given: dict[str, Any] = {} if precision is None else {"precision": precision}
     made = export_model(
         sam,
         options.out,
@@ -44,7 +46,8 @@ def run(options: argparse.Namespace) -> None:
         least_agreement=options.least_agreement,
         force=options.force,
         seed=options.seed,
-        **({} if precision is None else {"precision": precision}),
+        for_device=options.for_device,
+        **given,
     )
     for remark in made.notes:
         note(f"samlet: {remark}")

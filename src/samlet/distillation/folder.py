@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
@@ -14,6 +14,7 @@ from samlet.data.datasets import Dataset, open_dataset
 from samlet.distillation import report
 from samlet.distillation.config import DistillConfig
 from samlet.distillation.fresh import OWN_INITIALISATION, fresh_student
+from samlet.distillation.keywords import DistillKeywords
 from samlet.distillation.pipeline import DistillRun, run_distillation
 from samlet.inference.segmenter import Segmenter
 from samlet.labelling.folder import label
@@ -161,7 +162,7 @@ def distill(
     out: str | Path | None = None,
     overwrite: bool = False,
     store: Store = "float32",
-    **settings: Any,
+    **settings: Unpack[DistillKeywords],
 ) -> Sam:
     """Train a student to answer as its teacher does, and as the true masks are (TinySAM, AAAI 2025).
 

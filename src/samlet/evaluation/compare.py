@@ -17,6 +17,7 @@ import torch
 
 from samlet.checkpoints.storage import weight_bytes
 from samlet.data.datasets import Dataset
+from samlet.data.folders import data_name
 from samlet.errors import InputError
 from samlet.evaluation.costs import Cost, cost, peak_memory
 from samlet.evaluation.detector import DetectorEvaluation, evaluate_detector
@@ -93,10 +94,11 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What `compare` finds."""
+    """What `compare` finds; `data` is what the photographs are called."""
 
     rows: tuple[Row, ...]
     differences: tuple[Pair, ...]
+    data: str = ""
 
 
 def compare(
@@ -209,7 +211,7 @@ def compare(
                 weights_bytes=weight_bytes(model) if isinstance(model, PromptableModel) else None,
             )
         )
-    return Comparison(rows=tuple(rows), differences=_differences(rows, seed))
+    return Comparison(rows=tuple(rows), differences=_differences(rows, seed), data=data_name(dataset.path))
 
 
 def _differences(rows: Sequence[Row], seed: int) -> tuple[Pair, ...]:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import torch
 
@@ -26,6 +26,7 @@ from samlet.evaluation.costs import cost
 from samlet.export import bundles, published
 from samlet.export.config import BUNDLES, GRAPHS, LEAST_AGREEMENT, ExportConfig
 from samlet.export.int8_layers import is_deployable
+from samlet.export.keywords import ExportKeywords
 from samlet.export.overflow import check_range
 from samlet.export.probes import Answer, Probe, answers, photographs, probes
 from samlet.export.report import write_markdown, write_picture
@@ -93,7 +94,7 @@ def export_model(
     quantization: QuantConfig | None = None,
     provenance: Mapping[str, Any] | None = None,
     progress: bool = False,
-    **settings: Any,
+    **settings: Unpack[ExportKeywords],
 ) -> Exported:
     """Write a model for another runtime, after it has been run there and agrees with its source.
 

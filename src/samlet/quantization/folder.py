@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import torch
 
@@ -13,6 +13,7 @@ from samlet.data.folders import data_name, find_images
 from samlet.models import PromptableModel, Sam
 from samlet.quantization import report
 from samlet.quantization.config import QuantConfig
+from samlet.quantization.keywords import QuantKeywords
 from samlet.quantization.pipeline import Quantized, run_quantization
 from samlet.runs.folder import RunFolder
 from samlet.runs.log import say
@@ -70,7 +71,7 @@ def quantize(
     *,
     out: str | Path | None = None,
     overwrite: bool = False,
-    **settings: Any,
+    **settings: Unpack[QuantKeywords],
 ) -> Sam:
     """Round a model's weights and activations to a few bits, by a search on a few photographs without labels.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack, cast
 
 import torch
 
@@ -19,6 +19,7 @@ from samlet.runs.folder import RunFolder
 from samlet.runs.log import say
 from samlet.slimming import report
 from samlet.slimming.config import SlimConfig
+from samlet.slimming.keywords import SlimKeywords
 from samlet.slimming.pipeline import SlimRun, run_slimming
 from samlet.training.budget import Clock
 from samlet.zoo import load_weights, model_or_name, named_weights
@@ -131,7 +132,7 @@ def slim(
     image_size: int | None = None,
     seed: int = 0,
     learning_rate: float = 1e-4,
-    **settings: Any,
+    **settings: Unpack[SlimKeywords],
 ) -> Sam:
     """Make the image encoder of a model smaller, with photographs and no labels (SlimSAM, NeurIPS 2024).
 
@@ -178,7 +179,7 @@ def slim(
         image_size=image_size,
         seed=seed,
         learning_rate=learning_rate,
-        **settings,
+        **cast("dict[str, Any]", settings),  # names may be registered from outside
     )
     master = model_or_name(teacher, "the teacher")
     begin = None if student is None else model_or_name(student, "the student")

@@ -55,6 +55,17 @@ def add_segment(commands: Any) -> None:
         help="a box, in pixels of the image. May be repeated",
     )
     parser.add_argument("--multimask", action="store_true", help="keep all three masks of every prompt")
+    choice(
+        parser,
+        "--output-mode",
+        {
+            "coco_rle": "run-length code",
+            "polygon": "COCO polygons, exact along the pixels",
+            "binary_mask": "PNG files in masks/",
+        },
+        "coco_rle",
+        "how masks are written in masks.json",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder for the results")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier result in DIR")
     files = parser.add_argument_group("label files", "of one image, in DIR/labels; of a folder or a video, in DIR")
@@ -121,17 +132,6 @@ def _add_everything(group: Any) -> None:
         metavar="X",
         help="hierarchical: share of the saved prompts to spend on a finer grid where least is settled; 0.23 if not "
         "given, and none with --settling logits",
-    )
-    choice(
-        group,
-        "--output-mode",
-        {
-            "coco_rle": "run-length code",
-            "polygon": "COCO polygons, exact along the pixels",
-            "binary_mask": "PNG files in masks/",
-        },
-        "coco_rle",
-        "how masks are written",
     )
     group.add_argument(
         "--exact",

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from samlet.data.transforms import Frame, preprocess
 from samlet.inference.everything.candidates import CropMasks, EdgeTest
 from samlet.inference.everything.dropped import Dropped
 from samlet.inference.everything.grids import Box, crop_boxes
+from samlet.inference.everything.keywords import EverythingKeywords
 from samlet.inference.everything.options import EverythingOptions
 from samlet.inference.everything.regions import remove_small_regions
 from samlet.inference.everything.rounds import ask
@@ -102,7 +103,9 @@ class MaskGenerator:
         >>> masks[0]["bbox"], masks.decoder_prompts
     """
 
-    def __init__(self, sam: PromptableModel | str | Path, progress: bool = False, **options: Any) -> None:
+    def __init__(
+        self, sam: PromptableModel | str | Path, progress: bool = False, **options: Unpack[EverythingKeywords]
+    ) -> None:
         self.sam = as_model(sam).eval()
         self.progress = progress
         self.options = EverythingOptions(**options)
