@@ -38,6 +38,7 @@ def run(options: argparse.Namespace) -> None:
     show(options, content, text)
 
 
+@torch.no_grad()
 def _moved(before: Sam, after: Sam) -> float:
     """Root mean square of the change of all weights, as a share of that of the weights."""
     change = total = 0.0

@@ -101,7 +101,7 @@ def pictures(run: DistillRun, labelled_by: str | None = None) -> dict[str, Calla
     """What draws each picture; `labelled_by` names the model whose masks stand in for true ones, if one does."""
     return {
         "comparison": lambda: sheet_of(
-            comparison(run, labelled_by), f"photographs of {run.dataset.path.name} that were held out; {DIFFERENCE}"
+            comparison(run, labelled_by), f"data: {run.dataset.path.name}, held out; {DIFFERENCE}"
         ),
         "losses": lambda: figure_image(losses_figure(run)),
     }

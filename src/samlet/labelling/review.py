@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ _OURS = frozenset({"index.html", "pictures/"})
 _GREY = 200
 _QUALITY = 82
 _LEAST_SIDE = 64
+_NO_SIZE = (300, 400)
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def review(
             _drawn(one, places[one.name], side).save(temporary / name, quality=_QUALITY)
             figures.append(html.linked(name, _caption(one)))
         masks = sum(len(one.objects) for one in found)
-        text = html.page(f"Labels of {data_name(folder)}", [_summary(found, masks, missing), html.grid(figures)])
+        text = html.page(f"Labels in {data_name(folder)}", [_summary(found, masks, missing), html.grid(figures)])
         (temporary / "index.html").write_text(text, encoding="utf-8")
     return Review(target / "index.html", len(found), masks, missing)
 
@@ -166,13 +168,12 @@ def _named_by_labelme(path: Path) -> Path | None:
 
 def _drawn(one: LabelledImage, path: Path | None, side: int) -> Image.Image:
     """The photograph with its masks, numbered as in the file; on grey where it cannot be read or has another size."""
-    image: RGBImage = np.full((*one.size, 3), _GREY, np.uint8)
+    size = one.size if all(one.size) else None  # which files without a mask may not say
+    image: RGBImage = np.full((*(size or _NO_SIZE), 3), _GREY, np.uint8)
     if path is not None:
-        try:
-            read = Sample(path, size=one.size).image()
-            image = read if read.shape[:2] == one.size else image
-        except InputError:
-            pass
+        with contextlib.suppress(InputError):
+            read = Sample(path, size=size).image()
+            image = read if size in (None, read.shape[:2]) else image
     picture = Image.fromarray(draw_masks(image, [found.rle for found in one.objects], labels=len(one.objects) > 1))
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     return picture

@@ -145,7 +145,7 @@ def pictures(run: Quantized, data: str) -> dict[str, Callable[[], Image.Image]]:
     """What draws each picture; `data` is what to call the photographs."""
     return {
         "errors": lambda: figure_image(errors_figure(run)),
-        "comparison": lambda: sheet_of(comparison(run), f"photographs of {data}, calibrated on; {DIFFERENCE}"),
+        "comparison": lambda: sheet_of(comparison(run), f"data: {data}, calibrated on; {DIFFERENCE}"),
     }
 
 

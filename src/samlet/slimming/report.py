@@ -77,7 +77,7 @@ def pictures(run: SlimRun, data: str) -> dict[str, Callable[[], Image.Image]]:
     """What draws each picture; `data` is what to call the photographs."""
     encoders = run.teacher.config.encoder, run.sam.config.encoder
     return {
-        "comparison": lambda: sheet_of(comparison(run), f"photographs of {data} that were held out; {DIFFERENCE}"),
+        "comparison": lambda: sheet_of(comparison(run), f"data: {data}, held out; {DIFFERENCE}"),
         "losses": lambda: figure_image(losses_figure(run)),
         "widths": lambda: figure_image(widths_figure(*encoders)),
     }

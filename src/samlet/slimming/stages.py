@@ -124,7 +124,7 @@ def not_exported(config: SlimConfig, encoder: EncoderConfig) -> str:
     if config.selection == "uniform" and not config.cuts_heads and config.budget is None and config.like is None:
         return ""
     return (
-        "blocks will get widths of their own, which `samlet export --to hf` and --to segment-anything cannot hold; "
+        "blocks may get widths of their own, which `samlet export --to hf` and --to segment-anything cannot hold; "
         f"--ratio with --selection uniform --heads channels leaves widths that they can. {others}"
     )
 

@@ -59,7 +59,7 @@ class Dropped:
         if stable <= masks:
             best = f", and the best has {max(self._stabilities):.2f}" if self._stabilities else ""
             return (
-                f"{good} answers have the predicted IoU that is asked for, of which {stable} different ones are as "
+                f"{good} answers have the predicted IoU that is asked for, but {stable} different ones are as "
                 f"stable as {least:g}{best}; lower --stability-score-thresh (stability_score_thresh), such as to "
                 f"{max(least - 0.1, 0):.2f}{larger}"
             )
