@@ -28,16 +28,17 @@ import samlet
 from common import ROOT, write
 from samlet.data.bundled import CLICKS, bundled_photographs
 from samlet.web import PageServer, make_page
+from samlet.web.config import Weights
 
 SCRIPTS = ROOT / "tests" / "web" / "browser"
 MODELS = {"samlet_s": str(ROOT / "recipes" / "samlet_s"), "mobile_sam": "mobile_sam"}
-SPEED = [  # model, size, weights, what the address asks for
+SPEED: list[tuple[str, int, Weights, str]] = [  # model, size, weights, what the address asks for
     ("samlet_s", 512, "int8", ""),
     ("samlet_s", 512, "int8", "?threads=1"),
     ("samlet_s", 1024, "int8", ""),
     ("mobile_sam", 512, "int8", ""),
 ]
-MASKS = [
+MASKS: list[tuple[str, int, Weights]] = [
     ("samlet_s", 512, "float32"),
     ("samlet_s", 512, "float16"),
     ("samlet_s", 512, "int8"),
@@ -48,7 +49,7 @@ LARGE = (3000, 4000)
 PHOTOGRAPH = next(path for path in bundled_photographs() if path.name == "dogs.jpg")
 
 
-def page(pages: Path, model: str, size: int, weights: str) -> Path:
+def page(pages: Path, model: str, size: int, weights: Weights) -> Path:
     """A page, made once."""
     folder = pages / f"{model}_{size}_{weights}"
     if not folder.exists():

@@ -124,6 +124,19 @@ def baseline() -> str:
     return "\n".join([*lines, "", f"`benchmarks/baseline.py`: {result['protocol']}."])
 
 
+def input_sizes() -> str:
+    """mIoU at several image sizes."""
+    result = _read("input_sizes")
+    lines = ["| model | input | encoder MACs | point | box |", "|---|--:|--:|--:|--:|"]
+    for row in result["rows"]:
+        scores = [
+            "{:.3f} [{:.3f}, {:.3f}]".format(row[name]["miou"], *row[name]["ci"]) for name in ("sa1b-point", "box")
+        ]
+        size = f"{row['image_size']} px"
+        lines.append(f"| {row['model']} | {size} | {row['encoder_macs'] / 1e9:.1f} G | {' | '.join(scores)} |")
+    return "\n".join([*lines, "", f"`benchmarks/input_sizes.py`: {result['protocol']}."])
+
+
 def costs() -> str:
     """Counted and published multiply-accumulates."""
     result = _read("published_costs")
@@ -495,6 +508,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "slimming_longer": slimming_longer,
     "slimming_budgets": slimming_budgets,
     "recovery": recovery,
+    "input_sizes": input_sizes,
     "aligning_speed": aligning_speed,
     "vit_heads": vit_heads,
     "everything_speed": everything_speed,

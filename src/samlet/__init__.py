@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from samlet.inference import EverythingOptions, MaskGenerator, Prediction, Predictor
     from samlet.labelling.folder import label
+    from samlet.labelling.review import review
     from samlet.models import Sam, SamConfig, TinyViTConfig, ViTConfig
     from samlet.publishing.push import push_to_hub
     from samlet.quantization.config import QuantConfig
@@ -73,6 +74,7 @@ _HOMES = {
     "open_dataset": "data.datasets",
     "push_to_hub": "publishing.push",
     "quantize": "quantization.folder",
+    "review": "labelling.review",
     "save": "checkpoints",
     "slim": "slimming.folder",
 }
@@ -110,6 +112,7 @@ __all__ = [
     "register_loss",
     "register_protocol",
     "register_selection",
+    "review",
     "save",
     "slim",
 ]

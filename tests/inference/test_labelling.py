@@ -139,7 +139,7 @@ def test_small_masks_are_left_out(sam, photos, labelled, tmp_path):
     assert 0 < result.masks == sum(map(len, large.values())) < labelled[1].masks
 
 
-def test_turned_photographs_are_labelled_as_they_are_stored(sam, tmp_path):
+def test_turned_photographs_are_labelled_upright(sam, tmp_path):
     (tmp_path / "photos").mkdir()
     with Image.open(PHOTOS / "cat.jpg") as photo:
         exif = photo.getexif()
@@ -148,8 +148,8 @@ def test_turned_photographs_are_labelled_as_they_are_stored(sam, tmp_path):
     label(sam, tmp_path / "photos", tmp_path / "out", **ALONE, **SMALL)
     (sample,) = open_dataset(tmp_path / "out", tmp_path / "photos")
     assert read_image(sample.path).shape[:2] == (451, 300)
-    assert sample.image().shape[:2] == (300, 451)
-    assert {tuple(a.rle["size"]) for a in sample.annotations} == {(300, 451)}
+    assert sample.image().shape[:2] == (451, 300)
+    assert {tuple(a.rle["size"]) for a in sample.annotations} == {(451, 300)}
 
 
 # ---- stopped, continued, corrected ------------------------------------------------------------------------------
@@ -350,7 +350,7 @@ def test_the_command(photos, labelled, tmp_path, capsys, monkeypatch):
     capsys.readouterr()
     assert main(arguments) == 0
     content = json.loads(capsys.readouterr().out)
-    assert set(content) == {"images", "masks", "failed", "passed_over", "seconds"}
+    assert set(content) == {"images", "masks", "failed", "passed_over", "sparse", "seconds"}
     assert (content["images"], content["masks"], content["failed"]) == (3, labelled[1].masks, [])
     assert masks_in(out) == masks_in(labelled[0])
     mask = masks_in(out)["a.json"][0]

@@ -22,12 +22,13 @@ from samlet.checkpoints import mobile_sam as tiny
 from samlet.checkpoints.adapters import BESIDE
 from samlet.checkpoints.reading import EXPORT, read_json, read_module, shorten
 from samlet.checkpoints.statistics import PIXELS
+from samlet.checkpoints.storage import STORES, Store, check_store
 from samlet.errors import CheckpointError, InputError
 from samlet.io.remarks import collected, remark
 from samlet.io.writing import new_file, write_tensors
 from samlet.models import PromptableModel, Sam
 
-__all__ = ["FORMATS", "Format", "load_checkpoint", "save"]
+__all__ = ["FORMATS", "STORES", "Format", "Store", "load_checkpoint", "save"]
 
 Format = Literal["native", "segment-anything", "mobile-sam", "sam2", "hugging-face"]
 FORMATS: tuple[Format, ...] = ("native", "segment-anything", "mobile-sam", "sam2", "hugging-face")
@@ -116,6 +117,7 @@ def save(
     format: Format = "native",
     provenance: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    store: Store = "float32",
 ) -> None:
     """Write a model.
 
@@ -126,18 +128,22 @@ def save(
         format: one of `FORMATS`.
         provenance: for the native format: what the model comes from.
         overwrite: replace an earlier file, or an earlier model folder.
+        store: how the native format stores weights, one of `STORES`; what is loaded again computes in float32.
 
     Raises:
         InputError: something is there already, the format cannot hold the model, or the model is an exported one.
     """
     path = Path(path).expanduser()
+    check_store(store)
+    if store != "float32" and format != "native":
+        raise InputError(f"store {store} was asked for format {format}, which holds float32; use format native")
     if not isinstance(sam, Sam):
         raise InputError(
             "the model is an exported one, whose graphs cannot be saved in another format; copy its folder, or give "
             "the model it was made from"
         )
     if format == "native":
-        native.write(sam, path, provenance, overwrite)
+        native.write(sam, path, provenance, overwrite, store=store)
         return
     if format in FORMATS:
         native.check_float(sam, f"format {format}")

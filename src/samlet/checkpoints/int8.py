@@ -43,17 +43,32 @@ def round_channels(value: Tensor) -> tuple[Tensor, Tensor]:
     return (flat / best[:, None]).round().clamp(-127, 127).to(torch.int8).view_as(value), best
 
 
+def stored_as(name: str, value: Tensor) -> torch.dtype:
+    """The type that a weight of this name and shape is stored in."""
+    if value.ndim < 2 or value.numel() < _MIN_ELEMENTS or any(part in name for part in _FLOAT32):
+        return torch.float32
+    return torch.float16 if any(part in name for part in _FLOAT16) else torch.int8
+
+
 def encode(tensors: StateDict) -> StateDict:
     """Matrices and convolutions as int8 with scales, tender ones as float16; tables and vectors as they are."""
     encoded: StateDict = {}
     for name, value in tensors.items():
-        if value.ndim < 2 or value.numel() < _MIN_ELEMENTS or any(part in name for part in _FLOAT32):
-            encoded[name] = value.float()
-        elif any(part in name for part in _FLOAT16):
-            encoded[name] = value.half()
-        else:
+        dtype = stored_as(name, value)
+        if dtype == torch.int8:
             encoded[name], encoded[name + _SCALE] = round_channels(value)
+        else:
+            encoded[name] = value.to(dtype)
     return encoded
+
+
+def count_bytes(tensors: StateDict) -> int:
+    """Bytes of what `encode` makes of tensors; nothing is encoded for it."""
+    count = 0
+    for name, value in tensors.items():
+        dtype = stored_as(name, value)
+        count += value.numel() * dtype.itemsize + (4 * len(value) if dtype == torch.int8 else 0)
+    return count
 
 
 def decode(tensors: StateDict) -> StateDict:

@@ -1,11 +1,11 @@
 """samlet's own format: a folder of `config.json`, `model.safetensors` and `provenance.json`.
 
-`config.json` may say that matrices are stored as int8 with one scale for each output channel (see `int8`), or which
-layers are quantized (see `quantized`).
+`config.json` says how weights are stored (see `storage`), and which layers are quantized, if any (see `quantized`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,8 +14,9 @@ from typing import Any
 import torch
 
 from samlet._version import __version__
-from samlet.checkpoints import int8, quantized
+from samlet.checkpoints import quantized, storage
 from samlet.checkpoints.reading import build, read_json, read_tensors
+from samlet.checkpoints.storage import Store
 from samlet.errors import CheckpointError, InputError
 from samlet.io.writing import MODEL_FILES, new_folder, write_json, write_tensors
 from samlet.models import Sam, SamConfig
@@ -42,9 +43,15 @@ def read(folder: Path) -> Sam:
         config = SamConfig.from_dict(content["model"])
     except (InputError, KeyError) as error:
         raise CheckpointError(f"{folder / 'config.json'}: {error}") from error
+    sam = _built(folder, config, content)
+    with contextlib.suppress(CheckpointError):  # a model is one without it, too
+        sam.provenance = read_json(folder / "provenance.json")
+    return sam
+
+
+def _built(folder: Path, config: SamConfig, content: Mapping[str, Any]) -> Sam:
     tensors = read_tensors(folder / "model.safetensors")
-    if content.get("weights") == "int8":
-        tensors = int8.decode(tensors)
+    tensors = storage.decode(tensors, content.get("weights", "float32"), folder / "config.json")
     section = content.get("quantization")
     if section is None:
         return build(config, tensors, folder / "model.safetensors")
@@ -75,6 +82,7 @@ def write(
     provenance: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     run_folder: bool = False,
+    store: Store = "float32",
 ) -> None:
     """Write a native folder.
 
@@ -84,21 +92,23 @@ def write(
         provenance: what the model comes from: parents, recipe, data, seed, figures.
         overwrite: replace an earlier model in `folder`.
         run_folder: the run that makes the model keeps its own folder in there.
+        store: how weights are stored, one of `storage.STORES`.
 
     Raises:
-        InputError: the folder holds something else.
+        InputError: the folder holds something else, or the weights cannot be stored so.
     """
     with new_folder(folder, MODEL_FILES, overwrite, run_folder) as temporary:
-        write_into(sam, temporary, provenance)
+        write_into(sam, temporary, provenance, store)
 
 
-def write_into(sam: Sam, folder: Path, provenance: Mapping[str, Any] | None = None, weights: str = "float32") -> None:
-    """Write the three files into an existing folder; `weights` may be `int8`, if the model is not quantized."""
+def write_into(sam: Sam, folder: Path, provenance: Mapping[str, Any] | None = None, weights: Store = "float32") -> None:
+    """Write the three files into an existing folder; a quantized model stores its weights as it does, by `float32`."""
+    storage.check_store(weights)
     tensors = {name: value.detach().cpu().contiguous() for name, value in sam.state_dict().items()}
     content = {"format": FORMAT, "version": VERSION, "weights": weights, "model": sam.config.to_dict()}
-    if weights == "int8":
-        check_float(sam, "weights='int8'")
-        tensors = int8.encode(tensors)
+    if weights != "float32":
+        check_float(sam, f"storage as {weights}")
+        tensors = storage.encode(tensors, weights)
     elif is_quantized(sam):
         tensors = quantized.encode(sam, tensors)
         content["quantization"] = quantized.describe(sam)

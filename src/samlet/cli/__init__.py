@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from samlet.cli.completion import script
 from samlet.cli.parsers import FIRST_STEPS, build_parser
 from samlet.errors import InputError, NothingLeftError, SamletError
 from samlet.io.remarks import forget
@@ -21,6 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         return _complain(error, 2)
     options = build_parser().parse_args(arguments)
+    if options.completion is not None:
+        from samlet.zoo.registry import ENTRIES  # only now: `--help` does not wait for it
+
+        print(script(build_parser(), options.completion, tuple(ENTRIES)), end="")
+        return 0
     if options.command is None:
         print(FIRST_STEPS)
         return 0
@@ -47,13 +53,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say_how_to_read(options: argparse.Namespace) -> None:
-    """Apply --range and --page, in the commands that have them."""
+    """Apply --range, --page and --stored-pixels, in the commands that have them."""
     if not hasattr(options, "range"):
         return
     from samlet.data.images import Reading, set_reading  # only now: `--help` does not wait for it
     from samlet.data.ranges import Range
 
-    set_reading(Reading(None if options.range is None else Range.parse(options.range), options.page))
+    chosen = None if options.range is None else Range.parse(options.range)
+    set_reading(Reading(chosen, options.page, options.stored_pixels))
 
 
 def _complain(error: Exception, code: int) -> int:

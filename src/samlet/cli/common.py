@@ -69,6 +69,13 @@ def file_bytes(path: Path) -> int:
     return (path / "model.safetensors" if path.is_dir() else path).stat().st_size
 
 
+def file_size(count: int | None, store: str | None) -> str:
+    """A file's size and what its weights are stored as."""
+    if count is None:
+        return "–"
+    return f"{count / 1e6:.1f} MB" + (f" as {store}" if store else "")
+
+
 def show(options: argparse.Namespace, content: dict[str, Any], text: str) -> None:
     """Print one JSON object with --json, the text without."""
     print(dumps(content, ensure_ascii=False) if options.json else text)

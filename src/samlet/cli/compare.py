@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from samlet.baselines.loading import load_any
+from samlet.checkpoints.storage import storage_of
 from samlet.cli.common import columns, file_bytes, set_up, several_processes, show
 from samlet.cli.evaluate import check, everything_options, open_data, tell_skipped
 from samlet.evaluation import report
@@ -36,7 +37,9 @@ def run(options: argparse.Namespace) -> None:
         path = locate(name)
         model = load_any(name, device if engine is None else engine.device, options.threads)
         again = partial(load_path, path) if isinstance(model, PromptableModel) and device.type == "cpu" else None
-        contestants.append(Contestant(name=shown, model=model, file_bytes=file_bytes(path), load=again))
+        contestants.append(
+            Contestant(name=shown, model=model, file_bytes=file_bytes(path), load=again, storage=storage_of(path))
+        )
     found = compare(
         contestants,
         dataset,

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from samlet.cli.common import columns, file_bytes, giga, load_to_run, mega, note, set_up, show
+from samlet.checkpoints.storage import storage_of, weight_bytes
+from samlet.cli.common import columns, file_bytes, file_size, giga, load_to_run, mega, note, set_up, show
 from samlet.errors import InputError, SamletError
 from samlet.evaluation.costs import PartCost, cost, peak_memory
 from samlet.models import PromptableModel, Sam, SamConfig
@@ -35,6 +36,8 @@ def run(options: argparse.Namespace) -> None:
     found = cost(sam, options.image_size, measure=not options.no_measure)
     content = dataclasses.asdict(found)
     content["file_bytes"] = None if path is None else file_bytes(path)
+    content["file_storage"] = stored = None if path is None else storage_of(path)
+    content["weights_bytes"] = sizes = weight_bytes(sam)
     memory = (
         None
         if options.no_measure or path is None
@@ -54,9 +57,14 @@ def run(options: argparse.Namespace) -> None:
     ]
     text = columns(rows)
     if path is not None:
-        text += f"\nfile {content['file_bytes'] / 1e6:.1f} MB"
+        text += f"\nfile {file_size(content['file_bytes'], stored)}"
+    if sizes is not None:
+        text += "\nweights " + ", ".join(f"{count / 1e6:.1f} MB as {store}" for store, count in sizes.items())
+    trained = sam.config.trained_image_size
+    if trained is not None:
+        text += f"\ntrained at {trained} px; --image-size {trained} computes at that size"
     if memory is not None:
-        text += f", peak memory {memory / 1e6:.0f} MB"
+        text += f"\npeak memory {memory / 1e6:.0f} MB"
     if table is not None:
         content["table"] = str(options.table)
         text += f"\nlatency table {options.table}"

@@ -13,6 +13,7 @@ from samlet.evaluation import report
 from samlet.evaluation.detector import DetectorEvaluation, evaluate_detector
 from samlet.evaluation.miou import Evaluation, as_segmenter, evaluate_all
 from samlet.evaluation.protocols import find_protocol
+from samlet.evaluation.worst import write_worst
 from samlet.inference.segmenter import Segmenter
 from samlet.io.writing import write_json
 from samlet.models import PromptableModel
@@ -52,8 +53,10 @@ def run(options: argparse.Namespace) -> None:
     if options.out is not None:
         write_json(options.out / "evaluation.json", content)
         if dataset.annotated and reference is None:
-            report.write_worst(found, dataset, as_segmenter(model, options.image_size), options.out / "worst.png")
-        written = f"\n{options.out}: evaluation.json, worst.png, what was measured on each image"
+            write_worst(found, dataset, as_segmenter(model, options.image_size), options.out / "worst.png")
+            written = f"\n{options.out}: evaluation.json, worst.png, what was measured on each image"
+        else:
+            written = f"\n{options.out}: evaluation.json, what was measured on each image"
     show(options, content, _text(found) + written)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from samlet.cli.common import load_on, note, set_up, show
 from samlet.cli.options import given_settings
@@ -29,6 +30,7 @@ def run(options: argparse.Namespace) -> None:
             keep_float=tuple(options.keep_float),
             seed=options.seed,
         )
+    given: dict[str, Any] = {} if precision is None else {"precision": precision}
     made = export_model(
         sam,
         options.out,
@@ -39,7 +41,7 @@ def run(options: argparse.Namespace) -> None:
         provenance={"name": Path(options.model).name, "weights_sha256": sam.fingerprint()},
         progress=True,
         **given_settings(options, ExportConfig, leave_out=("to",)),
-        **({} if precision is None else {"precision": precision}),
+        **given,
     )
     for remark in made.notes:
         note(f"samlet: {remark}")

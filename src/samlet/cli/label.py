@@ -7,6 +7,7 @@ import argparse
 from samlet.baselines.loading import load_any
 from samlet.cli.common import file_table, set_up, show
 from samlet.errors import SamletError
+from samlet.labelling.batch import told_sparse
 from samlet.labelling.folder import label
 from samlet.labelling.workers import all_cores
 
@@ -41,9 +42,13 @@ def run(options: argparse.Namespace) -> None:
         "masks": result.masks,
         "failed": [{"image": name, "reason": reason} for name, reason in result.failed.items()],
         "passed_over": [{"file": name, "reason": reason} for name, reason in result.passed_over.items()],
+        "sparse": [{"image": name, "hint": hint} for name, hint in result.sparse.items()],
         "seconds": result.seconds,
     }
-    text = f"{options.out}: {result.images} images, {result.masks} masks, {len(result.failed)} failed; "
-    text += f"{result.seconds:.1f} s"
+    text = f"{options.out}: {result.images} images, {result.masks} masks, {len(result.failed)} failed"
+    text += f", {len(result.passed_over)} files passed over" if result.passed_over else ""
+    text += f"; {result.seconds:.1f} s"
+    if result.sparse:
+        text += "\n" + told_sparse(result.sparse)
     table = file_table(result.images, result.failed, result.passed_over)
     show(options, content, f"{text}\n\n{table}" if table else text)

@@ -12,7 +12,7 @@ from samlet.data.masks import RLE
 from samlet.errors import InputError
 from samlet.inference.everything.generator import Everything
 from samlet.labels import LabelFormat, LabelSettings, label_format
-from samlet.labels.one import check_orientation, write_image
+from samlet.labels.one import write_image
 
 FOLDER = "labels"
 
@@ -43,7 +43,7 @@ def asked(options: argparse.Namespace) -> LabelFiles | None:
     """What --format, --class and --tolerance ask for; None for no files, and for a label map, which is one file.
 
     Raises:
-        InputError: a class or tolerance without a format that has it, or a picture that its readers see turned.
+        InputError: a class or tolerance without a format that has it.
     """
     if options.format is None:
         for value, name in ((options.class_name, "--class"), (options.tolerance, "--tolerance")):
@@ -56,7 +56,6 @@ def asked(options: argparse.Namespace) -> LabelFiles | None:
     settings = layout.settings(options.class_name, options.tolerance)
     if layout.name == "label-map":
         return None
-    check_orientation(options.image, layout)
     return LabelFiles(options.image, options.out, layout, settings)
 
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from samlet.cli import label_files, segment_everything
 from samlet.cli.common import columns, load_to_run, mask_rows, set_up, show
 from samlet.data.images import read_image
+from samlet.data.masks import Mask
+from samlet.data.polygons import to_polygons
 from samlet.errors import InputError
 from samlet.inference import Predictor
 from samlet.inference.everything.generator import Everything
@@ -61,6 +67,7 @@ def run(options: argparse.Namespace) -> None:
     if not options.multimask:
         answer = answer.best()
     masks = [{**record, "point_coords": [click[:2] for click in clicks]} for record in answer.records()]
+    codes = [mask["segmentation"] for mask in masks]
     seconds = time.perf_counter() - start
     shown = [mask for prompt in answer.masks for mask in prompt]
     picture = draw_prompts(draw_masks(image, shown), points, labels, np.array(boxes) if boxes else None)
@@ -70,7 +77,19 @@ def run(options: argparse.Namespace) -> None:
         if options.format == "label-map":
             write_label_map(label_map(found, *found.size), folder / "labels.png", options.image.name)
         if labelled is not None:
-            labelled.write(folder, label_files.with_codes(found, [mask["segmentation"] for mask in masks]))
+            labelled.write(folder, label_files.with_codes(found, codes))
+        _in_mode(masks, shown, options.output_mode, folder)
         write_json(folder / "masks.json", content)
         picture.save(folder / "overlay.png")
     show(options, content, f"{columns(mask_rows(masks))}\n{options.out}: masks.json, overlay.png; {seconds:.2f} s")
+
+
+def _in_mode(masks: list[dict[str, Any]], arrays: Sequence[Mask], mode: str, folder: Path) -> None:
+    """Give the segmentations the form that --output-mode asks for; binary masks become files."""
+    for number, (mask, array) in enumerate(zip(masks, arrays, strict=True)):
+        if mode == "polygon":
+            mask["segmentation"] = to_polygons(array)
+        elif mode == "binary_mask":
+            name = mask["segmentation"] = f"masks/{number:04d}.png"
+            (folder / "masks").mkdir(exist_ok=True)
+            Image.fromarray(array).save(folder / name)

@@ -18,7 +18,7 @@ from samlet.errors import InputError, SamletError
 from samlet.inference.everything.generator import Everything, MaskGenerator
 from samlet.inference.everything.options import EverythingOptions, option_names
 from samlet.io.writing import RESULT_FILES, check_output, new_folder, write_json
-from samlet.labelling.batch import segment_source
+from samlet.labelling.batch import segment_source, told_sparse
 from samlet.labelling.workers import all_cores
 from samlet.labels.label_map import label_map, write_label_map
 from samlet.reporting.overlay import draw_masks
@@ -57,10 +57,13 @@ def _one(options: argparse.Namespace, chosen: dict[str, Any]) -> None:
         if labelled is not None:
             labelled.write(folder, label_files.with_codes(masks, codes))
         content = {"masks": list(masks), "seconds": masks.seconds, "decoder_prompts": masks.decoder_prompts}
+        if masks.hint:
+            content["hint"] = masks.hint
         write_json(folder / "masks.json", content)
         Image.fromarray(draw_masks(image, codes, labels=options.labels)).save(folder / "overlay.png")
     more = f"\n… {len(masks) - _MASKS_SHOWN} more" if len(masks) > _MASKS_SHOWN else ""
     summary = f"{len(masks)} masks from {masks.decoder_prompts} prompts in {masks.seconds:.2f} s"
+    summary += f": {masks.hint}" if masks.hint else ""
     show(
         options,
         content,
@@ -106,10 +109,14 @@ def _many(options: argparse.Namespace, chosen: dict[str, Any]) -> None:
         name, reason = next(iter(result.failed.items()))
         raise SamletError(f"all {len(result.failed)} images failed; the first, {name}: {reason}")
     content = {**dataclasses.asdict(result), "failed": [{"image": k, "reason": v} for k, v in result.failed.items()]}
+    content["sparse"] = [{"image": name, "hint": hint} for name, hint in result.sparse.items()]
     content["passed_over"] = [{"file": name, "reason": why} for name, why in result.passed_over.items()]
     if result.continued:
         note(f"samlet: {result.continued} images were there already")
-    text = f"{result.images} images, {result.masks} masks in this run, {len(result.failed)} failed, "
+    over = f", {len(result.passed_over)} files passed over" if result.passed_over else ""
+    text = f"{result.images} images, {result.masks} masks in this run, {len(result.failed)} failed{over}, "
     text += f"{result.decoder_prompts} prompts, {result.seconds:.1f} s\n{options.out}"
+    if result.sparse:
+        text += "\n" + told_sparse(result.sparse)
     table = file_table(result.images, result.failed, result.passed_over)
     show(options, content, f"{text}\n\n{table}" if table else text)

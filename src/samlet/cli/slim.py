@@ -61,6 +61,7 @@ def _second(options: argparse.Namespace) -> argparse.Namespace:
         "--device": options.device,
         "--precision": options.precision,
         "--micro-batch": options.micro_batch,
+        "--store": options.store,
     }
     for name, value in same.items():
         if name in words and name in ("--teacher", "--student", "--out"):
@@ -96,6 +97,7 @@ def _slim(options: argparse.Namespace, out: Path) -> tuple[dict[str, Any], str] 
         device=options.device,
         overwrite=options.overwrite,
         clock=Clock(began=options.began, reports=True),
+        store=options.store,
     )
     return None if made is None else (made.content, f"{report.table(made.figures)}\n\n{out}: {WRITTEN}")
 

@@ -116,7 +116,7 @@ class CocoSource:
         entries = [json.loads(row[0]) for row in rows]
         name = f"{self._path} ({path.name})"
         found, problems = read_annotations(name, entries, (height, width))
-        return Sample(path, found, identity=json.loads(image), problems=problems)
+        return Sample(path, found, identity=json.loads(image), problems=problems, size=(height, width))
 
 
 def read_truth(path: Path) -> dict[str, Any]:

@@ -65,6 +65,8 @@ def candidates(folder: str | Path) -> tuple[list[Path], dict[Path, str]]:
             if name.startswith(".") or name in _SYSTEM:
                 folders.remove(name)
                 others[Path(root) / name] = "a hidden folder"
+            elif (Path(root) / name).is_symlink():
+                others[Path(root) / name] = "a link to a folder, which is not followed"
         for name in files:
             path = Path(root) / name
             if name.startswith("."):

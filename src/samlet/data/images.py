@@ -37,10 +37,13 @@ class Reading:
     Attributes:
         range: of pictures with more than 8 bits, what is black and what is white; told by the values if None.
         page: of files with several pages or frames, which one, from 1 on; the first, with a remark, if None.
+        stored_pixels: leave the pixels as they are stored, whatever the EXIF orientation says, so that coordinates
+            count there; otherwise photographs are upright everywhere.
     """
 
     range: Range | None = None
     page: int | None = None
+    stored_pixels: bool = False
 
     def __post_init__(self) -> None:
         if self.page is not None and self.page < 1:
@@ -48,7 +51,11 @@ class Reading:
 
     def as_dict(self) -> dict[str, Any]:
         """What differs from the default, ready for JSON."""
-        given = {"range": None if self.range is None else str(self.range), "page": self.page}
+        given = {
+            "range": None if self.range is None else str(self.range),
+            "page": self.page,
+            "stored_pixels": self.stored_pixels or None,
+        }
         return {name: value for name, value in given.items() if value is not None}
 
 
@@ -85,8 +92,7 @@ def read_image(path: str | Path, upright: bool = True, page: int | None = None) 
 
     Args:
         path: an image file.
-        upright: turn the picture as its EXIF orientation says. Annotations of datasets are on the stored pixels, so
-            datasets read with False.
+        upright: turn the picture as its EXIF orientation says, unless `Reading.stored_pixels` is set.
         page: of a file with several, from 1 on.
 
     Raises:
@@ -99,10 +105,16 @@ def read_image(path: str | Path, upright: bool = True, page: int | None = None) 
         return decode_image(file, str(path), upright, page)
 
 
-def decode_image(source: BinaryIO, name: str, upright: bool = True, page: int | None = None) -> RGBImage:
-    """Read a photograph from an open file or stream; `name` is for messages. See `read_image`."""
+def decode_image(
+    source: BinaryIO, name: str, upright: bool = True, page: int | None = None, forced: bool = False
+) -> RGBImage:
+    """Read a photograph from an open file or stream; `name` is for messages. See `read_image`.
+
+    With `forced`, `upright` is what is done, whatever `Reading.stored_pixels` says.
+    """
     head = source.read(1024)
     source.seek(0)
+    upright = upright and (forced or not _reading.stored_pixels)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -111,7 +123,7 @@ def decode_image(source: BinaryIO, name: str, upright: bool = True, page: int | 
                 deep = _deep_colour(image, source)
                 if deep is None:
                     image.load()
-                    return to_rgb(image, upright, name)
+                    return to_rgb(ImageOps.exif_transpose(image) if upright else image, False, name)
                 turned = deep if not upright else _turn(deep, image.getexif().get(0x0112, 1))
                 return to_8_bits(turned, name, _reading.range)
     except InputError:
@@ -125,6 +137,41 @@ def decode_image(source: BinaryIO, name: str, upright: bool = True, page: int | 
         raise InputError(f"{name} is not an image that can be read; expected {EXPECTED}") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{name} is a damaged or oversized image: {error}; save it again or leave it out") from error
+
+
+def faces_upright(source: BinaryIO, size: tuple[int, int]) -> bool:
+    """Whether annotations of a size lie on a picture as its EXIF orientation turns it, or on the pixels as stored.
+
+    Only the sides tell, where the orientation swaps them. Where they cannot, it is upright, as everywhere, unless
+    `Reading.stored_pixels` is set.
+
+    Args:
+        source: the file, which is left at its beginning; only its head is read.
+        size: height and width that the annotations are for, pixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(source, formats=allowed_formats()) as image:
+                stored, orientation = (image.height, image.width), image.getexif().get(0x0112, 1)
+    except Exception:  # which reading the picture will say
+        return True
+    finally:
+        source.seek(0)
+    if orientation in (5, 6, 7, 8) and stored != stored[::-1] and size in (stored, stored[::-1]):
+        return size != stored
+    return not _reading.stored_pixels
+
+
+def orientation_of(path: Path) -> int:
+    """The EXIF orientation of a file, 1 to 8; 1 where it has none, or cannot be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=allowed_formats()) as image:
+                return int(image.getexif().get(0x0112, 1))
+    except Exception:  # which reading the picture will say
+        return 1
 
 
 def count_pages(path: Path) -> int:
@@ -204,7 +251,7 @@ def _turn(pixels: NDArray, orientation: int) -> NDArray:
 
 def to_rgb(image: Image.Image, upright: bool = True, name: str = "the image") -> RGBImage:
     """A PIL image as 8-bit RGB; see `read_image`."""
-    if upright:
+    if upright and not _reading.stored_pixels:
         image = ImageOps.exif_transpose(image)
     if image.mode == "F" or image.mode.startswith("I"):  # floating point, or 16 or 32 bits of grey
         return array_to_rgb(np.asarray(image), name)

@@ -23,19 +23,17 @@ class Entry:
     Attributes:
         name: what it is called in results: the path inside the folder, or the frame's number.
         content: its file, or its pixels (H, W, 3) RGB.
-        upright: turn a file's picture as its EXIF orientation says.
         page: of a file with several, from 1 on.
     """
 
     name: str
     content: Path | RGBImage
-    upright: bool = True
     page: int | None = None
 
     def read(self) -> RGBImage:
         """The pixels (H, W, 3) RGB; raises InputError for a file that is no image."""
         if isinstance(self.content, Path):
-            return read_image(self.content, self.upright, self.page)
+            return read_image(self.content, page=self.page)
         return self.content
 
 

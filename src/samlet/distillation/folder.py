@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
-from samlet.checkpoints import native
+from samlet.checkpoints import Store, native
+from samlet.checkpoints.storage import check_store
 from samlet.data.datasets import Dataset, open_dataset
 from samlet.distillation import report
 from samlet.distillation.config import DistillConfig
 from samlet.distillation.fresh import OWN_INITIALISATION, fresh_student
+from samlet.distillation.keywords import DistillKeywords
 from samlet.distillation.pipeline import DistillRun, run_distillation
 from samlet.inference.segmenter import Segmenter
 from samlet.labelling.folder import label
@@ -72,6 +74,7 @@ def distill_into(
     device: str = "cpu",
     overwrite: bool = False,
     clock: Clock | None = None,
+    store: Store = "float32",
 ) -> Distilled | None:
     """Distil into a folder, or continue the unfinished run there; None in any process but the main one.
 
@@ -85,11 +88,13 @@ def distill_into(
         device: to compute on, where models are named.
         overwrite: replace what an earlier run wrote; begin again where an unfinished run has other settings.
         clock: when the time of a run by `minutes` began; now if None.
+        store: how the student's weights are stored.
 
     Raises:
         InputError: a setting, model, folder or photographs that cannot work, or another process works in the folder.
         SamletError: training failed; the last good checkpoint is in the folder.
     """
+    check_store(store)
     folder = RunFolder.claim(out, overwrite)
     engine = DistributedContext(teacher.device if isinstance(teacher, Sam) else device, config.precision)
     master, name = named_weights(teacher, engine.device, "teacher")
@@ -98,7 +103,9 @@ def distill_into(
     else:
         pupil, pupil_name = named_weights(student, engine.device, "student")
     with folder.locked(engine.is_main):
+        labelled_by = None
         if not dataset.annotated:
+            labelled_by = (labelling or Labelling()).name
             dataset = _labelled(dataset, folder.out, master, labelling or Labelling(), overwrite, engine)
         made = run_distillation(
             master, pupil, dataset, config, workspace=folder, engine=engine, overwrite=overwrite, clock=clock
@@ -107,16 +114,19 @@ def distill_into(
             return None
         origin = report.provenance(made, name, pupil_name)
         # First the model: whatever comes after, it is safe.
-        native.write(made.sam, folder.out, origin, overwrite=True, run_folder=True)
+        native.write(made.sam, folder.out, origin, overwrite=True, run_folder=True, store=store)
         reasons = list(made.skipped.values())
         for reason in reasons[:_TOLD]:
             say(f"skipped: {reason}")
         if len(reasons) > _TOLD:
             say(f"and {len(reasons) - _TOLD} more, which report.md names")
+        say("training is over; drawing the report's pictures")
         content = report.to_json(made)
         native.write_provenance(folder.out, {**origin, "figures": content})
-        report.write(made, folder.out)
+        report.write(made, folder.out, labelled_by)
         folder.finish()
+    made.sam.provenance = {**origin, "figures": content}
+    made.sam.result = report.result(made, labelled_by, folder.out)
     return Distilled(run=made, content=content)
 
 
@@ -151,7 +161,8 @@ def distill(
     *,
     out: str | Path | None = None,
     overwrite: bool = False,
-    **settings: Any,
+    store: Store = "float32",
+    **settings: Unpack[DistillKeywords],
 ) -> Sam:
     """Train a student to answer as its teacher does, and as the true masks are (TinySAM, AAAI 2025).
 
@@ -164,10 +175,11 @@ def distill(
         out: a new folder for the student, its figures and pictures, or that of a run that was stopped, which goes on;
             nothing is written if None. Photographs without masks need it, for their labels.
         overwrite: replace what an earlier run wrote in `out`.
+        store: how the weights are stored in `out`: float32, fp16 or int8.
         settings: fields of `DistillConfig`.
 
     Returns:
-        The distilled student.
+        The distilled student; its `result` has figures and pictures.
 
     Raises:
         InputError: a setting, model or dataset that cannot work.
@@ -178,6 +190,8 @@ def distill(
     master, pupil = model_or_name(teacher, "the teacher"), model_or_name(student, "the student")
     if out is None:
         cpu = torch.device("cpu")
-        return run_distillation(named_weights(master, cpu, "")[0], named_weights(pupil, cpu, "")[0], data, config).sam
-    made = distill_into(Path(out), master, pupil, data, config, overwrite=overwrite)
+        run = run_distillation(named_weights(master, cpu, "")[0], named_weights(pupil, cpu, "")[0], data, config)
+        run.sam.result = report.result(run)
+        return run.sam
+    made = distill_into(Path(out), master, pupil, data, config, overwrite=overwrite, store=store)
     return load_weights(out) if made is None else made.run.sam

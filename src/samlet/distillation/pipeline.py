@@ -24,6 +24,7 @@ from samlet.distillation.timing import Trial, steps_within
 from samlet.distillation.validation import PROMPTS, Validation
 from samlet.errors import InputError
 from samlet.models import Sam
+from samlet.models.config import trained_at
 from samlet.models.float_weights import check_float_weights
 from samlet.runs.distributed import DistributedContext
 from samlet.runs.folder import RunFolder
@@ -171,7 +172,7 @@ def run_distillation(
     return DistillRun(
         teacher=teacher,
         origin=student,
-        sam=made.requires_grad_(False),
+        sam=trained_at(made.requires_grad_(False), sizes[0]),
         config=config,
         image_size=sizes[0],
         trained_on=len(trained_on),

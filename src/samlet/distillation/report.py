@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from PIL import Image
 
 from samlet.data.images import RGBImage, fingerprint
 from samlet.data.masks import Mask, decode_rle, mask_iou
@@ -12,9 +15,12 @@ from samlet.distillation.config import CLICKS, TRAINED, WEIGHTS
 from samlet.distillation.pipeline import STAGE, DistillRun
 from samlet.errors import InputError
 from samlet.inference import Predictor
+from samlet.io.progress import progress_bar
+from samlet.io.writing import new_file
 from samlet.reporting import markdown
-from samlet.reporting.contact_sheet import Cell, write_sheet
-from samlet.reporting.plots import GRID, smoothed, write_figure
+from samlet.reporting.contact_sheet import DIFFERENCE, Cell, sheet_of
+from samlet.reporting.plots import GRID, figure_image, smoothed
+from samlet.reporting.result import RunResult
 from samlet.runs.precision import PRECISIONS
 from samlet.training.settings import SCHEDULES
 
@@ -35,6 +41,7 @@ def to_json(run: DistillRun) -> dict[str, Any]:
         "steps": len(run.stage.losses),
         "images_per_second": run.images_per_second,
         "image_size": run.image_size,
+        "model_image_size": run.sam.image_size,
         "shares_of_time": run.parts,
         "held_out": {
             "photographs": len(run.held_out),
@@ -90,10 +97,38 @@ def table(run: DistillRun) -> str:
     )
 
 
-def write(run: DistillRun, folder: Path) -> None:
+def pictures(run: DistillRun, labelled_by: str | None = None) -> dict[str, Callable[[], Image.Image]]:
+    """What draws each picture; `labelled_by` names the model whose masks stand in for true ones, if one does."""
+    return {
+        "comparison": lambda: sheet_of(
+            comparison(run, labelled_by), f"data: {run.dataset.path.name}, held out; {DIFFERENCE}"
+        ),
+        "losses": lambda: figure_image(losses_figure(run)),
+    }
+
+
+def result(run: DistillRun, labelled_by: str | None = None, folder: Path | None = None) -> RunResult:
+    """Figures and pictures for Python."""
+    found = RunResult(
+        f"distilled: {len(run.stage.losses)} steps at {run.image_size} px",
+        lambda: to_json(run),
+        lambda: table(run),
+        pictures(run, labelled_by),
+        folder,
+    )
+    _ = found.figures
+    return found
+
+
+def write(run: DistillRun, folder: Path, labelled_by: str | None = None) -> None:
     """Write `report.md` and its pictures beside the model: `comparison.png`, `losses.png`."""
-    write_sheet(comparison(run), folder / "comparison.png")
-    write_figure(losses_figure(run), folder / "losses.png")
+    drawn = pictures(run, labelled_by)
+    with progress_bar("drawing pictures", "picture", len(drawn)) as bar:
+        for name, draw in drawn.items():
+            with new_file(folder / f"{name}.png") as temporary:
+                draw().save(temporary, format="PNG")
+            bar.update()
+    true = "true masks" if labelled_by is None else f"pseudo-labels (masks of {labelled_by})"
     lines = [
         "# Distillation report",
         "",
@@ -103,7 +138,16 @@ def write(run: DistillRun, folder: Path) -> None:
         f"{run.config.learning_rate:g}, seed {run.config.seed}; {run.trained_on} photographs to train on; "
         f"{run.seconds:.0f} s.",
         "",
-        "![true masks, teacher's, student's before and after](comparison.png)",
+        *(
+            [
+                f"The photographs came without masks: {labelled_by} made them, so they are pseudo-labels, and mIoU "
+                "held out is agreement with them and not accuracy.",
+                "",
+            ]
+            if labelled_by is not None
+            else ()
+        ),
+        f"![{true}, teacher's, student's before and after](comparison.png)",
         "",
         "![every term of the loss, and mean IoU on photographs held out](losses.png)",
         "",
@@ -166,9 +210,9 @@ def losses_figure(run: DistillRun) -> Figure:
     return figure
 
 
-def comparison(run: DistillRun) -> list[list[Cell]]:
+def comparison(run: DistillRun, labelled_by: str | None = None) -> list[list[Cell]]:
     """Photographs held out with the true mask, the teacher's and the student's before and after, for one point."""
-    names = ("truth", "teacher", "student, before", "student, after")
+    names = ("truth" if labelled_by is None else "pseudo-label", "teacher", "student, before", "student, after")
     size = run.config.teacher_size or run.image_size
     predictors = [
         Predictor(run.teacher, size),

@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from samlet.checkpoints.storage import weight_bytes
 from samlet.data.datasets import Dataset
+from samlet.data.folders import data_name
 from samlet.errors import InputError
 from samlet.evaluation.costs import Cost, cost, peak_memory
 from samlet.evaluation.detector import DetectorEvaluation, evaluate_detector
@@ -39,12 +41,14 @@ class Contestant:
         model: the model.
         file_bytes: of its weights; None if unknown.
         load: loads it again, in a fresh process, to measure memory; None for no measurement.
+        storage: what the weights of the file are stored as, such as `int8`; None if unknown.
     """
 
     name: str
     model: PromptableModel | Segmenter
     file_bytes: int | None = None
     load: Callable[[], PromptableModel] | None = None
+    storage: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +64,9 @@ class Row:
         decoder_s: of one prompt, likewise.
         peak_memory_bytes: of a fresh process; None if not measured.
         file_bytes: of the weights; None if unknown.
+        storage: what they are stored as in the file; None if unknown.
+        weights_bytes: bytes of the weights in each of `checkpoints.storage.STORES`, so that like is compared with
+            like; None for a model without weights of its own.
     """
 
     name: str
@@ -70,6 +77,8 @@ class Row:
     decoder_s: float | None
     peak_memory_bytes: int | None
     file_bytes: int | None
+    storage: str | None = None
+    weights_bytes: dict[str, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +94,11 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What `compare` finds."""
+    """What `compare` finds; `data` is what the photographs are called."""
 
     rows: tuple[Row, ...]
     differences: tuple[Pair, ...]
+    data: str = ""
 
 
 def compare(
@@ -197,9 +207,11 @@ def compare(
                 decoder_s=decoder_s,
                 peak_memory_bytes=memory,
                 file_bytes=contestant.file_bytes,
+                storage=contestant.storage,
+                weights_bytes=weight_bytes(model) if isinstance(model, PromptableModel) else None,
             )
         )
-    return Comparison(rows=tuple(rows), differences=_differences(rows, seed))
+    return Comparison(rows=tuple(rows), differences=_differences(rows, seed), data=data_name(dataset.path))
 
 
 def _differences(rows: Sequence[Row], seed: int) -> tuple[Pair, ...]:

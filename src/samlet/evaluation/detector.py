@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from samlet.data.coco import CocoSource, read_truth
 from samlet.data.masks import encode_rle
@@ -25,6 +24,7 @@ from samlet.errors import InputError
 from samlet.evaluation.average_precision import Detection, is_lvis, precision
 from samlet.evaluation.miou import as_segmenter, fingerprint
 from samlet.inference.segmenter import Segmenter
+from samlet.io.progress import followed
 from samlet.models import PromptableModel
 from samlet.runs.distributed import DistributedContext
 from samlet.runs.records import RecordStore
@@ -110,9 +110,8 @@ def evaluate_detector(
         store = RecordStore(
             Path(folder if engine is None else engine.from_main(folder)), recipe, rank, overwrite, engine
         )
-        shown = None if progress and not rank else True
-        with store, tqdm(samples[rank::world], disable=shown, unit="image", desc=title or None) as bar:
-            for sample in bar:
+        with store:
+            for sample in followed(samples[rank::world], title or "evaluating", "image", shown=progress and not rank):
                 if str(sample.path) in store.done:
                     continue
                 record = _answers(segmenter, sample, boxes.get(sample.identity, []), skipped)

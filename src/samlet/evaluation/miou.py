@@ -14,8 +14,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
-
 from samlet.baselines.loading import as_any_model
 from samlet.data.datasets import Dataset, open_dataset
 from samlet.data.samples import Sample
@@ -25,6 +23,7 @@ from samlet.evaluation.ground_truth import RULES, Rule, annotated_truth, referen
 from samlet.evaluation.protocols import COUNTS, Protocol, Values, find_protocol, score
 from samlet.inference.sam_segmenter import SamSegmenter
 from samlet.inference.segmenter import Segmenter
+from samlet.io.progress import followed
 from samlet.models import PromptableModel
 from samlet.runs.distributed import DistributedContext
 from samlet.runs.records import RecordStore
@@ -188,8 +187,7 @@ def evaluate_all(
     rank, world = (0, 1) if engine is None else (engine.rank, engine.world)
 
     def measure(sample: Sample) -> ImageResult | None:
-        upright = not dataset.annotated
-        return _measure(segmenter, compared, sample, upright, chosen, rules, everything or {}, skipped)
+        return _measure(segmenter, compared, sample, chosen, rules, everything or {}, skipped)
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = str(temporary if out is None else out)
@@ -197,9 +195,8 @@ def evaluate_all(
             Path(folder if engine is None else engine.from_main(folder)), recipe, rank, overwrite, engine
         )
         share = samples.share(rank, world)
-        shown = None if progress and not rank else True
-        with store, tqdm(share, total=share.size, disable=shown, unit="image", desc=title or None) as bar:
-            for sample in bar:
+        with store:
+            for sample in followed(share, title or "evaluating", "image", share.size, progress and not rank):
                 if str(sample.path) not in store.done and (measured := measure(sample)) is not None:
                     store.add(asdict(measured))
         results = [ImageResult(**record) for record in store.all()]
@@ -260,7 +257,6 @@ def _measure(
     segmenter: Segmenter,
     reference: Segmenter | None,
     sample: Sample,
-    upright: bool,
     protocols: Sequence[Protocol],
     rules: Sequence[Rule],
     everything: dict[str, Any],
@@ -268,7 +264,7 @@ def _measure(
 ) -> ImageResult | None:
     """One image by all protocols; None, and a reason in `skipped`, where it cannot be read."""
     try:
-        image = sample.image(upright)
+        image = sample.image()
         truth = None if reference is not None else annotated_truth(sample, (image.shape[0], image.shape[1]))
     except InputError as error:
         skipped[str(sample.path)] = str(error)

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image, ImageDraw
-
-from samlet.data.datasets import Dataset
-from samlet.data.images import RGBImage
-from samlet.data.masks import Mask, bounding_box, decode_rle
 from samlet.evaluation.compare import Comparison, Row
 from samlet.evaluation.detector import DetectorEvaluation
 from samlet.evaluation.miou import Evaluation
-from samlet.evaluation.protocols import find_protocol
-from samlet.inference.segmenter import Segmenter
 from samlet.io.writing import new_file
 
 _WIDE = 8  # times between the slowest and the fastest model from which the axis is logarithmic
-_WORST, _CELL, _CAPTION, _SHEET_COLUMNS = 12, 320, 22, 4
-_COMMON, _MISSED, _SURPLUS = (250, 240, 200), (0, 170, 70), (230, 30, 40)
 
 
 def evaluation_json(found: Evaluation) -> dict[str, Any]:
@@ -101,6 +90,8 @@ def _row_json(row: Row) -> dict[str, Any]:
         **first,
         **costs,
         "file_bytes": row.file_bytes,
+        "file_storage": row.storage,
+        "weights_bytes": row.weights_bytes,
         "peak_memory_bytes": row.peak_memory_bytes,
         "protocols": protocols,
     }
@@ -108,7 +99,18 @@ def _row_json(row: Row) -> dict[str, Any]:
 
 def comparison_rows(found: Comparison) -> list[tuple[str, ...]]:
     """The table: a head and a line a model; accuracies in percent with their 95 % interval."""
-    head = ["MODEL", "PARAMETERS", "MACS (MODULES)", "MACS (TOTAL)", "ENCODER", "ONE PROMPT", "MEMORY", "FILE"]
+    head = [
+        "MODEL",
+        "PARAMETERS",
+        "MACS (MODULES)",
+        "MACS (TOTAL)",
+        "ENCODER",
+        "ONE PROMPT",
+        "MEMORY",
+        "FILE",
+        "AS FLOAT32",
+        "AS INT8",
+    ]
     for evaluation in found.rows[0].evaluations.values():
         head += [f"{evaluation.name}: {rule}" for rule in evaluation.miou]
     if found.rows[0].detector is not None:
@@ -126,7 +128,10 @@ def _cells(row: Row) -> tuple[str, ...]:
         ]
     cells += ["–" if s is None else f"{1000 * s:.0f} ms" for s in (row.encoder_s, row.decoder_s)]
     cells.append("–" if row.peak_memory_bytes is None else f"{row.peak_memory_bytes / 1e6:.0f} MB")
-    cells.append("–" if row.file_bytes is None else f"{row.file_bytes / 1e6:.1f} MB")
+    stored = f", {row.storage}" if row.storage else ""
+    cells.append("–" if row.file_bytes is None else f"{row.file_bytes / 1e6:.1f} MB{stored}")
+    sizes = row.weights_bytes or {}
+    cells += [f"{sizes[store] / 1e6:.1f} MB" if store in sizes else "–" for store in ("float32", "int8")]
     for evaluation in row.evaluations.values():
         for rule, value in evaluation.miou.items():
             low, high = evaluation.intervals[rule]
@@ -158,7 +163,8 @@ def markdown(found: Comparison) -> str:
         protocols.append(found.rows[0].detector.protocol)
     notes = "Accuracies in percent, with the 95 % bootstrap interval over images in brackets."
     told = "\n".join(f"- {line}" for line in (*protocols, *difference_lines(found)))
-    return "\n".join(lines) + f"\n\n{notes}\n\n{told}\n"
+    data = f"Data: {found.data}. " if found.data else ""
+    return "\n".join(lines) + f"\n\n{data}{notes}\n\n{told}\n"
 
 
 def write_scatter(found: Comparison, path: Path) -> None:
@@ -194,77 +200,8 @@ def write_scatter(found: Comparison, path: Path) -> None:
     axes.set_ylabel(f"mean IoU, {name}, {rule} mask, %")
     axes.grid(color="#e2e8f0", linewidth=0.6, which="both")
     axes.margins(y=0.12)
+    if found.data:
+        axes.set_title(f"{found.data}, {found.rows[0].evaluations[name].images} images", fontsize=11)
     FigureCanvasAgg(figure)
     with new_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
-
-
-def write_worst(found: Evaluation, dataset: Dataset, segmenter: Segmenter, path: Path) -> None:
-    """The masks of lowest IoU as a sheet of pictures, as PNG: what was missed green, what is too much red.
-
-    Args:
-        found: an evaluation against annotations.
-        dataset: what it was measured on.
-        segmenter: the model.
-        path: of the picture.
-    """
-    rule = next(iter(found.miou))
-    ranked = sorted(
-        (value, result.name, number)
-        for result in found.results
-        for number, value in enumerate(result.values[found.name][rule])
-    )
-    chosen: dict[tuple[str, int], float] = {(name, number): value for value, name, number in ranked[:_WORST]}
-    wanted = {name for name, _ in chosen}
-    cells = []
-    for sample in dataset:
-        if str(sample.path) not in wanted:
-            continue
-        image = sample.image(upright=not dataset.annotated)
-        segmenter.set_image(image)
-        for (name, number), value in chosen.items():
-            if name == str(sample.path):
-                annotation = sample.annotations[number]
-                guess = _answer(segmenter, found.name, annotation.point, annotation.box)
-                caption = f"{sample.path.name}, mask {number}: {value:.2f}"
-                cells.append((value, _cell(image, decode_rle(annotation.rle), guess, caption)))
-    cells.sort(key=lambda cell: cell[0])
-    with new_file(path) as temporary:
-        _sheet([cell for _, cell in cells]).save(temporary, format="png")
-
-
-def _answer(segmenter: Segmenter, protocol: str, point: Sequence[float], box: Sequence[float]) -> Mask | None:
-    kind = find_protocol(protocol).kind
-    if kind == "everything":
-        return None
-    answers = segmenter.answer(boxes=[box]) if kind == "box" else segmenter.answer(points=[[point]])
-    return answers.draw(0, [int(answers.singles[0])])[0]
-
-
-def _cell(image: RGBImage, truth: Mask, guess: Mask | None, caption: str) -> Image.Image:
-    """The surroundings of a mask: what both have in common pale, what was missed green, what is too much red."""
-    found = np.zeros_like(truth) if guess is None else guess
-    grey = image.mean(axis=2, keepdims=True)
-    picture = 0.6 * grey + 0.4 * image
-    for mask, colour in ((truth & found, _COMMON), (truth & ~found, _MISSED), (found & ~truth, _SURPLUS)):
-        picture[mask] = 0.5 * picture[mask] + 0.5 * np.array(colour, np.float32)
-    x, y, width, height = bounding_box(truth | found)
-    margin = max(width, height) // 3
-    top, left = max(y - margin, 0), max(x - margin, 0)
-    window = picture[top : y + height + margin, left : x + width + margin]
-    shown = Image.fromarray(window.astype(np.uint8))
-    scale = _CELL / max(shown.size)
-    shown = shown.resize((max(1, round(shown.width * scale)), max(1, round(shown.height * scale))))
-    cell = Image.new("RGB", (_CELL, _CELL + _CAPTION), "white")
-    cell.paste(shown, ((_CELL - shown.width) // 2, _CAPTION + (_CELL - shown.height) // 2))
-    ImageDraw.Draw(cell).text((4, 4), caption[-50:], fill="black")
-    return cell
-
-
-def _sheet(cells: Sequence[Image.Image]) -> Image.Image:
-    columns = min(_SHEET_COLUMNS, max(1, len(cells)))
-    rows = -(-max(1, len(cells)) // columns)
-    sheet = Image.new("RGB", (columns * _CELL, rows * (_CELL + _CAPTION)), "white")
-    for number, cell in enumerate(cells):
-        sheet.paste(cell, (number % columns * _CELL, number // columns * (_CELL + _CAPTION)))
-    return sheet

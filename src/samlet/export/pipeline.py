@@ -8,13 +8,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from samlet.errors import InputError, SamletError
 from samlet.export import bundles, checkpoint_files, published
 from samlet.export.config import ExportConfig
 from samlet.export.graph_files import write_and_run
 from samlet.export.int8_search import in_integers
+from samlet.export.keywords import ExportKeywords
 from samlet.export.machine import check_machine, remarks, warnings
 from samlet.export.overflow import check_float16
 from samlet.export.probes import answers, photographs, probes
@@ -68,7 +69,7 @@ def export_model(
     quantization: QuantConfig | None = None,
     provenance: Mapping[str, Any] | None = None,
     progress: bool = False,
-    **settings: Any,
+    **settings: Unpack[ExportKeywords],
 ) -> Exported:
     """Write a model for another runtime, after it has been run there and agrees with its source.
 

@@ -104,11 +104,15 @@ def _held(path: Path, run_folder: bool) -> set[str]:
 
 
 def _name(entry: Path) -> str:
-    """The name of a file or folder, with a slash behind it for a folder of PNG, ONNX or label files, maybe ours."""
+    """The name of a file or folder, with a slash behind it for one of PNG, JPEG, ONNX or label files, maybe ours."""
     if entry.is_symlink() or not entry.is_dir():
         return entry.name
     kinds = {inside.suffix if inside.is_file() else "" for inside in entry.iterdir()}
-    return f"{entry.name}/" if kinds <= {".png"} or kinds == {".onnx"} or _labels(entry) else entry.name
+    return (
+        f"{entry.name}/"
+        if kinds <= {".png"} or kinds <= {".jpg"} or kinds == {".onnx"} or _labels(entry)
+        else entry.name
+    )
 
 
 def _labels(folder: Path) -> bool:

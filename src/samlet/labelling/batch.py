@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,13 +13,13 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm.auto import tqdm
 
 from samlet.data.masks import rle_from_segmentation
 from samlet.data.sources import Entry, Source
 from samlet.errors import InputError
 from samlet.inference.everything.generator import Everything, MaskGenerator
 from samlet.inference.segmenter import Segmenter
+from samlet.io.progress import progress_bar
 from samlet.io.writing import write_json
 from samlet.labelling.workers import segment_many
 from samlet.labels import FORMATS, LabelFormat, label_format
@@ -43,6 +42,7 @@ class BatchResult:
         decoder_prompts: of this run.
         seconds: of this run.
         passed_over: why other files of the folder are no photographs, by name.
+        sparse: of the images of this run with next to no masks, which threshold to lower, by name.
     """
 
     images: int
@@ -52,6 +52,13 @@ class BatchResult:
     decoder_prompts: int
     seconds: float
     passed_over: dict[str, str] = field(default_factory=dict)
+    sparse: dict[str, str] = field(default_factory=dict)
+
+
+def told_sparse(sparse: dict[str, str]) -> str:
+    """What to do about images with next to no masks, one line."""
+    name, hint = next(iter(sparse.items()))
+    return f"{len(sparse)} images have next to no masks; the first, {name}: {hint}"
 
 
 def segment_source(
@@ -77,8 +84,8 @@ def segment_source(
         model: a `Sam`, an exported one, or another model that has an everything mode.
         source: from `open_source`.
         out: the folder of the label files; `failures.json` if any.
-        format: one of `samlet.labels.FORMATS`, such as `jsonl`; `sa1b`, `coco` and `label-map`, which `open_dataset`
-            reads back, have masks on the pixels as they are stored, whatever their EXIF orientation.
+        format: one of `samlet.labels.FORMATS`, such as `jsonl`. Masks lie on the photographs turned upright by their
+            EXIF orientation, in every format, unless `Reading.stored_pixels` is set.
         overlays: also draw each image with its masks, into `overlays/`.
         labels: number the masks there.
         workers: processes; see `segment_many`.
@@ -113,17 +120,20 @@ def segment_source(
         before = len(done)
         masks = prompts = 0
         failed: dict[str, str] = {}
-        with tqdm(total=source.count, initial=before, unit="image", disable=None if progress else True) as bar:
-            for entry, answer in segment_many(model, _remaining(source, done, layout), workers, **options):
+        sparse: dict[str, str] = {}
+        with progress_bar("segmenting", "image", source.count, before, progress) as bar:
+            for entry, answer in segment_many(model, _remaining(source, done), workers, **options):
                 bar.update()
                 try:
                     if isinstance(answer, str):
                         raise InputError(answer)
+                    if answer.hint:
+                        sparse[entry.name] = answer.hint
                     answer = _large(answer, min_area)
                     results.write(entry, answer)
                 except InputError as error:
                     failed[entry.name] = str(error)
-                    bar.write(f"{entry.name} failed: {error}", file=sys.stderr)
+                    bar.write(f"{entry.name} failed: {error}")
                     continue
                 done.add(entry.name)
                 masks += len(answer)
@@ -136,7 +146,7 @@ def segment_source(
     if failed:
         write_json(out / _FAILURES, {"failed": failed})
     seconds = time.perf_counter() - start
-    return BatchResult(len(done), masks, before, failed, prompts, seconds, dict(source.passed_over))
+    return BatchResult(len(done), masks, before, failed, prompts, seconds, dict(source.passed_over), sparse)
 
 
 def _recipe(
@@ -159,10 +169,9 @@ def _recipe(
     return whole_recipe({"format": format, "model": model.fingerprint(), **settings})
 
 
-def _remaining(source: Source, done: set[str], layout: LabelFormat) -> Iterator[Entry]:
-    """The images that are still to be done, turned as the format's readers turn them."""
-    left = (entry for entry in source if entry.name not in done)
-    return left if layout.upright else (dataclasses.replace(entry, upright=False) for entry in left)
+def _remaining(source: Source, done: set[str]) -> Iterator[Entry]:
+    """The images that are still to be done."""
+    return (entry for entry in source if entry.name not in done)
 
 
 def _large(masks: Everything, min_area: float) -> Everything:

@@ -34,6 +34,7 @@ class LabelResult:
         failed: why images have no labels, by name.
         seconds: of this run.
         passed_over: why other files of the folder are no photographs, by name.
+        sparse: of the images of this run with next to no masks, which threshold to lower, by name.
     """
 
     images: int
@@ -41,6 +42,7 @@ class LabelResult:
     failed: dict[str, str]
     seconds: float
     passed_over: dict[str, str] = field(default_factory=dict)
+    sparse: dict[str, str] = field(default_factory=dict)
 
 
 def label(
@@ -130,7 +132,7 @@ def label(
         **chosen,
     )
     counts = count_labels(out) if format == "sa1b" else _count(out, format)
-    return LabelResult(*counts, run.failed, time.perf_counter() - start, run.passed_over)
+    return LabelResult(*counts, run.failed, time.perf_counter() - start, run.passed_over, run.sparse)
 
 
 def _count(out: Path, format: str) -> tuple[int, int]:

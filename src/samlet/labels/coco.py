@@ -104,7 +104,6 @@ FORMAT = LabelFormat(
     writer=CocoFile,
     read=_read,
     clear=_clear,
-    upright=False,
     classes=True,
     polygons=True,
 )

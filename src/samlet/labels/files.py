@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from samlet.data.images import current_reading, orientation_of
 from samlet.data.sources import Entry
 from samlet.errors import InputError
 from samlet.labels.journal import Journal
@@ -84,6 +85,14 @@ class NamedByJournal(FilePerImage):
 def names_by_stem(folder: Path) -> dict[str, str]:
     """Which image each stem of a folder belongs to."""
     return {line["stem"]: line["image"] for line in Journal(folder / NAMES)}
+
+
+def original(entry: Entry) -> Path | None:
+    """The file whose pixels other programs see as the masks have them; None where it has to be written."""
+    if not isinstance(entry.content, Path) or entry.page is not None:
+        return None
+    turned = current_reading().stored_pixels and orientation_of(entry.content) != 1  # which others would turn
+    return None if turned else entry.content
 
 
 def save_frame(entry: Entry, path: Path) -> None:

@@ -111,8 +111,6 @@ class LabelFormat:
         writer: makes the writer into an existing folder.
         read: the images of a folder, in the order of their names.
         clear: removes what the writer wrote into a folder, and nothing else.
-        upright: whether masks lie on photographs as their EXIF orientation turns them, which is how the readers of the
-            format open them; otherwise on the pixels as stored.
         classes: whether it has names of classes.
         polygons: whether masks are polygons, which a tolerance makes shorter.
     """
@@ -122,7 +120,6 @@ class LabelFormat:
     writer: Callable[[Path, LabelSettings], Writer]
     read: Callable[[Path], Iterable[LabelledImage]]
     clear: Callable[[Path], None]
-    upright: bool
     classes: bool = False
     polygons: bool = False
 

@@ -63,5 +63,4 @@ FORMAT = LabelFormat(
     writer=_write,
     read=_read,
     clear=lambda folder: remove(folder / _LINES),
-    upright=True,
 )

@@ -17,7 +17,7 @@ from samlet.data.masks import Mask, bounding_box, decode_rle, encode_rle, rle_fr
 from samlet.data.sources import Entry
 from samlet.errors import InputError
 from samlet.io.jsons import dumps
-from samlet.labels.files import OUR_FILES, FilePerImage, save_frame
+from samlet.labels.files import OUR_FILES, FilePerImage, original, save_frame
 from samlet.labels.format import LabelFormat, LabelledImage, LabelledObject, LabelSettings, Masks
 from samlet.labels.rings import region_rings
 
@@ -49,9 +49,10 @@ class LabelmeFiles(FilePerImage):
         """Write one `ID.json`; raises InputError where two images would share it."""
         stem = self._claim(entry, ".json")
         height, width = masks.size
-        if isinstance(entry.content, Path) and entry.page is None:
+        photograph = original(entry)
+        if photograph is not None:
             start = (self._settings.placed or self.folder).resolve()
-            where = Path(os.path.relpath(entry.content.resolve(), start)).as_posix()
+            where = Path(os.path.relpath(photograph.resolve(), start)).as_posix()
         else:
             where = f"{stem}.png"
             self._replace(where, lambda path: save_frame(entry, path))
@@ -150,7 +151,6 @@ FORMAT = LabelFormat(
     writer=LabelmeFiles,
     read=_read,
     clear=_clear,
-    upright=True,
     classes=True,
     polygons=True,
 )

@@ -5,27 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from samlet.data.images import read_image
 from samlet.data.sources import Entry
-from samlet.errors import InputError
 from samlet.io.writing import write_json
 from samlet.labels.format import LabelFormat, LabelSettings, Masks
-
-
-def check_orientation(image: Path, layout: LabelFormat) -> None:
-    """Refuse a picture that its EXIF orientation turns, for a format whose readers do not turn it.
-
-    Raises:
-        InputError: its masks, on the picture turned upright, would lie elsewhere for them.
-    """
-    if layout.upright:
-        return
-    turned, stored = read_image(image), read_image(image, upright=False)
-    if turned.shape != stored.shape or (turned != stored).any():
-        raise InputError(
-            f"{image} is turned by its EXIF orientation, which readers of {layout.name} do not do; save it turned, "
-            "without that tag, or name its folder"
-        )
 
 
 def write_image(

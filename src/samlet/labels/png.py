@@ -88,5 +88,4 @@ FORMAT = LabelFormat(
     writer=_write,
     read=_read,
     clear=_clear,
-    upright=True,
 )

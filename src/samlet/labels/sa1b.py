@@ -83,5 +83,4 @@ FORMAT = LabelFormat(
     writer=_write,
     read=_read,
     clear=_clear,
-    upright=False,
 )

@@ -13,7 +13,7 @@ from samlet.data.images import read_image
 from samlet.data.masks import decode_rle, rle_from_segmentation
 from samlet.data.sources import Entry
 from samlet.errors import InputError
-from samlet.labels.files import NAMES, NamedByJournal, names_by_stem, remove, save_frame
+from samlet.labels.files import NAMES, NamedByJournal, names_by_stem, original, remove, save_frame
 from samlet.labels.format import LabelFormat, LabelledImage, LabelledObject, LabelSettings, Masks
 from samlet.labels.rings import joined, region_rings
 
@@ -41,10 +41,10 @@ class YoloFiles(NamedByJournal):
         stem = self._claim(entry, ".txt")
         for name in ("images", "labels"):
             (self.folder / name).mkdir(exist_ok=True)
-        if isinstance(entry.content, Path) and entry.page is None and entry.content.suffix.lower() in _TAKEN:
-            original = entry.content
-            ending = original.suffix.lower()
-            self._replace(f"images/{stem}{ending}", lambda path: shutil.copyfile(original, path))
+        photograph = original(entry)
+        if photograph is not None and photograph.suffix.lower() in _TAKEN:
+            ending = photograph.suffix.lower()
+            self._replace(f"images/{stem}{ending}", lambda path: shutil.copyfile(photograph, path))
         else:
             self._replace(f"images/{stem}.png", lambda path: save_frame(entry, path))
         height, width = masks.size
@@ -110,7 +110,6 @@ FORMAT = LabelFormat(
     writer=YoloFiles,
     read=_read,
     clear=_clear,
-    upright=True,
     classes=True,
     polygons=True,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 from samlet.errors import InputError
 from samlet.models.checks import check_choice
@@ -15,6 +15,13 @@ from samlet.models.encoders import ENCODERS, EncoderConfig
 
 Resize = Literal["longest_side", "stretch", "stretch_antialiased"]
 Score = Literal["iou", "stability"]
+
+
+class _HasConfig(Protocol):
+    config: SamConfig
+
+
+Configured = TypeVar("Configured", bound=_HasConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +38,8 @@ class SamConfig:
             `stretch_antialiased` do not.
         score: how good a mask is taken to be: its predicted `iou`, or its `stability`, for models whose IoU head was
             never trained (EdgeSAM).
+        trained_image_size: side of the encoder's input that the weights were last trained at, pixels; None where that
+            is the encoder's own `image_size`, at which a model computes unless it is told otherwise.
     """
 
     encoder: EncoderConfig
@@ -40,6 +49,7 @@ class SamConfig:
     mask_threshold: float = 0.0
     resize: Resize = "longest_side"
     score: Score = "iou"
+    trained_image_size: int | None = None
 
     def __post_init__(self) -> None:
         check_choice("resize", self.resize, Resize)
@@ -50,6 +60,8 @@ class SamConfig:
                 f"the encoder gives fine maps of {list(self.encoder.fine_channels)} channels and the decoder "
                 f"{self.decoder.style} takes {list(wanted)}; expected the same"
             )
+        if self.trained_image_size is not None:
+            self.check_image_size(self.trained_image_size)
         if len(self.pixel_mean) != 3 or len(self.pixel_std) != 3:
             raise InputError(f"pixel_mean {self.pixel_mean} and pixel_std {self.pixel_std}; expected 3 numbers each")
 
@@ -81,6 +93,7 @@ class SamConfig:
             "mask_threshold": self.mask_threshold,
             "resize": self.resize,
             "score": self.score,
+            **({} if self.trained_image_size is None else {"trained_image_size": self.trained_image_size}),
         }
 
     @classmethod
@@ -103,11 +116,19 @@ class SamConfig:
                 mask_threshold=float(values["mask_threshold"]),
                 resize=values.get("resize", "longest_side"),
                 score=values.get("score", "iou"),
+                trained_image_size=values.get("trained_image_size"),
             )
         except InputError:
             raise
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"model config cannot be read: {error}; expected what samlet.save writes") from error
+
+
+def trained_at(sam: Configured, image_size: int) -> Configured:
+    """The same model, whose config says at which image size it was trained."""
+    own = None if image_size == sam.config.encoder.image_size else image_size
+    sam.config = dataclasses.replace(sam.config, trained_image_size=own)
+    return sam
 
 
 def _tuples(value: Any) -> Any:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,9 @@ from samlet.models.decoders.sam.prompt_encoder import PromptEncoder
 from samlet.models.embedding import Embedding, maps_of
 from samlet.models.encoders import build_encoder
 from samlet.models.quantized import is_quantized
+from samlet.reporting.result import RunResult
+
+_SHOWN = 60  # letters of a name that is printed
 
 
 class Sam(nn.Module):
@@ -30,6 +35,10 @@ class Sam(nn.Module):
     pixel_std: Tensor
     read_remarks: tuple[str, ...] = ()
     """What was stripped, ignored or merged when its file was read."""
+    provenance: Mapping[str, Any] | None = None
+    """Where it comes from, as `provenance.json` says beside a file that it was read from."""
+    result: RunResult | None = None
+    """Figures and pictures of the run that made it, where `slim`, `distill` or `quantize` did so just now."""
 
     def __init__(self, config: SamConfig) -> None:
         super().__init__()
@@ -40,6 +49,10 @@ class Sam(nn.Module):
         self.mask_decoder = cast(MaskDecoder, kind.mask_decoder(config.decoder, channels))
         self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(config.pixel_std).view(3, 1, 1), persistent=False)
+
+    def __getstate__(self) -> dict[str, object]:
+        """A copy may become another model, so what a run measured, and where it came from, do not go with it."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("result", "provenance")}
 
     def __repr__(self) -> str:
         """Sizes in a few lines; `print(sam.image_encoder)` shows the modules."""
@@ -59,8 +72,10 @@ class Sam(nn.Module):
             f"  image encoder: {counts[0]:.2f} M parameters; {widths}",
             f"  embedding: {encoder.out_channels} channels, stride {encoder.stride}",
             f"  prompt encoder and mask decoder ({decoder.style}): {counts[1] + counts[2]:.2f} M parameters",
-            f"  input: {self.image_size} x {self.image_size} pixels, {self.config.resize}",
+            f"  input: {self.image_size} x {self.image_size} pixels, {self.config.resize}"
+            + (f"; trained at {self.config.trained_image_size}" if self.config.trained_image_size else ""),
             f"  weights: {str(self.dtype).removeprefix('torch.')} on {self.device}",
+            *(f"  {line}" for line in told(self.provenance or {})),
         ]
         return "\n".join([*lines, *(f"  read: {said}" for said in self.read_remarks)])
 
@@ -155,6 +170,26 @@ class Sam(nn.Module):
         if self.config.score == "iou":
             return out
         return dataclasses.replace(out, iou=stability(out.low_res, self.config.mask_threshold))
+
+
+def told(provenance: Mapping[str, Any]) -> list[str]:
+    """What a provenance says of a model, in a few lines; entries that are not as samlet writes them are left out."""
+    lines: list[str] = []
+    with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
+        figures = provenance["figures"]
+        before, after = (float(figures[key]["macs_modules"]) / 1e9 for key in ("teacher_encoder", "encoder"))
+        lines.append(
+            f"encoder MACs (modules): {after:.1f} G, its teacher's {before:.1f} G, at {figures['cost_image_size']} px"
+        )
+        agreement = figures["agreement"]
+        lines.append(
+            f"agreement with its teacher: {float(agreement['aligned']):.3f} on {agreement['images']} photographs held "
+            f"out, at {figures['image_size']} px"
+        )
+    with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
+        parents = " and ".join(str(parent["name"])[:_SHOWN] for parent in provenance["parents"])
+        lines.append(f"origin: {str(provenance['method'])[: 2 * _SHOWN]}, from {parents}")
+    return lines
 
 
 def check_images(images: Tensor, multiple: int) -> None:

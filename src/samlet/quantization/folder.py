@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import torch
 
@@ -13,6 +13,7 @@ from samlet.data.folders import data_name, find_images
 from samlet.models import PromptableModel, Sam
 from samlet.quantization import report
 from samlet.quantization.config import QuantConfig
+from samlet.quantization.keywords import QuantKeywords
 from samlet.quantization.pipeline import Quantized, run_quantization
 from samlet.runs.folder import RunFolder
 from samlet.runs.log import say
@@ -53,8 +54,14 @@ def quantize_into(
             say(f"not calibrated on: {reason}")
         origin = report.provenance(made, name, data_name(images))
         native.write(made.sam, folder.out, origin, overwrite=True, run_folder=True)
-        report.write(made, folder.out)
+        say("the search is over; measuring the agreement of masks, then drawing the report's pictures")
+        made = report.measured(made, paths)
+        origin = report.provenance(made, name, data_name(images))
+        native.write_provenance(folder.out, origin)
+        report.write(made, folder.out, data_name(images))
         folder.finish()
+    made.sam.provenance = origin
+    made.sam.result = report.result(made, data_name(images), paths, folder.out)
     return made
 
 
@@ -64,7 +71,7 @@ def quantize(
     *,
     out: str | Path | None = None,
     overwrite: bool = False,
-    **settings: Any,
+    **settings: Unpack[QuantKeywords],
 ) -> Sam:
     """Round a model's weights and activations to a few bits, by a search on a few photographs without labels.
 
@@ -87,5 +94,7 @@ def quantize(
     model = model_or_name(sam, "the model")
     if out is None:
         paths = find_images(images) if isinstance(images, str | Path) else list(images)
-        return run_quantization(named_weights(model, torch.device("cpu"), "")[0], paths, config, progress=False).sam
+        made = run_quantization(named_weights(model, torch.device("cpu"), "")[0], paths, config, progress=False)
+        made.sam.result = report.result(made, data_name(images), paths)
+        return made.sam
     return quantize_into(Path(out), model, images, config, overwrite=overwrite).sam

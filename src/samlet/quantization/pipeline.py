@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,12 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
-from tqdm.auto import tqdm
 
 from samlet.data.images import read_image
 from samlet.data.transforms import preprocess
 from samlet.errors import InputError
+from samlet.evaluation.miou import Evaluation
+from samlet.io.progress import followed, progress_bar
 from samlet.io.writing import new_file
 from samlet.models import Sam
 from samlet.models.float_weights import check_float_weights
@@ -49,6 +49,8 @@ class Quantized:
         photographs: that were calibrated on.
         skipped: photographs that could not be read, with the reason.
         seconds: of this session.
+        agreement: of the quantized model with the float one, on photographs; None where it was not measured.
+        calibrated_on: whether those photographs are the ones that were calibrated on, for want of others.
     """
 
     origin: Sam
@@ -59,6 +61,8 @@ class Quantized:
     photographs: list[Path]
     skipped: dict[Path, str]
     seconds: float
+    agreement: Evaluation | None = None
+    calibrated_on: bool = False
 
     @property
     def average_bits(self) -> float | None:
@@ -165,15 +169,11 @@ def _calibrate(
     paths = [folder / f"{number:04}.safetensors" for number in range(len(chosen))]
     missing = [number for number, path in enumerate(paths) if not path.is_file()]
     calibrator = Calibrator(sam, sites, config) if missing else None
-    for number in _shown(missing, "calibration", "image", progress):
+    for number in followed(missing, "calibration", "image", shown=progress):
         assert calibrator is not None
         pixels, frame = preprocess(read_image(chosen[number]), size, *sam.preprocessing)
         Samples.write(paths[number], calibrator.record(pixels, frame, number))
     return Samples(paths, weighted=config.metric == "hessian")
-
-
-def _shown(things: Sequence[Any], what: str, unit: str, progress: bool) -> Iterator[Any]:
-    return iter(tqdm(things, desc=what, unit=unit, disable=not progress, file=sys.stderr))
 
 
 def _search(
@@ -181,7 +181,7 @@ def _search(
 ) -> dict[str, dict[tuple[int, int], Found]]:
     """Of every layer that was reached the result by bits; results that are there already are read."""
     reached = [site for site in sites if site.name in samples]
-    bar = tqdm(total=len(reached) * len(config.widths), desc="search", unit="layer", disable=not progress)
+    bar = progress_bar("search of scales", "layer", len(reached) * len(config.widths), shown=progress)
     found: dict[str, dict[tuple[int, int], Found]] = {}
     with bar:
         for site in reached:

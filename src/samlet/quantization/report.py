@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from samlet.data.images import fingerprint, read_image
+from PIL import Image
+
+from samlet.data.datasets import plain_images
+from samlet.data.images import fingerprint, is_readable, read_image
+from samlet.evaluation.miou import evaluate
 from samlet.inference import Predictor
+from samlet.io.writing import new_file
 from samlet.quantization.assembly import OUTLIER_DB, LayerReport
 from samlet.quantization.config import METRICS, SCHEMES
 from samlet.quantization.pipeline import Quantized
 from samlet.reporting import markdown
-from samlet.reporting.contact_sheet import Cell, write_sheet
-from samlet.reporting.plots import GRID, write_figure
+from samlet.reporting.contact_sheet import DIFFERENCE, Cell, sheet_of
+from samlet.reporting.plots import GRID, figure_image
+from samlet.reporting.result import RunResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,6 +35,7 @@ _COLOURS = {
     "product": "#6b46c1",
 }
 _WORST = 5
+_MEASURED = 8  # photographs that agreement is measured on
 
 
 def to_json(run: Quantized) -> dict[str, Any]:
@@ -46,8 +54,44 @@ def to_json(run: Quantized) -> dict[str, Any]:
             "skipped": sorted(path.name for path in run.skipped),
         },
         "image_size": run.image_size,
+        "agreement": None
+        if run.agreement is None
+        else {
+            "single": run.agreement.miou["single"],
+            "protocol": run.agreement.protocol,
+            "images": run.agreement.images,
+            "masks": run.agreement.masks,
+            "calibrated_on": run.calibrated_on,
+        },
         "seconds": run.seconds,
     }
+
+
+def measured(run: Quantized, photographs: Sequence[Path]) -> Quantized:
+    """The run with the agreement of its masks with the float model's.
+
+    Args:
+        run: what was done.
+        photographs: that there are; some that were not calibrated on are taken, or those where there are no others.
+    """
+    used = {*run.photographs, *run.skipped}
+    others = [path for path in photographs if path not in used and is_readable(path)][:_MEASURED]
+    dataset = plain_images("photographs", others or run.photographs)
+    found = evaluate(
+        run.sam, dataset, "point", reference=run.origin, image_size=run.image_size, rules=("single",), progress=True
+    )
+    return dataclasses.replace(run, agreement=found, calibrated_on=not others)
+
+
+def agreement(run: Quantized) -> str:
+    """The agreement in a sentence; '' where it was not measured."""
+    if run.agreement is None:
+        return ""
+    where = "calibrated on, for want of others" if run.calibrated_on else "not calibrated on"
+    return (
+        f"Agreement with the float model: mean IoU {run.agreement.miou['single']:.3f}, "
+        f"{run.agreement.protocol.partition(',')[0]}, {run.agreement.images} photographs {where}."
+    )
 
 
 def provenance(run: Quantized, model: str, images: str) -> dict[str, Any]:
@@ -74,6 +118,8 @@ def table(run: Quantized) -> str:
     """The layers of least signal over noise, and a summary."""
     worst = sorted((layer for layer in run.layers if layer.sqnr is not None), key=lambda layer: layer.sqnr or 0.0)
     lines = [f"{summary(run)}; {run.seconds:.0f} s", "", *_rows(worst[:_WORST])]
+    if told := agreement(run):
+        lines += ["", told]
     return "\n".join(lines)
 
 
@@ -95,10 +141,40 @@ def _rows(layers: list[LayerReport]) -> list[str]:
     return markdown.table(cells)
 
 
-def write(run: Quantized, folder: Path) -> None:
+def pictures(run: Quantized, data: str) -> dict[str, Callable[[], Image.Image]]:
+    """What draws each picture; `data` is what to call the photographs."""
+    return {
+        "errors": lambda: figure_image(errors_figure(run)),
+        "comparison": lambda: sheet_of(comparison(run), f"data: {data}, calibrated on; {DIFFERENCE}"),
+    }
+
+
+def result(run: Quantized, data: str, photographs: Sequence[Path], folder: Path | None = None) -> RunResult:
+    """Figures and pictures for Python; the agreement is measured when figures are asked for, if it was not."""
+    kept: list[Quantized] = []
+
+    def whole_run() -> Quantized:
+        if not kept:
+            kept.append(run if run.agreement is not None else measured(run, photographs))
+        return kept[0]
+
+    found = RunResult(
+        f"quantized: {summary(run)}",
+        lambda: to_json(whole_run()),
+        lambda: table(whole_run()),
+        pictures(run, data),
+        folder,
+    )
+    if run.agreement is not None:
+        _ = found.figures
+    return found
+
+
+def write(run: Quantized, folder: Path, data: str = "the folder") -> None:
     """Write `report.md` and its pictures beside the model: `errors.png`, `comparison.png`."""
-    write_figure(errors_figure(run), folder / "errors.png")
-    write_sheet(comparison(run), folder / "comparison.png")
+    for name, draw in pictures(run, data).items():
+        with new_file(folder / f"{name}.png") as temporary:
+            draw().save(temporary, format="PNG")
     config = run.config
     bits = f"mixed, {config.mixed:g} bits on average" if config.mixed else f"W{config.weights}A{config.activations}"
     if config.weight_group is not None:
@@ -117,6 +193,7 @@ def write(run: Quantized, folder: Path) -> None:
         "",
         "The arithmetic is float; weights and inputs are rounded as integers would be.",
         "",
+        *([agreement(run), ""] if run.agreement is not None else []),
         "![masks of the float and of the quantized model](comparison.png)",
         "",
         "![signal over quantization noise by layer](errors.png)",

@@ -17,6 +17,9 @@ _OPACITY = 0.5
 _GOLDEN_ANGLE = 0.381966
 _FOREGROUND, _BACKGROUND = (40, 200, 90), (230, 60, 60)
 
+DIFFERENCE_COLOURS = {"both": (250, 240, 200), "expected": (0, 170, 70), "found": (230, 30, 40)}
+"""Of what two masks have in common, of what only the expected one has, and of what only the one found has."""
+
 
 def colour(index: int) -> tuple[int, int, int]:
     """The colour of the mask of that number; neighbouring numbers are far apart in hue, the next dozen is paler."""
@@ -51,6 +54,15 @@ def draw_masks(image: RGBImage, masks: Sequence[Mask | RLE], labels: bool = Fals
         if labels:
             places.append((index, interior_point(mask)))
     return _number(canvas, places) if labels else canvas
+
+
+def draw_difference(image: RGBImage, expected: Mask, found: Mask) -> RGBImage:
+    """An (H, W, 3) photograph, greyed, with two masks (H, W) compared; see `DIFFERENCE_COLOURS`."""
+    picture = 0.6 * image.mean(axis=2, keepdims=True) + 0.4 * image
+    parts = (expected & found, expected & ~found, found & ~expected)
+    for mask, tint in zip(parts, DIFFERENCE_COLOURS.values(), strict=True):
+        picture[mask] = 0.5 * picture[mask] + 0.5 * np.array(tint, np.float32)
+    return picture.astype(np.uint8)
 
 
 def _area(mask: Mask | RLE) -> int:

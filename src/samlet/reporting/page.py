@@ -18,6 +18,8 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 0 auto; 
 h1 { font-size: 1.6rem; line-height: 1.2; } h2 { font-size: 1.2rem; margin-top: 2rem; }
 p.soft, figcaption { color: var(--soft); font-size: .85rem; }
 .row { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .5rem; margin-bottom: .75rem; }
+.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: .75rem; }
+.grid img { width: 100%; max-height: 18rem; object-fit: contain; background: var(--box); }
 figure { margin: 0; } figure img { display: block;
   max-width: 100%; max-height: 22rem; border-radius: 4px; }
 figcaption { padding: .2rem 0; }
@@ -54,6 +56,19 @@ def drawing(path: Path) -> str:
 def figure(address: str, caption: str) -> str:
     """A picture with a caption under it, which also says what it shows to who cannot see it."""
     return f'<figure><img src="{address}" alt="{text(caption)}"><figcaption>{text(caption)}</figcaption></figure>'
+
+
+def linked(address: str, caption: str) -> str:
+    """A picture in a file beside the page, read when it comes into view, which a click shows alone."""
+    return (
+        f'<figure><a href="{text(address)}"><img src="{text(address)}" alt="{text(caption)}" loading="lazy"></a>'
+        f"<figcaption>{text(caption)}</figcaption></figure>"
+    )
+
+
+def grid(figures: Sequence[str]) -> str:
+    """Pictures in as many columns as fit."""
+    return f'<div class="grid">{"".join(figures)}</div>'
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

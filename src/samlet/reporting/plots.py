@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from samlet.io.writing import new_file
 
@@ -27,6 +29,16 @@ def write_figure(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
     with new_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=_DPI)
+
+
+def figure_image(figure: Figure) -> Image.Image:
+    """A figure as a picture."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    written = io.BytesIO()
+    figure.savefig(written, format="png", dpi=_DPI)
+    return Image.open(written).convert("RGB")
 
 
 def smoothed(values: Sequence[float], window: int) -> NDArray[np.float64]:

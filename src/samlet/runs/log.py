@@ -4,44 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
-
+from samlet.io import progress
 from samlet.io.jsons import dumps
 
 _NAME = "log.jsonl"
 
 
-_TERMINAL_INTERVAL_S, _LOG_INTERVAL_S = 0.5, 15.0
-
-
-def progress_bar(what: str, unit: str, total: int, done: int = 0, shown: bool = True) -> tqdm[Any]:
-    """A bar with the time left: a widget in a notebook, else text on stderr, drawn rarely where that is no terminal.
-
-    Args:
-        what: goes on.
-        unit: of `total`.
-        total: to be done.
-        done: before.
-        shown: whether there is a bar at all.
-    """
-    every = _TERMINAL_INTERVAL_S if sys.stderr.isatty() or _is_widget(tqdm) else _LOG_INTERVAL_S
-    return tqdm(
-        total=total, initial=done, desc=what, unit=unit, mininterval=every, maxinterval=every, disable=not shown
-    )
-
-
-def _is_widget(bar: type) -> bool:
-    """Whether `tqdm.auto` found a notebook that draws widgets."""
-    return any(base.__module__ == "tqdm.notebook" for base in bar.__mro__)
-
-
 def say(text: str) -> None:
     """A remark for people on stderr, which leaves progress bars whole."""
-    tqdm.write(f"samlet: {text}", file=sys.stderr)
+    progress.write(f"samlet: {text}")
 
 
 class RunLog:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack, cast
 
 import torch
 
-from samlet.checkpoints import native
+from samlet.checkpoints import Store, native
+from samlet.checkpoints.storage import check_store
 from samlet.data.datasets import Dataset
 from samlet.data.folders import data_name, find_images
 from samlet.models import PromptableModel, Sam
@@ -18,6 +19,7 @@ from samlet.runs.folder import RunFolder
 from samlet.runs.log import say
 from samlet.slimming import report
 from samlet.slimming.config import SlimConfig
+from samlet.slimming.keywords import SlimKeywords
 from samlet.slimming.pipeline import SlimRun, run_slimming
 from samlet.training.budget import Clock
 from samlet.zoo import load_weights, model_or_name, named_weights
@@ -51,6 +53,7 @@ def slim_into(
     device: str = "cpu",
     overwrite: bool = False,
     clock: Clock | None = None,
+    store: Store = "float32",
 ) -> Slimmed | None:
     """Slim into a folder, or continue the unfinished run there; None in any process but the main one.
 
@@ -64,11 +67,13 @@ def slim_into(
         device: to compute on, where models are named.
         overwrite: replace what an earlier run wrote; begin again where an unfinished run has other settings.
         clock: when the time of a run by `minutes` began; now if None.
+        store: how the slimmed model's weights are stored; what is measured is the model as it was stored.
 
     Raises:
         InputError: a setting, model, folder or photographs that cannot work, or another process works in the folder.
         SamletError: training failed; the last good checkpoint is in the folder.
     """
+    check_store(store)
     folder = RunFolder.claim(out, overwrite)
     paths = find_images(images) if isinstance(images, str | Path) else list(images)
     engine = DistributedContext(teacher.device if isinstance(teacher, Sam) else device, config.precision)
@@ -90,17 +95,21 @@ def slim_into(
             return None
         origin = report.provenance(made, name, data_name(images), begin_name)
         # First the model: whatever comes after, it is safe.
-        native.write(made.sam, folder.out, origin, overwrite=True, run_folder=True)
+        native.write(made.sam, folder.out, origin, overwrite=True, run_folder=True, store=store)
+        if store != "float32":
+            made = replace(made, sam=native.read(folder.out).to(engine.device).requires_grad_(False))
         if made.skipped:
             say(f"{len(made.skipped)} photographs could not be used:")
         for reason in made.skipped.values():
             say(f"  {reason}")
-        say("measuring cost and agreement with the teacher")
+        say(f"training is over; measuring cost and agreement on {len(made.held_out)} photographs, then drawing")
         figures = report.measure(made)
         content = report.to_json(made, figures)
         native.write_provenance(folder.out, {**origin, "figures": content})
-        report.write(made, figures, folder.out)
+        report.write(made, figures, folder.out, data_name(images))
         folder.finish()
+    made.sam.provenance = {**origin, "figures": content}
+    made.sam.result = report.result(made, data_name(images), figures, folder.out)
     return Slimmed(run=made, figures=figures, content=content)
 
 
@@ -112,6 +121,7 @@ def slim(
     labels: Dataset | None = None,
     student: PromptableModel | str | Path | None = None,
     overwrite: bool = False,
+    store: Store = "float32",
     ratio: float | None = None,
     macs: float | str | None = None,
     latency: float | str | None = None,
@@ -122,7 +132,7 @@ def slim(
     image_size: int | None = None,
     seed: int = 0,
     learning_rate: float = 1e-4,
-    **settings: Any,
+    **settings: Unpack[SlimKeywords],
 ) -> Sam:
     """Make the image encoder of a model smaller, with photographs and no labels (SlimSAM, NeurIPS 2024).
 
@@ -136,6 +146,7 @@ def slim(
         labels: photographs with masks, from `open_dataset`, for the criterion `taylor`.
         student: for the stages `second` and `align`: the model to begin from, or its name or path.
         overwrite: replace what an earlier run wrote in `out`.
+        store: how the weights are stored in `out`: float32, fp16 or int8.
         ratio: share of the channels to cut, between 0 and 1; 0.5 cuts about 70 % of the multiply-accumulates, and is
             what is done if there is no budget either.
         macs: budget instead, for which the widths are searched: multiply-accumulates of the encoder, as a share of the
@@ -151,7 +162,7 @@ def slim(
         settings: any other field of `SlimConfig`.
 
     Returns:
-        The slimmed model.
+        The slimmed model; its `result` has figures and pictures.
 
     Raises:
         InputError: a setting that cannot work, or photographs that cannot be used.
@@ -168,13 +179,15 @@ def slim(
         image_size=image_size,
         seed=seed,
         learning_rate=learning_rate,
-        **settings,
+        **cast("dict[str, Any]", settings),  # names may be registered from outside
     )
     master = model_or_name(teacher, "the teacher")
     begin = None if student is None else model_or_name(student, "the student")
     if out is None:
         begin = None if begin is None else named_weights(begin, torch.device("cpu"), "")[0]
         master = named_weights(master, torch.device("cpu"), "")[0]
-        return run_slimming(master, images, config, labels=labels, student=begin).sam
-    made = slim_into(Path(out), master, images, config, labels=labels, student=begin, overwrite=overwrite)
+        run = run_slimming(master, images, config, labels=labels, student=begin)
+        run.sam.result = report.result(run, data_name(images))
+        return run.sam
+    made = slim_into(Path(out), master, images, config, labels=labels, student=begin, overwrite=overwrite, store=store)
     return load_weights(out) if made is None else made.run.sam

@@ -14,20 +14,22 @@ from typing import Any
 from samlet.data.datasets import Dataset
 from samlet.data.images import find_images, is_readable
 from samlet.errors import InputError
+from samlet.io.progress import whole
 from samlet.models import (
     ImageEncoder,
     Sam,
 )
+from samlet.models.config import trained_at
 from samlet.models.float_weights import check_float_weights
 from samlet.runs.distributed import DistributedContext
 from samlet.runs.folder import RunFolder
-from samlet.runs.log import RunLog, say
+from samlet.runs.log import RunLog
 from samlet.runs.reproducible import reproducible
 from samlet.slimming.allocation import Allocation
 from samlet.slimming.config import SlimConfig
 from samlet.slimming.selection import Kept, check_ratio
 from samlet.slimming.sizing import allocate
-from samlet.slimming.stages import CHECK_IMAGES, Slimming, length, plan_stages
+from samlet.slimming.stages import CHECK_IMAGES, Slimming, announce, plan_stages
 from samlet.slimming.surgery import cut_encoder, widths_like, with_encoder
 from samlet.slimming.timing import encoder_seconds
 from samlet.slimming.validation import Validation
@@ -170,22 +172,23 @@ def run_slimming(
         config = shared.config = _counted(minutes, shared, before, clock, also)
     plans = plan_stages(config, len(trained_on))
     if engine.is_main:
-        say(length(plans, config, len(trained_on), by_default=config.steps is None and minutes is None))
+        announce(plans, config, teacher.config.encoder, len(trained_on), config.steps is None and minutes is None)
     positions = range(
         config.batch_size * plans[0].first_step, config.batch_size * (plans[-1].first_step + plans[-1].steps)
     )
     shared.cache = shared.cache or _fill_cache(teacher, photographs, positions, config, engine)
 
     encoder, stages = before, {}
-    for plan in plans:
-        encoder, stages[plan.name] = shared.stage(plan, encoder)
+    with whole("step", sum(plan.steps for plan in plans), engine.is_main):
+        for plan in plans:
+            encoder, stages[plan.name] = shared.stage(plan, encoder)
     shared.log.close()
     skipped = {**photographs.skipped, **held_out_photographs.skipped}
     return SlimRun(
         teacher=teacher,
         origin=begin_with,
-        pruned=with_encoder(teacher, cut_encoder(before, shared.kept)),
-        sam=with_encoder(teacher, encoder),
+        pruned=trained_at(with_encoder(teacher, cut_encoder(before, shared.kept)), size),
+        sam=trained_at(with_encoder(teacher, encoder), size),
         kept=shared.kept,
         config=config,
         image_size=size,

@@ -2,82 +2,41 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from samlet.data.datasets import plain_images
+from PIL import Image
+
 from samlet.data.images import fingerprint
-from samlet.evaluation.costs import Cost, cost
-from samlet.evaluation.miou import Evaluation, evaluate
+from samlet.io.progress import progress_bar
+from samlet.io.writing import new_file
 from samlet.reporting import markdown
-from samlet.reporting.contact_sheet import write_sheet
-from samlet.reporting.plots import write_figure
+from samlet.reporting.contact_sheet import DIFFERENCE, sheet_of
+from samlet.reporting.plots import figure_image
+from samlet.reporting.result import RunResult
 from samlet.runs.precision import PRECISIONS
 from samlet.slimming.allocation import Allocation
 from samlet.slimming.alpha import ALPHAS
 from samlet.slimming.comparison import comparison
 from samlet.slimming.config import CRITERIA, PROCEDURES, SELECTIONS, STAGES
+from samlet.slimming.figures import SlimFigures, measure, table, to_json
 from samlet.slimming.pipeline import SlimRun
 from samlet.slimming.plots import losses_figure, widths_figure
 from samlet.training.settings import SCHEDULES
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SlimFigures:
-    """Cost and agreement of a run.
-
-    Attributes:
-        teacher_cost: of the teacher.
-        cost: of the slimmed model.
-        pruned: agreement of the raw pruned model with the teacher.
-        aligned: agreement of the slimmed model with the teacher.
-    """
-
-    teacher_cost: Cost
-    cost: Cost
-    pruned: Evaluation
-    aligned: Evaluation
-
-
-def measure(run: SlimRun) -> SlimFigures:
-    """Cost of both models, and their agreement on the photographs held out: mean IoU over point prompts."""
-    dataset = plain_images("held out", run.held_out)
-
-    def agreement(sam: Any) -> Evaluation:
-        return evaluate(sam, dataset, "point", reference=run.teacher, image_size=run.image_size, rules=("single",))
-
-    return SlimFigures(
-        teacher_cost=cost(run.teacher), cost=cost(run.sam), pruned=agreement(run.pruned), aligned=agreement(run.sam)
-    )
-
-
-def to_json(run: SlimRun, figures: SlimFigures) -> dict[str, Any]:
-    """The figures under the names of the command line's contract."""
-    return {
-        "parameters": figures.cost.parameters,
-        "encoder": dataclasses.asdict(figures.cost.encoder),
-        "teacher_parameters": figures.teacher_cost.parameters,
-        "teacher_encoder": dataclasses.asdict(figures.teacher_cost.encoder),
-        "agreement": {
-            "pruned": figures.pruned.miou["single"],
-            "aligned": figures.aligned.miou["single"],
-            "protocol": figures.aligned.protocol,
-            "images": figures.aligned.images,
-            "masks": figures.aligned.masks,
-        },
-        "allocation": None if run.allocation is None else run.allocation.to_dict(),
-        "seconds": run.seconds,
-        "steps": run.steps,
-        "images_per_second": run.images_per_second,
-        "image_size": run.image_size,
-        "cost_image_size": figures.cost.image_size,
-        "photographs": {
-            "trained_on": len(run.trained_on),
-            "held_out": len(run.held_out),
-            "skipped": sorted({path.name for path in run.skipped} | {Path(p).name for p in figures.aligned.skipped}),
-        },
-    }
+__all__ = [
+    "SlimFigures",
+    "measure",
+    "method",
+    "pictures",
+    "provenance",
+    "result",
+    "settings",
+    "table",
+    "to_json",
+    "write",
+]
 
 
 def method(run: SlimRun) -> str:
@@ -114,36 +73,45 @@ def provenance(run: SlimRun, teacher: str, images: str, student: str | None = No
     }
 
 
-def table(figures: SlimFigures) -> str:
-    """Teacher, raw pruned and aligned model side by side, Markdown that reads well as text too."""
-    before, after = figures.teacher_cost, figures.cost
+def pictures(run: SlimRun, data: str) -> dict[str, Callable[[], Image.Image]]:
+    """What draws each picture; `data` is what to call the photographs."""
+    encoders = run.teacher.config.encoder, run.sam.config.encoder
+    return {
+        "comparison": lambda: sheet_of(comparison(run), f"data: {data}, held out; {DIFFERENCE}"),
+        "losses": lambda: figure_image(losses_figure(run)),
+        "widths": lambda: figure_image(widths_figure(*encoders)),
+    }
 
-    def row(name: str, c: Cost, agreement: float) -> tuple[str, ...]:
-        latency = "" if c.encoder.latency_s is None else f"{c.encoder.latency_s * 1000:.0f} ms"
-        macs = (f"{count / 1e9:.1f} G" for count in (c.encoder.macs_modules, c.encoder.macs_total))
-        return name, f"{c.parameters / 1e6:.2f} M", *macs, latency, f"{agreement:.3f}"
 
-    rows = [
-        ("model", "parameters", "encoder MACs (modules)", "encoder MACs (total)", "encoder latency", "agreement"),
-        row("teacher", before, 1.0),
-        row("pruned, raw", after, figures.pruned.miou["single"]),
-        row("pruned, aligned", after, figures.aligned.miou["single"]),
-    ]
-    return "\n".join(
-        [
-            *markdown.table(rows, "right"),
-            "",
-            f"MACs and encoder latency at {after.image_size} px. Agreement with the teacher: mean IoU, "
-            f"{figures.aligned.protocol}, {figures.aligned.images} photographs held out.",
-        ]
+def result(run: SlimRun, data: str, known: SlimFigures | None = None, folder: Path | None = None) -> RunResult:
+    """Figures and pictures for Python; what is not known yet is measured when it is asked for."""
+    kept: list[SlimFigures] = [] if known is None else [known]
+
+    def figures() -> SlimFigures:
+        if not kept:
+            kept.append(measure(run))
+        return kept[0]
+
+    found = RunResult(
+        f"slimmed: {run.config.size}, {run.steps} steps at {run.image_size} px",
+        lambda: to_json(run, figures()),
+        lambda: table(figures()),
+        pictures(run, data),
+        folder,
     )
+    if known is not None:
+        _ = found.figures
+    return found
 
 
-def write(run: SlimRun, figures: SlimFigures, folder: Path) -> None:
+def write(run: SlimRun, figures: SlimFigures, folder: Path, data: str = "the folder") -> None:
     """Write `report.md` and its pictures beside the model: `comparison.png`, `losses.png`, `widths.png`."""
-    write_sheet(comparison(run), folder / "comparison.png")
-    write_figure(losses_figure(run), folder / "losses.png")
-    write_figure(widths_figure(run.teacher.config.encoder, run.sam.config.encoder), folder / "widths.png")
+    drawn = pictures(run, data)
+    with progress_bar("drawing pictures", "picture", len(drawn)) as bar:
+        for name, draw in drawn.items():
+            with new_file(folder / f"{name}.png") as temporary:
+                draw().save(temporary, format="PNG")
+            bar.update()
     config = run.config
     labels = "labels for the scores of channels only" if config.importance == "taylor" else "no labels"
     lines = [
@@ -155,6 +123,17 @@ def write(run: SlimRun, figures: SlimFigures, folder: Path) -> None:
         f"learning rate {config.learning_rate:g}, seed {config.seed}; {len(run.trained_on)} photographs to align on, "
         f"{labels}; {run.seconds:.0f} s, {run.images_per_second:.2f} images a second while aligning.",
         "",
+        *(
+            [
+                f"Aligned at {run.image_size} px, kept as `trained_image_size`. The model computes at "
+                f"{run.sam.image_size} px, its teacher's size, unless told otherwise: masks are finer there, and one "
+                f"image costs {(run.sam.image_size / run.image_size) ** 2:.3g} times as much. `--image-size "
+                f"{run.image_size}` (`image_size=`) computes at the size that agreement was measured at.",
+                "",
+            ]
+            if run.image_size != run.sam.image_size
+            else ()
+        ),
         "![teacher, raw pruned and aligned masks](comparison.png)",
         "",
         "## Training",

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from samlet.data.datasets import Dataset
 from samlet.errors import InputError
+from samlet.io.progress import progress_bar
 from samlet.models import ChannelGroup, ImageEncoder, Sam
 from samlet.runs.distributed import DistributedContext
-from samlet.runs.log import progress_bar
 from samlet.slimming.config import SlimConfig, criteria
 from samlet.slimming.importance import (
     Gradients,

@@ -15,9 +15,10 @@ import torch
 
 from samlet.errors import InputError
 from samlet.evaluation.costs import latency
+from samlet.io.progress import progress_bar
 from samlet.models import ImageEncoder, Sam, build_encoder
 from samlet.runs.folder import RunFolder
-from samlet.runs.log import progress_bar, say
+from samlet.runs.log import say
 from samlet.slimming.allocation import Allocation, Search, Unreachable
 from samlet.slimming.budget import Budget, in_words
 from samlet.slimming.latencies import LatencyModel, LatencyTable, designs, measure_table, read_table

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from samlet.data.datasets import Dataset
+from samlet.io.progress import progress_bar
 from samlet.models import (
     Embedding,
+    EncoderConfig,
     ImageEncoder,
     Sam,
     SamConfig,
@@ -22,7 +24,7 @@ from samlet.models import (
 )
 from samlet.runs.distributed import DistributedContext
 from samlet.runs.folder import RunFolder
-from samlet.runs.log import RunLog, progress_bar
+from samlet.runs.log import RunLog, say
 from samlet.slimming.allocation import Allocation
 from samlet.slimming.alpha import Alpha
 from samlet.slimming.config import SlimConfig
@@ -97,6 +99,33 @@ def length(plans: Sequence[StagePlan], config: SlimConfig, photographs: int, by_
     return (
         f"{total} steps of {config.batch_size} images in {stages}, {passes:.3g} passes over {photographs} photographs"
         f"{'; --steps or --minutes make it shorter' * by_default}"
+    )
+
+
+def announce(
+    plans: Sequence[StagePlan], config: SlimConfig, encoder: EncoderConfig, photographs: int, by_default: bool
+) -> None:
+    """Say before the work begins what cannot be exported afterwards, and how long the run is."""
+    if told := not_exported(config, encoder):
+        say(told)
+    say(length(plans, config, photographs, by_default))
+
+
+def not_exported(config: SlimConfig, encoder: EncoderConfig) -> str:
+    """What a run of these settings makes cannot be exported to, and which option changes that; '' if to everything."""
+    others = "Everything else can: onnx, openvino, executorch, transformers.js, anylabeling"
+    if config.stage == "align" or (encoder.kind == "tiny_vit" and config.stage == "first"):
+        return ""
+    if encoder.kind != "vit":
+        return (
+            f"no published format holds the widths of a slimmed {encoder.kind} encoder, so `samlet export --to hf` and "
+            f"--to segment-anything will refuse the model, whatever is chosen here. {others}"
+        )
+    if config.selection == "uniform" and not config.cuts_heads and config.budget is None and config.like is None:
+        return ""
+    return (
+        "blocks may get widths of their own, which `samlet export --to hf` and --to segment-anything cannot hold; "
+        f"--ratio with --selection uniform --heads channels leaves widths that they can. {others}"
     )
 
 

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from samlet.data.images import RGBImage
+from samlet.io.progress import progress_bar
 from samlet.io.writing import new_file, write_json
 from samlet.models.embedding import Embedding, embedding_of, maps_of
 from samlet.runs.distributed import DistributedContext
@@ -97,7 +97,7 @@ class EmbeddingCache:
         self._digests = {key: digest for key, digest in digests.items() if digest is not None}
         missing = [key for key in self._digests if self.find(key) is None]
         self.folder.mkdir(parents=True, exist_ok=True)
-        bar = tqdm(total=len(missing), desc="teacher embeddings", unit="image", disable=not engine.is_main)
+        bar = progress_bar("teacher embeddings", "image", len(missing), shown=engine.is_main)
         shards = [missing[i : i + _SHARD] for i in range(0, len(missing), _SHARD)]
         with bar:
             for number, shard in enumerate(shards):

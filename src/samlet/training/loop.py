@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from samlet.errors import InputError, SamletError
+from samlet.io.progress import progress_bar
 from samlet.runs.checkpoints import CheckpointFolder
 from samlet.runs.distributed import DistributedContext
-from samlet.runs.log import RunLog, progress_bar, say
+from samlet.runs.log import RunLog, say
 from samlet.training.averages import WeightAverage
 from samlet.training.settings import LoopConfig
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from PIL import Image
 
@@ -23,6 +23,7 @@ from samlet.runtimes.graphs import embedding_names
 from samlet.web.config import WebConfig
 from samlet.web.folder import check_folder, page_folder, write_listing
 from samlet.web.graphs import PARTS, WebGraphs, check_model, write_graphs
+from samlet.web.keywords import WebKeywords
 from samlet.web.reference import everything_threshold
 
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
@@ -63,7 +64,7 @@ def make_page(
     name: str = "model",
     overwrite: bool = False,
     notices: Path | None = None,
-    **settings: Any,
+    **settings: Unpack[WebKeywords],
 ) -> WebPage:
     """Write a static page on which a model segments photographs in the browser.
 

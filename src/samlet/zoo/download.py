@@ -10,9 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from samlet.errors import SamletError
+from samlet.io.progress import progress_bar
 from samlet.io.writing import write_json
 from samlet.zoo.transport import Remote, TransferError, ask, read
 
@@ -103,7 +102,7 @@ def _attempt(url: str, part: _Part, token: str | None, have: Callable[[Remote], 
             part.remove()
             write_json(part.sidecar, dataclasses.asdict(remote))
         done = start
-        bar = tqdm(desc=part.path.stem, total=remote.size, initial=start, unit="B", unit_scale=True, disable=None)
+        bar = progress_bar(part.path.stem, "B", remote.size, start, in_bytes=True)
         with bar, part.path.open("ab") as file:
             while done < remote.size and (chunk := read(response)):
                 file.write(chunk)

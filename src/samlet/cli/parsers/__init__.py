@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from samlet._version import __version__
+from samlet.cli.completion import SHELLS
 from samlet.cli.parsers.common import Parser
 from samlet.cli.parsers.demo import add_demo
 from samlet.cli.parsers.distill import add_distill
@@ -12,6 +13,8 @@ from samlet.cli.parsers.label import add_label
 from samlet.cli.parsers.models import add_cost, add_models
 from samlet.cli.parsers.push import add_push
 from samlet.cli.parsers.quantize import add_quantize
+from samlet.cli.parsers.review import add_review
+from samlet.cli.parsers.save import add_save
 from samlet.cli.parsers.segment import add_segment
 from samlet.cli.parsers.serve import add_serve
 from samlet.cli.parsers.slim import add_slim
@@ -41,6 +44,13 @@ def build_parser() -> Parser:
         epilog="`samlet COMMAND --help` says more. Exit codes: 0 done, 1 failed, 2 your input needs mending.",
     )
     parser.add_argument("--version", action="version", version=f"samlet {__version__}")
+    parser.add_argument(
+        "--completion",
+        choices=SHELLS,
+        metavar="SHELL",
+        help="print what makes a shell complete commands, options and models: bash, zsh or fish. For bash, put "
+        'eval "$(samlet --completion bash)" into ~/.bashrc',
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
     add_demo(commands)
     add_models(commands)
@@ -49,7 +59,9 @@ def build_parser() -> Parser:
     add_slim(commands)
     add_distill(commands)
     add_label(commands)
+    add_review(commands)
     add_quantize(commands)
+    add_save(commands)
     add_export(commands)
     add_web(commands)
     add_push(commands)

@@ -63,8 +63,9 @@ def add_machine(parser: Parser, seed: bool = False) -> None:
 
 
 def add_reading(parser: Parser) -> None:
-    """Add --range and --page."""
+    """Add --range, --page and --stored-pixels."""
     group = parser.add_argument_group("photographs")
+    add_orientation(group)
     group.add_argument(
         "--range",
         metavar="LOW,HIGH",
@@ -74,6 +75,16 @@ def add_reading(parser: Parser) -> None:
     )
     group.add_argument(
         "--page", type=int, metavar="N", help="of files with several pages or frames, the one to read; the first is 1"
+    )
+
+
+def add_orientation(group: Any) -> None:
+    """Add --stored-pixels."""
+    group.add_argument(
+        "--stored-pixels",
+        action="store_true",
+        help="leave photographs as their pixels are stored. Otherwise they are turned upright, as their EXIF "
+        "orientation says, in every command and file, and coordinates count there",
     )
 
 
@@ -98,6 +109,19 @@ def add_image_size(parser: Parser) -> None:
         help="side of the encoder's square input in pixels, a multiple of 16; the model's own (1024) if not given. "
         "Smaller is faster and coarser",
     )
+
+
+STORES = {
+    "float32": "every weight as it is",
+    "fp16": "matrices as 16-bit floats, half the bytes",
+    "int8": "matrices as 8-bit integers, about a quarter of the bytes",
+}
+"""How `samlet.save` stores weights, said without importing it; a test sees that they are the same."""
+
+
+def add_store(parser: Any, default: str) -> None:
+    """Add --store."""
+    choice(parser, "--store", STORES, default, "how the weights are stored in the file; they compute in float32")
 
 
 LABEL_FORMATS = {

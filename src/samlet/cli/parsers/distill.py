@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from samlet.cli.options import add_settings
-from samlet.cli.parsers.common import MODEL, add_command, add_machine, add_output, add_reading
+from samlet.cli.parsers.common import MODEL, add_command, add_machine, add_output, add_reading, add_store
 from samlet.distillation.config import DistillConfig
 
 
@@ -41,6 +41,7 @@ def add_distill(commands: Any) -> None:
     parser.add_argument("--images", type=Path, metavar="DIR", help="where the images are, if not beside their masks")
     parser.add_argument("--limit", type=int, metavar="N", help="use only the first N photographs")
     add_output(parser, "a new folder for the student", "an earlier model or run")
+    add_store(parser, "float32")
     labels = parser.add_argument_group("photographs without masks")
     labels.add_argument(
         "--labeller",

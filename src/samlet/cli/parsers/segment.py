@@ -56,6 +56,7 @@ def add_segment(commands: Any) -> None:
         help="a box, in pixels of the image. May be repeated",
     )
     parser.add_argument("--multimask", action="store_true", help="keep all three masks of every prompt")
+    add_settings(parser, EverythingOptions, only=("output_mode",))
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder for the results")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier result in DIR")
     files = parser.add_argument_group("label files", "of one image, in DIR/labels; of a folder or a video, in DIR")
@@ -69,7 +70,7 @@ def add_segment(commands: Any) -> None:
 
 def _add_everything(group: Any) -> None:
     group.add_argument("--everything", action="store_true", help="all masks of the image, without prompts")
-    add_settings(group, EverythingOptions)
+    add_settings(group, EverythingOptions, leave_out=("output_mode",))
     group.add_argument("--labels", action="store_true", help="number the masks in the overlay")
 
 

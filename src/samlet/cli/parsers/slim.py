@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from samlet.cli.options import add_settings
-from samlet.cli.parsers.common import MODEL, add_command, add_machine, add_output, add_reading, choice
+from samlet.cli.parsers.common import MODEL, add_command, add_machine, add_output, add_reading, add_store, choice
 from samlet.slimming.config import SlimConfig
 
 
@@ -30,6 +30,7 @@ def add_slim(commands: Any) -> None:
     parser.add_argument("--teacher", "--model", required=True, metavar="M", help=MODEL)
     parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="a folder of photographs")
     add_output(parser, "a new folder for the slimmed model", "an earlier model or run")
+    add_store(parser, "float32")
     cut = parser.add_argument_group("what is cut")
     cut.add_argument("--labels", type=Path, metavar="PATH", help="SA-1B folder or COCO JSON for --importance taylor")
     choice(

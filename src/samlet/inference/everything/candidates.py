@@ -1,4 +1,7 @@
-"""From prompts on one crop to the masks that stay there."""
+"""From prompts on one crop to the masks that stay there.
+
+One module, though long: sampling, early suppression and the masks at full size share windows of logits.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from torch import Tensor
 
 from samlet.data.transforms import Frame
 from samlet.inference.everything.coverage import Coverage
+from samlet.inference.everything.dropped import Dropped
 from samlet.inference.everything.features import feature_type
 from samlet.inference.everything.grids import Points
 from samlet.inference.everything.options import EverythingOptions
@@ -73,12 +77,24 @@ class CropMasks:
         embedding: (1, C, h, w) of the crop.
         frame: the crop's place in the encoder's input.
         options: thresholds.
+        asked: called with the number of prompts after each batch.
+        seen: counts what is dropped, and why.
     """
 
-    def __init__(self, sam: PromptableModel, embedding: Embedding, frame: Frame, options: EverythingOptions) -> None:
-        self.options, self.frame = options, frame
+    def __init__(
+        self,
+        sam: PromptableModel,
+        embedding: Embedding,
+        frame: Frame,
+        options: EverythingOptions,
+        asked: Callable[[int], object] = lambda _: None,
+        seen: Dropped | None = None,
+    ) -> None:
+        self.options, self.frame, self._asked = options, frame, asked
+        self._seen = Dropped() if seen is None else seen
         own = DECODERS[sam.config.decoder.style].pred_iou_thresh
         self._least_iou = own if options.pred_iou_thresh is None else options.pred_iou_thresh
+        self._seen.least_iou = self._least_iou
         self.decoder = prompt_decoder(sam, embedding, feature_type(options, sam.device, sam.dtype), many=True)
         self.upscaler = Upscaler(frame, self.decoder.low_res_size)
         self.threshold = sam.config.mask_threshold
@@ -108,6 +124,7 @@ class CropMasks:
             clicks = inputs[part, None]
             labels = torch.ones(clicks.shape[:2], dtype=torch.long, device=clicks.device)
             decoded = self.decoder.transform(clicks, labels)
+            self._seen.outputs(decoded.iou[:, 1:])
             samples = None
             if self._settling is not None or not self.options.exact:
                 samples = self.decoder.samples(decoded, *self._patches)[:, 1:]
@@ -128,6 +145,7 @@ class CropMasks:
                 self._stored += window.logits.numel()
             if self._stored > _MAX_STORED and not self.options.exact:
                 self._suppress_early()
+            self._asked(len(clicks))
         self.prompts += len(points)
 
     def settledness(self, points: Points) -> NDArray[np.float32]:
@@ -245,6 +263,7 @@ class CropMasks:
             if not self.options.exact and self._surely_overlaps(candidate.window, boxes):
                 continue
             mask = self._full(candidate)
+            self._seen.mask(mask.stability)
             if mask.stability < self.options.stability_score_thresh or not mask.mask.any() or touches_edge(mask.box):
                 continue
             box = mask.box if self.options.exact else with_area(mask.box)

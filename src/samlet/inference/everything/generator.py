@@ -4,27 +4,29 @@ or hierarchically (Shu et al., "TinySAM", AAAI 2025, section 3.4)."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from samlet.data.images import RGBImage
 from samlet.data.masks import RLE, bounding_box, decode_rle, encode_rle, rle_area
 from samlet.data.polygons import to_polygons
 from samlet.data.transforms import Frame, preprocess
 from samlet.inference.everything.candidates import CropMasks, EdgeTest
+from samlet.inference.everything.dropped import Dropped
 from samlet.inference.everything.grids import Box, crop_boxes
+from samlet.inference.everything.keywords import EverythingKeywords
 from samlet.inference.everything.options import EverythingOptions
 from samlet.inference.everything.regions import remove_small_regions
 from samlet.inference.everything.rounds import ask
 from samlet.inference.everything.suppression import suppress, suppress_masks, with_area
 from samlet.inference.predictor import AnyImage, as_model, as_rgb, finite_embedding
 from samlet.inference.showing import MaskRecord, Showing
+from samlet.io.progress import followed, progress_bar
 from samlet.io.remarks import remark
 from samlet.models import Embedding, PromptableModel
 
@@ -43,6 +45,7 @@ class Everything(Showing, list[MaskRecord]):
         seconds: time of the whole call.
         size: height and width of the image, pixels.
         image: (H, W, 3) RGB; None where it is not at hand, as after a process has sent the masks to another.
+        hint: where next to no mask is left, which threshold to lower; empty otherwise.
     """
 
     def __init__(
@@ -52,16 +55,19 @@ class Everything(Showing, list[MaskRecord]):
         seconds: float,
         size: tuple[int, int],
         image: RGBImage | None = None,
+        hint: str = "",
     ) -> None:
         super().__init__(masks)
         self.decoder_prompts, self.seconds, self.size, self.image = decoder_prompts, seconds, size, image
+        self.hint = hint
 
     def __repr__(self) -> str:
         height, width = self.size
-        return f"Everything: {len(self)} masks, {width} x {height} pixels, {self.decoder_prompts} prompts"
+        more = f"; {self.hint}" if self.hint else ""
+        return f"Everything: {len(self)} masks, {width} x {height} pixels, {self.decoder_prompts} prompts{more}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Everything, (list(self), self.decoder_prompts, self.seconds, self.size)
+        return Everything, (list(self), self.decoder_prompts, self.seconds, self.size, None, self.hint)
 
     def records(self) -> list[MaskRecord]:
         """The masks, as a plain list."""
@@ -88,7 +94,7 @@ class MaskGenerator:
 
     Args:
         sam: the model.
-        progress: show a bar over crops, and over the masks whose small regions are removed.
+        progress: show a bar over prompts, and over the masks whose small regions are removed.
         **options: fields of `EverythingOptions`.
 
     Example:
@@ -97,7 +103,9 @@ class MaskGenerator:
         >>> masks[0]["bbox"], masks.decoder_prompts
     """
 
-    def __init__(self, sam: PromptableModel | str | Path, progress: bool = False, **options: Any) -> None:
+    def __init__(
+        self, sam: PromptableModel | str | Path, progress: bool = False, **options: Unpack[EverythingKeywords]
+    ) -> None:
         self.sam = as_model(sam).eval()
         self.progress = progress
         self.options = EverythingOptions(**options)
@@ -121,10 +129,13 @@ class MaskGenerator:
         masks: list[_Mask] = []
         prompts = 0
         crops = crop_boxes(height, width, self.options.crop_n_layers, self.options.crop_overlap_ratio)
-        for box, layer in tqdm(crops, desc="crops", disable=None if self.progress and len(crops) > 1 else True):
-            found, asked = self._crop(pixels, box, layer, encoded if layer == 0 else None)
-            masks += found
-            prompts += asked
+        seen = Dropped()
+        total = sum(len(self.options.grid(layer)) for _, layer in crops) if self.options.strategy == "grid" else None
+        with progress_bar("segmenting everything", "prompt", total, shown=self.progress) as bar:
+            for box, layer in crops:
+                found, asked = self._crop(pixels, box, layer, encoded if layer == 0 else None, bar.update, seen)
+                masks += found
+                prompts += asked
         if len(crops) > 1:
             areas = [1 / ((m.crop[2] - m.crop[0]) * (m.crop[3] - m.crop[1])) for m in masks]
             masks = [
@@ -139,10 +150,18 @@ class MaskGenerator:
             kept = suppress_masks([masks[i].rle for i in order], self.options.mask_nms_thresh)
             masks = [masks[i] for i in sorted(order[k] for k in kept)]
         records = [self._record(mask) for mask in masks]
-        return Everything(records, prompts, time.perf_counter() - start, (height, width), pixels)
+        sizes = self.image_size, self.sam.config.encoder.image_size
+        hint = seen.hint(self.options, len(records), prompts, sizes)
+        return Everything(records, prompts, time.perf_counter() - start, (height, width), pixels, hint)
 
     def _crop(
-        self, image: RGBImage, box: Box, layer: int, encoded: tuple[Embedding, Frame] | None
+        self,
+        image: RGBImage,
+        box: Box,
+        layer: int,
+        encoded: tuple[Embedding, Frame] | None,
+        asked: Callable[[int], object],
+        seen: Dropped,
     ) -> tuple[list[_Mask], int]:
         """Masks of one crop, in pixels of the image, and the number of prompts."""
         height, width = image.shape[:2]
@@ -151,7 +170,7 @@ class MaskGenerator:
             part = np.ascontiguousarray(image[y0:y1, x0:x1])
             inputs, frame = preprocess(part, self.image_size, *self.sam.preprocessing)
             encoded = finite_embedding(self.sam.encode(inputs[None].to(self.sam.dtype))), frame
-        crop = CropMasks(self.sam, *encoded, self.options)
+        crop = CropMasks(self.sam, *encoded, self.options, asked, seen)
         ask(crop, self.options, layer, y1 - y0, x1 - x0)
         masks = [
             _Mask(
@@ -169,8 +188,7 @@ class MaskGenerator:
     def _without_small_regions(self, masks: list[_Mask]) -> list[_Mask]:
         """Small holes and islands removed; of masks that have become alike, one that did not change stays."""
         cleaned, unchanged, filled = [], [], 0
-        shown = None if self.progress and len(masks) > _MANY else True
-        for mask in tqdm(masks, desc="small regions", unit="mask", disable=shown):
+        for mask in followed(masks, "small regions", "mask", shown=self.progress and len(masks) > _MANY):
             before = decode_rle(mask.rle)
             after = remove_small_regions(before, self.options.min_mask_region_area)
             unchanged.append(float(after is before))

@@ -83,7 +83,7 @@ class EverythingOptions:
     mask_nms_thresh: float = setting(
         1.0, "of two masks whose own IoU exceeds this the lower predicted IoU is dropped; 1 for none", least=0, most=1
     )
-    output_mode: OutputMode = setting("coco_rle", "how masks are given", choices=OUTPUT_MODES)
+    output_mode: OutputMode = setting("coco_rle", "how masks are written", choices=OUTPUT_MODES)
     sparse_points_per_side: int | None = setting(
         None, "hierarchical: points a side of the first round; a quarter of --points-per-side if not given", least=1
     )
