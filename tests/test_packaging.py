@@ -54,6 +54,7 @@ def test_the_extras_hold_together():
     (whole,) = extras["all"]
     assert set(re.findall(r"\w+", whole)) - {"samlet"} == set(extras) - {
         "all",
+        "docs",
         "test",
         "onnx",
         "openvino",

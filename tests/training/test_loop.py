@@ -17,7 +17,7 @@ from samlet.runs.checkpoints import CheckpointFolder
 from samlet.runs.distributed import DistributedContext
 from samlet.runs.log import RunLog, read_log
 from samlet.training.batches import ImageDataset
-from samlet.training.loop import LoopConfig, Stage, train
+from samlet.training.loop import LoopConfig, Stage, _schedule, train
 
 ZERO, ONE = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
 
@@ -89,6 +89,22 @@ def test_a_plateau_halves_the_rate_after_so_many_epochs_without_gain(photographs
     )
     rates = log.values("test", "learning_rate")[1]
     assert rates == [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.05]  # 0.9 has not improved in the 3rd, 4th, 5th and 6th
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(60, 0.1), (9, 0.3), (5000, 0.05)])
+def test_the_schedule_is_that_of_torchs_own_in_sequence(steps, warmup):
+    rising = max(1, min(round(warmup * steps), 200))
+    adam = torch.optim.Adam([nn.Parameter(torch.zeros(1))], lr=1.0)
+    linear = torch.optim.lr_scheduler.LinearLR(adam, 1 / rising, total_iters=rising - 1) if rising > 1 else None
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps - rising + 1)
+    theirs = cosine
+    if linear is not None:
+        theirs = torch.optim.lr_scheduler.SequentialLR(adam, [linear, cosine], [rising - 1])
+    config = LoopConfig(steps=steps, learning_rate=1.0, warmup=warmup)
+    for step in range(1, steps + 1):
+        assert _schedule(step, config) == pytest.approx(adam.param_groups[0]["lr"], abs=1e-9), step
+        adam.step()
+        theirs.step()
 
 
 def test_cosine_rises_and_falls_and_constant_stays(photographs):

@@ -13,6 +13,7 @@ from samlet.distillation import report
 from samlet.distillation.config import DistillConfig
 from samlet.distillation.folder import WRITTEN, Labelling, distill_into
 from samlet.errors import InputError
+from samlet.runs.extras import need_training
 from samlet.training.budget import Clock
 
 
@@ -36,6 +37,7 @@ def check(options: argparse.Namespace) -> tuple[DistillConfig, Dataset]:
 
 def execute(options: argparse.Namespace) -> tuple[dict[str, Any], str] | None:
     """As `run`, but the JSON content and the text are returned; None in any process but the main one."""
+    need_training("distilling")
     config, dataset = check(options)
     tell_left_out(dataset)
     if not dataset.annotated:

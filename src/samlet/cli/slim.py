@@ -17,6 +17,7 @@ from samlet.cli.parsers import build_parser
 from samlet.data.datasets import open_dataset
 from samlet.errors import InputError
 from samlet.models import EncoderConfig, Sam
+from samlet.runs.extras import need_training
 from samlet.runs.folder import RunFolder
 from samlet.slimming import report
 from samlet.slimming.config import SlimConfig
@@ -79,6 +80,7 @@ def _beside(out: Path, what: str) -> Path:
 
 def _slim(options: argparse.Namespace, out: Path) -> tuple[dict[str, Any], str] | None:
     """JSON content and text; None in any process but the main one."""
+    need_training("slimming")
     config = config_from(
         options,
         SlimConfig,

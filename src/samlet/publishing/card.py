@@ -91,7 +91,7 @@ def _link(name: str) -> str:
 
 
 def _costs(found: Cost) -> list[str]:
-    rows = [("", "parameters", "MACs (modules)", "MACs (total)")]
+    rows: list[tuple[str, ...]] = [("", "parameters", "MACs (modules)", "MACs (total)")]
     for name, part in (("encoder", found.encoder), ("decoder, one prompt", found.decoder)):
         modules, total = (f"{count / 1e9:.1f} G" for count in (part.macs_modules, part.macs_total))
         rows.append((name, f"{part.parameters / 1e6:.2f} M", modules, total))

@@ -338,6 +338,11 @@ def _diverged(value: float, norm: float, step: int, config: LoopConfig, stage: S
 
 
 def _schedule(step: int, config: LoopConfig) -> float:
+    """The learning rate of a step, counted from 1, as a share of its peak.
+
+    What torch's LinearLR and CosineAnnealingLR give in sequence (a test compares them), as a function of the step: a
+    run that continues has no state of them to restore, and rates of groups need no scheduler of their own.
+    """
     warmup = max(1, min(round(config.warmup * config.steps), _LONGEST_WARMUP))
     if step <= warmup:
         return step / warmup

@@ -1,0 +1,150 @@
+"""Whether `onnxslim` or ONNX Runtime's own optimiser, run once on our ONNX files, makes them smaller or faster.
+
+python benchmarks/small_graphs.py [--model mobile_sam] [--image-size 1024] [--repeats 15] [--models DIR]
+
+ONNX Runtime optimises every graph again when it opens it (as `samlet` does, at its highest level), so what is written
+beforehand can only save the time of opening, or find what the runtime does not. Needs `pip install onnxslim`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+
+import samlet
+from common import RESULTS, ROOT, write
+from samlet.export import export_model
+
+Session = onnxruntime.InferenceSession
+OPTIMISERS = ("as written", "onnxslim", "runtime, basic", "runtime, extended")
+
+
+def optimised(source: Path, target: Path, how: str, threads: int) -> None:
+    """Write a graph again as an optimiser leaves it."""
+    if how == "onnxslim":
+        try:
+            import onnxslim
+        except ImportError as error:
+            raise SystemExit("this needs onnxslim: pip install onnxslim") from error
+        onnx.save_model(onnxslim.slim(onnx.load(source)), target)
+        return
+    levels = onnxruntime.GraphOptimizationLevel
+    options = _options(threads)
+    basic = how.endswith("basic")
+    options.graph_optimization_level = levels.ORT_ENABLE_BASIC if basic else levels.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(target)
+    options.log_severity_level = 3
+    Session(source, options, providers=["CPUExecutionProvider"])
+
+
+def _options(threads: int) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return options
+
+
+def opened(path: Path, threads: int) -> tuple[Session, float]:
+    began = time.perf_counter()
+    session = Session(path, _options(threads), providers=["CPUExecutionProvider"])
+    return session, time.perf_counter() - began
+
+
+def example(session: Session, sizes: dict[str, int]) -> dict[str, np.ndarray]:
+    """An input of some shape for each of the graph's."""
+    source = np.random.default_rng(0)
+    given = {}
+    for one in session.get_inputs():
+        shape = [n if isinstance(n, int) else sizes.get(n, 1) for n in one.shape]
+        kind = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32}[one.type]
+        given[one.name] = (source.random(shape) if kind is np.float32 else np.ones(shape)).astype(kind)
+    return given
+
+
+def measure(files: dict[str, Path], threads: int, repeats: int, sizes: dict[str, int]) -> dict[str, dict[str, Any]]:
+    """Nodes, bytes, seconds to open and to run, and how far the answers are from those of the graph as written."""
+    sessions, rows = {}, {}
+    for name, path in files.items():
+        times = []
+        for _ in range(3):
+            sessions[name], seconds = opened(path, threads)
+            times.append(seconds)
+        model = onnx.load(path)
+        rows[name] = {"nodes": len(model.graph.node), "bytes": path.stat().st_size, "open_s": min(times)}
+    given = example(sessions["as written"], sizes)
+    answers: dict[str, list[np.ndarray]] = {}
+    spent: dict[str, list[float]] = {name: [] for name in files}
+    for turn in range(repeats + 1):
+        for name, session in sessions.items():
+            began = time.perf_counter()
+            answers[name] = session.run(None, given)
+            if turn:  # the first warms up
+                spent[name].append(time.perf_counter() - began)
+    for name, row in rows.items():
+        pairs = zip(answers["as written"], answers[name], strict=True)
+        row |= {
+            "median_s": statistics.median(spent[name]),
+            "ratio": statistics.median(
+                mine / plain for mine, plain in zip(spent[name], spent["as written"], strict=True)
+            ),
+            "largest_difference": max(float(np.abs(a.astype(np.float64) - b).max()) for a, b in pairs),
+        }
+    return rows
+
+
+def graphs(folder: Path, threads: int, kept: Callable[[str], bool]) -> dict[str, dict[str, Path]]:
+    """The graphs of an export, each as every optimiser leaves it."""
+    found: dict[str, dict[str, Path]] = {}
+    for source in sorted(path for path in folder.glob("*.onnx") if kept(path.stem)):
+        found[source.stem] = {"as written": source}
+        for how in OPTIMISERS[1:]:
+            target = folder / "optimised" / f"{source.stem}-{how.replace(', ', '-')}.onnx"
+            target.parent.mkdir(exist_ok=True)
+            optimised(source, target, how, threads)
+            found[source.stem][how] = target
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="mobile_sam")
+    parser.add_argument("--image-size", type=int, default=1024)
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--only", nargs="+", help="graphs by name")
+    parser.add_argument("--models", type=Path, default=ROOT / "runs" / "small_graphs", help="where the export is kept")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    folder = options.models / f"{Path(options.model).name}-{options.image_size}"
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        export_model(samlet.load(options.model), folder, "onnx", image_size=options.image_size)
+    rows = {}
+    for graph, files in graphs(folder, options.threads, lambda n: not options.only or n in options.only).items():
+        rows[graph] = measure(files, options.threads, options.repeats, {})
+        for how, row in rows[graph].items():
+            print(f"{graph:20} {how:20} {row}", flush=True)
+    versions = {name: importlib.metadata.version(name) for name in ("onnxslim", "onnxruntime", "onnx")}
+    write(
+        "small_graphs",
+        f"{options.model} exported to ONNX at {options.image_size} px, float32; every graph written again by each "
+        f"optimiser; opened and run by ONNX Runtime at its highest level: least of 3 openings, median of "
+        f"{options.repeats} runs in turns, ratio to the run before in the same turn",
+        {"rows": rows, "versions": versions},
+        options.out,
+        quiet=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
