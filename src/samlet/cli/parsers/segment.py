@@ -27,11 +27,11 @@ def add_segment(commands: Any) -> None:
         "it. A single click or box is ambiguous, so the best of three masks is returned; with more clicks the\n"
         "single-mask output. Writes masks.json (COCO RLE, predicted IoU, stability score, box, area) and\n"
         "overlay.png.\n\n"
-        "With --everything it needs no prompts: a grid of points is asked, and what is good, stable and not seen\n"
-        "before stays (Segment Anything, section 5), or, cheaper, a sparse grid first and the rest only where that\n"
-        "settled nothing (TinySAM, section 3.4). IMAGE may then also be a folder, or a video: masks.jsonl gets one\n"
-        "line an image, in order, as they come, or with --format the files of another tool. The same command\n"
-        "continues a run that was stopped.",
+        "With --everything it needs no prompts. It asks at a grid of points, and keeps the masks that are good,\n"
+        "stable and different from each other (Segment Anything, section 5). --strategy hierarchical is cheaper: it\n"
+        "asks a sparse grid first, and more points only where no good mask was found (TinySAM, section 3.4). IMAGE\n"
+        "may then also be a folder or a video: masks.jsonl gets one line for each image, or --format writes the\n"
+        "files of another tool. The same command continues a run that was stopped.",
     )
     parser.add_argument(
         "image",
@@ -81,18 +81,18 @@ def _add_everything(group: Any) -> None:
     numbers: list[tuple[str, Any, Any, str]] = [
         ("--points-per-side", int, 32, "points a side of the grid"),
         ("--points-per-batch", int, 4, "prompts decoded together; on a GPU 64"),
-        ("--pred-iou-thresh", float, None, "masks of a predicted IoU of at most this are dropped"),
-        ("--stability-score-thresh", float, 0.95, "masks less stable than this are dropped"),
-        ("--stability-score-offset", float, 1.0, "stability: IoU of the masks so far above and below the threshold"),
-        ("--box-nms-thresh", float, 0.7, "of two boxes whose IoU exceeds this the lower predicted IoU goes"),
+        ("--pred-iou-thresh", float, None, "masks with a predicted IoU of X or less are dropped"),
+        ("--stability-score-thresh", float, 0.95, "masks with a stability below X are dropped"),
+        ("--stability-score-offset", float, 1.0, "stability is the IoU of the masks at logits of -X and +X"),
+        ("--box-nms-thresh", float, 0.7, "if two boxes overlap by an IoU above X, the mask of lower score is dropped"),
         ("--crop-n-layers", int, 0, "layer i also runs on 2^i x 2^i crops"),
         ("--crop-nms-thresh", float, 0.7, "as --box-nms-thresh, between crops"),
         ("--crop-overlap-ratio", float, 512 / 1500, "overlap of crops, as a share of the shorter side"),
         ("--crop-n-points-downscale-factor", int, 1, "points a side are divided by this in each layer"),
         ("--min-mask-region-area", int, 0, "smaller holes and islands are removed, pixels"),
         ("--max-mask-region-area", int, 0, "larger masks are dropped, pixels; 0 for none"),
-        ("--mask-nms-thresh", float, 1.0, "of two masks whose own IoU exceeds this the lower predicted IoU goes"),
-        ("--high-threshold", float, 8.5, "hierarchical: places above it are settled, a logit; inf asks the whole grid"),
+        ("--mask-nms-thresh", float, 1.0, "if two masks overlap by an IoU above X, that of lower score is dropped"),
+        ("--high-threshold", float, 8.5, "hierarchical: areas with logits above X need no more prompts; inf: all do"),
     ]
     for name, kind, default, what in numbers:
         shown = _OWN if default is None else f"{default:.4g}" if isinstance(default, float) else str(default)
@@ -109,18 +109,18 @@ def _add_everything(group: Any) -> None:
         group,
         "--settling",
         {
-            "consensus": "several masks and the image's own features",
-            "logits": "the logits of good and stable masks, as in TinySAM",
+            "consensus": "judged by several masks and the image embedding",
+            "logits": "where good and stable masks have high logits, as in TinySAM",
         },
         "consensus",
-        "hierarchical: what settles a place",
+        "hierarchical: which areas need no more prompts",
     )
     group.add_argument(
         "--refine",
         type=float,
         metavar="X",
-        help="hierarchical: share of the saved prompts to spend on a finer grid where least is settled; 0.23 if not "
-        "given, and none with --settling logits",
+        help="hierarchical: share of the saved prompts that is spent on a finer grid, in the least covered areas; 0.23 "
+        "if not given, none with --settling logits",
     )
     choice(
         group,
