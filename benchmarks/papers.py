@@ -14,9 +14,10 @@ import contextlib
 import io
 import json
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import torch
 
 from common import RESULTS, ROOT, write
 from samlet.cli import main as samlet_main
@@ -42,8 +43,7 @@ DISTILL = ("--epochs", "8", "--prompts", "64", "--clicks", "replace", "--layer-d
 EMBEDDING_ALONE = ("--token-weight", "0", "--output-weight", "0", "--mask-weight", "0", "--iou-weight", "0")
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One row of a table.
 
     Attributes:
@@ -187,12 +187,18 @@ def photographs(options: argparse.Namespace, number: int | None) -> Path:
     return folder
 
 
+def machine_options(options: argparse.Namespace) -> tuple[str, ...]:
+    """Of every command."""
+    threads = ("--threads", str(options.threads)) if options.threads else ()
+    return ("--device", options.device, *threads)
+
+
 def make(row: Row, table: str, options: argparse.Namespace) -> str | Path:
     """The model of a row, made by its command; a run that was stopped continues."""
     if not row.command:
         return row.model
     out = options.work / f"{table}_{row.name}".replace(" ", "_").replace(",", "").replace("+", "and")
-    device = ("--device", options.device)
+    device = machine_options(options)
     if row.command == "slim":
         labels = ("--labels", options.labels or options.data) if "taylor" in row.options else ()
         base: tuple[Any, ...] = (
@@ -217,7 +223,7 @@ def make(row: Row, table: str, options: argparse.Namespace) -> str | Path:
 def measure(row: Row, table: str, protocol: tuple[str, ...], options: argparse.Namespace) -> dict[str, Any]:
     """What `samlet evaluate` says of the row's model, less what is per image."""
     model = make(row, table, options)
-    arguments = ["evaluate", model, "--data", options.data, *protocol, *row.evaluation, "--device", options.device]
+    arguments = ["evaluate", model, "--data", options.data, *protocol, *row.evaluation, *machine_options(options)]
     if options.data_images:
         arguments += ["--images", options.data_images]
     if options.detections:
@@ -242,10 +248,13 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help="only the first so many rows")
     for command in ("slim", "distill", "quantize", "evaluate"):
         parser.add_argument(f"--{command}", default="", metavar="OPTIONS", help=f"more options of samlet {command}")
+    parser.add_argument("--threads", type=int, help="CPU threads; all cores if not given")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "papers", help="where models are kept")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     rows, protocol = TABLES[options.table]
+    if options.threads:
+        torch.set_num_threads(options.threads)
     name = f"papers_{options.table}"
     path = options.out / f"{name}.json"
     found: dict[str, Any] = json.loads(path.read_text())["rows"] if path.is_file() else {}

@@ -9,6 +9,7 @@ import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -64,6 +65,44 @@ def make_world(folder: Path) -> Path:
     samlet.save(_regular(), folder / "my_sam.pth", format="segment-anything")
     _labels(folder / "labelled")
     return folder
+
+
+def provide(words: list[str], folder: Path) -> None:
+    """Make what a command reads and no earlier command of the page has written."""
+    for word, previous in zip(words, ["", *words], strict=False):
+        path = folder / word
+        if previous in ("--out", "--table") or word.startswith("-") or path.exists():
+            continue
+        if word in MODELS:
+            shutil.copytree(folder / "model", path)
+        elif word in ANNOTATIONS:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(folder / "labelled", path)
+        elif word in COCO_FILES:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(_coco(folder / "labelled")))
+            for images in ("images", "val2017"):
+                if not (path.parent / images).exists():
+                    shutil.copytree(folder / "labelled", path.parent / images)
+        elif word == "scan.tif":
+            pages = [Image.fromarray(np.full((120, 160), 400 * k, np.uint16)) for k in (1, 2)]
+            pages[0].save(path, save_all=True, append_images=pages[1:])
+
+
+MODELS = ("small", "half", "small8", "better")
+ANNOTATIONS = ("path/to/sa1b",)
+COCO_FILES = ("path/to/coco.json", "path/to/instances.json", "instances.json", "coco.json")
+
+
+def _coco(folder: Path) -> dict[str, Any]:
+    """The same masks as one COCO file."""
+    images, annotations = [], []
+    for path in sorted(folder.glob("*.json")):
+        images.append({"id": len(images) + 1, "file_name": f"{path.stem}.jpg", "width": 96, "height": 64})
+        for entry in json.loads(path.read_text())["annotations"]:
+            more = {"id": len(annotations) + 1, "image_id": len(images), "category_id": 1, "iscrowd": 0}
+            annotations.append(entry | more)
+    return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "object"}]}
 
 
 def _regular() -> Sam:
@@ -123,6 +162,8 @@ def smaller(words: list[str], model: str = "model") -> list[str]:
             replaced += [word, _SMALLER[word]]
         else:
             replaced.append(model if word in ("mobile_sam", "sam_vit_b", "sam_vit_h") else word)
+    if command == "segment" and "--model" not in replaced:
+        replaced += ["--model", model]
     if command in _SIZED and "--image-size" not in replaced:
         replaced += ["--image-size", "64"]
     if command == "slim" and {"--macs", "--parameters", "--latency"} & {*replaced}:

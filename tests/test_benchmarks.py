@@ -23,6 +23,7 @@ import torch
 
 import samlet
 from samlet.cli import main
+from samlet.cli.parsers import build_parser
 from samlet.data.datasets import open_dataset
 from samlet.data.images import find_images
 from samlet.runs.distributed import DistributedContext
@@ -31,9 +32,10 @@ from samlet.slimming.config import SlimConfig
 from samlet.slimming.pipeline import run_slimming
 from samlet.slimming.validation import Validation
 from samlet.training.batches import ImageDataset
-from samlet.zoo import load_weights
+from samlet.zoo import ENTRIES, load_weights
 from tests.conftest import PHOTOS, ROOT, make_hiera
 from tests.distillation.test_distill import write_data
+from tests.documents import make_world
 from tests.runtimes import exporting
 
 pytestmark = pytest.mark.benchmark
@@ -507,3 +509,37 @@ def test_the_service_under_load(tmp_path):
     assert found["gone"] == found["statuses"].get("prompt 404", 0)
     assert 0 < found["prompt_s"]["median"] <= found["prompt_s"]["p99"]
     assert 0 < found["memory_bytes"]["least"] <= found["memory_bytes"]["peak"]
+
+
+def test_rows_of_the_papers_tables_are_made_and_continue(tmp_path):
+    world = make_world(tmp_path / "world")
+    slim, evaluate = "--image-size 64 --epochs 1 --scoring-images 2", "--image-size 64 --limit 2"
+    arguments = [
+        *("slimsam_criteria", "--data", world / "labelled", "--images", world / "photos", "--teacher", world / "model"),
+        *("--device", "cpu", f"--slim={slim}", f"--evaluate={evaluate}", "--work", tmp_path / "work"),
+    ]
+    name = "papers_slimsam_criteria"
+    result = measured(script("papers"), tmp_path, *arguments, "--rows", 1, name=name)
+    assert list(result["rows"]) == ["random, 0.5"]
+    assert 0 <= result["rows"]["random, 0.5"]["miou"]["single"] <= 1
+    assert slim in result["protocol"]
+    first = dict(result["rows"]["random, 0.5"])
+    again = measured(script("papers"), tmp_path, *arguments, "--rows", 2, name=name)
+    assert list(again["rows"]) == ["random, 0.5", "magnitude, 0.5"]
+    assert again["rows"]["random, 0.5"] == first
+
+
+def test_every_row_of_the_papers_tables_has_a_name_and_options_of_its_command():
+    papers = script("papers")
+    for rows, _ in papers.TABLES.values():
+        assert len({row.name for row in rows}) == len(rows)
+        for row in rows:
+            if row.command == "quantize":
+                model, *options = row.options
+                build_parser().parse_args(["quantize", model, *options, "--images", "p", "--out", "o"])
+            elif row.command:
+                base = {"slim": papers.SLIM, "distill": papers.DISTILL}[row.command]
+                given = ["--images", "p"] if row.command == "slim" else ["--student", "s", "--data", "d"]
+                build_parser().parse_args([row.command, "--teacher", "m", *given, *base, *row.options, "--out", "o"])
+            else:
+                assert row.model in ENTRIES

@@ -17,7 +17,7 @@ from samlet.cli import main
 from samlet.cli.parsers import build_parser
 from samlet.data.images import read_image
 from tests.conftest import PHOTOS, ROOT, make_tiny
-from tests.documents import DOCUMENTS, anchors, blocks, commands, links, make_world, smaller, text
+from tests.documents import DOCUMENTS, anchors, blocks, commands, links, make_world, provide, smaller, text
 
 TUTORIALS = [document for document in DOCUMENTS if document.startswith("docs/tutorials/")]
 WITH_COMMANDS = [document for document in DOCUMENTS if commands(document)]
@@ -108,6 +108,47 @@ def test_every_tutorial_runs_from_its_first_line_to_its_last(document, tmp_path,
                 continue
             made = smaller(words[1:])
             assert main(made) == 0, f"block {number}: samlet {shlex.join(made)}"
+
+
+RUN = {
+    "README.md": 1,
+    "docs/how-to/masks.md": 0,
+    "docs/how-to/everything.md": 0,
+    "docs/how-to/labelling.md": 3,
+    "docs/how-to/comparing.md": 2,
+    "docs/how-to/quantizing.md": 0,
+    "docs/how-to/distilling.md": 1,
+}
+"""Pages whose commands run here, and how many of these cannot: a server, a GPU's settings, files of others."""
+
+_NOT_HERE = (
+    "--serve",
+    "--latency-table",
+    "package/dist",
+    "cuda",
+    "--detections",
+    "sam2_hiera_tiny",
+    "path/to/SlimSAM-77.pth",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("document", "without"), RUN.items())
+def test_the_commands_of_a_page_run(document, without, tmp_path, monkeypatch):
+    """At a token size, in the order of the page; what a page takes for granted is made before."""
+    make_world(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    left_out = 0
+    for words in commands(document):
+        if set(words) & set(_NOT_HERE):
+            left_out += 1
+            continue
+        made = smaller(words)
+        provide(made, tmp_path)
+        if "--out" in made and (tmp_path / made[made.index("--out") + 1]).exists():
+            shutil.rmtree(tmp_path / made[made.index("--out") + 1])
+        assert main(made) == 0, f"samlet {shlex.join(made)}"
+    assert left_out == without
 
 
 def _has(module: str) -> bool:

@@ -55,8 +55,8 @@ class DistillConfig(TrainingSettings):
     iou: float = _weight("iou", 1.0, "of the distance of predicted and actual IoU (eq. 7)")
     hard_masks: bool = setting(
         True,
-        "all masks alike, not weighted by how much worse than the teacher the student is there (eq. 6); the weights of "
-        "a photograph's masks have the mean 1",
+        "give all masks the same weight; otherwise masks count more where the teacher is better than the student "
+        "(eq. 6), and the mean weight of a photograph's masks is 1",
         group="losses",
         option="--no-hard-masks",
     )
@@ -93,7 +93,7 @@ class DistillConfig(TrainingSettings):
     augment: bool = setting(False, "mirror, scale and colour the photographs at random", group="training")
     cache: Path | None = setting(
         None,
-        "keep the teacher's embeddings there for other runs; they are computed once in any case, but with --augment. "
+        "keep the teacher's embeddings there for other runs. Without it they are kept until the run ends. "
         "4 MB an image at 1024 px",
         group="training",
         metavar="DIR",

@@ -48,7 +48,7 @@ class QuantConfig:
     )
     mixed: float | None = setting(
         None,
-        "average bits in place of both, 4 to 8: each layer gets 4, 6 or 8 by how much it minds. The average is "
+        "average bits in place of both, 4 to 8: each layer gets 4, 6 or 8, more where errors harm more. The average is "
         "weighted by multiply-accumulates",
         least=WIDTHS[0],
         most=WIDTHS[-1],

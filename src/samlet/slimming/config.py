@@ -103,7 +103,7 @@ def _budget(what: str, example: str) -> Any:
     """A budget that takes the place of a ratio."""
     text = (
         f"{what}, in place of --ratio: a share of the teacher's, such as 0.3, or an amount, such as {example}; which "
-        "part is cut by how much is searched (beyond the paper)"
+        "part loses how much is searched (beyond the paper)"
     )
     return setting(None, text, one_of="size", metavar="X")
 
@@ -163,8 +163,8 @@ class SlimConfig(TrainingSettings):
     recovery_images: int | None = setting(
         None,
         "photographs on which the layers of a cut model are refitted by least squares, before any training (beyond the "
-        "paper); random views of them where there are fewer; 0 for none; if not given, photographs that make 96 of "
-        "512 px where there are so many, and views that make 32 otherwise; fewer where --minutes is short",
+        "paper); if there are fewer, random views of them are added; 0 for none. If not given: 96 at 512 px, or as "
+        "many pixels at another size; 32 with views; fewer if --minutes is short",
         least=0,
         group="what is cut",
     )
@@ -201,7 +201,7 @@ class SlimConfig(TrainingSettings):
     )
     learning_rate: float = setting(
         1e-4,
-        "of Adam, at its peak (paper: 1e-4). Without recovery short runs want 1e-3",
+        "of Adam, at its peak (paper: 1e-4). Without recovery 1e-3 is better for short runs",
         above=0,
         example="0.001",
         group="training",

@@ -62,8 +62,8 @@ class TrainingSettings:
     epochs: int | None = setting(None, "passes over the photographs", least=1, group="training", one_of="length")
     minutes: float | None = setting(
         None,
-        "time of the whole command: the first batches are timed, and the number of steps that fit follows; it is "
-        "written down, and given as --steps makes the same weights",
+        "time of the whole command. The first batches are timed to find how many steps fit; the report has the "
+        "number, and --steps with it makes the same weights",
         above=0,
         example="4 or 0.5",
         group="training",

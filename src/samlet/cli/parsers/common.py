@@ -69,9 +69,9 @@ def add_reading(parser: Parser) -> None:
     group.add_argument(
         "--range",
         metavar="LOW,HIGH",
-        help="of pictures with more than 8 bits, the values of black and white, such as 0,4095 (--range=-1000,3000 "
-        "where LOW is negative), or `percentile`: those of each picture that leave out 0.5 %% at either end. If not "
-        "given, the full range of the type, unless the values say otherwise, which a message then tells",
+        help="for pictures with more than 8 bits: the values of black and white, such as 0,4095 (--range=-1000,3000 if "
+        "LOW is negative), or `percentile`: from the 0.5th to the 99.5th percentile of each picture. If not given, "
+        "the range follows from the type and the values, and a message says so",
     )
     group.add_argument(
         "--page", type=int, metavar="N", help="of files with several pages or frames, the one to read; the first is 1"
@@ -153,7 +153,7 @@ def add_label_format(group: Any, default: str | None) -> None:
         "--tolerance",
         type=float,
         metavar="PIXELS",
-        help="polygons (coco, labelme, yolo) may leave the edge of their mask by so much, which makes them shorter; 0 "
+        help="how far polygons (coco, labelme, yolo) may be from the edge of their mask; more is fewer corners, 0 "
         "follows every pixel; default 1",
     )
 

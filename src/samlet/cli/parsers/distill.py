@@ -35,7 +35,7 @@ def add_distill(commands: Any) -> None:
         required=True,
         metavar="M",
         help="the model to begin from, a slimmed one too; or tiny_vit: TinyViT-5M from scratch, with the teacher's "
-        "prompt encoder and mask decoder (wants --layer-decay 1)",
+        "prompt encoder and mask decoder (best with --layer-decay 1)",
     )
     parser.add_argument("--data", type=Path, required=True, metavar="PATH", help="see above")
     parser.add_argument("--images", type=Path, metavar="DIR", help="where the images are, if not beside their masks")
@@ -52,13 +52,13 @@ def add_distill(commands: Any) -> None:
         "--pred-iou-thresh",
         type=float,
         metavar="X",
-        help="masks of a predicted IoU of at most this are dropped; 0.88, for SAM 2 0.8, if not given",
+        help="masks with a predicted IoU of X or less are dropped; 0.88, for SAM 2 0.8, if not given",
     )
     labels.add_argument(
         "--stability-score-thresh",
         type=float,
         metavar="X",
-        help="masks less stable than this are dropped; 0.95 if not given",
+        help="masks with a stability below X are dropped; 0.95 if not given",
     )
     groups = {name: parser.add_argument_group(name) for name in ("losses", "prompts", "training")}
     add_settings(parser, DistillConfig, groups)

@@ -77,18 +77,18 @@ def _add_masks(group: Any) -> None:
         "--pred-iou-thresh",
         type=float,
         metavar="X",
-        help="masks of a predicted IoU of at most this are dropped; default 0.88, for SAM 2 0.8",
+        help="masks with a predicted IoU of X or less are dropped; default 0.88, for SAM 2 0.8",
     )
     group.add_argument(
         "--stability-score-thresh",
         type=float,
         metavar="X",
-        help="masks less stable than this are dropped; default 0.95",
+        help="masks with a stability below X are dropped; default 0.95",
     )
     group.add_argument(
         "--min-area",
         type=float,
         default=0.0,
         metavar="SHARE",
-        help="masks that cover a smaller share of the photograph are dropped, such as 0.0005; default %(default)s",
+        help="masks that cover a smaller share of the photograph, such as 0.0005, are dropped; default %(default)s",
     )

@@ -17,8 +17,8 @@ def add_quantize(commands: Any) -> None:
         "quantize",
         "round weights and activations to a few bits, by a search on a few photographs without labels",
         "Post-training quantization (TinySAM, Shu et al., AAAI 2025, section 3.3). A few photographs show what every\n"
-        "layer computes and how much the masks and predicted IoUs mind its errors; then each layer's scales are\n"
-        "searched: one an output channel for its weights, one or two for its inputs. No labels, no training.\n\n"
+        "layer computes and how much its errors change masks and predicted IoUs; then each layer's scales are\n"
+        "searched: one for each output channel of its weights, one or two for its inputs. No labels, no training.\n\n"
         "The result is a model like any other, for `samlet evaluate` and `samlet segment`, that imitates integers in\n"
         "float arithmetic: it is not faster. It tells what any number of bits costs, and `samlet export` turns the\n"
         "scales of scheme integer into integers that run.\n\n"

@@ -28,11 +28,11 @@ def add_segment(commands: Any) -> None:
         "it. A single click or box is ambiguous, so the best of three masks is returned; with more clicks the\n"
         "single-mask output. Writes masks.json (COCO RLE, predicted IoU, stability score, box, area) and\n"
         "overlay.png.\n\n"
-        "With --everything it needs no prompts: a grid of points is asked, and what is good, stable and not seen\n"
-        "before stays (Segment Anything, section 5), or, cheaper, a sparse grid first and the rest only where that\n"
-        "settled nothing (TinySAM, section 3.4). IMAGE may then also be a folder, or a video: masks.jsonl gets one\n"
-        "line an image, in order, as they come, or with --format the files of another tool. The same command\n"
-        "continues a run that was stopped.",
+        "With --everything it needs no prompts. It asks at a grid of points, and keeps the masks that are good,\n"
+        "stable and different from each other (Segment Anything, section 5). --strategy hierarchical is cheaper: it\n"
+        "asks a sparse grid first, and more points only where no good mask was found (TinySAM, section 3.4). IMAGE\n"
+        "may then also be a folder or a video: masks.jsonl gets one line for each image, or --format writes the\n"
+        "files of another tool. The same command continues a run that was stopped.",
     )
     parser.add_argument(
         "image",

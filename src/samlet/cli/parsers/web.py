@@ -44,10 +44,10 @@ def add_web(commands: Any) -> None:
         parser,
         "--weights",
         {
-            "auto": "the most exact that keep the first load within 15 MB, or int8",
+            "auto": "the most exact with which visitors load at most 15 MB, else int8",
             "float32": "as they are",
             "float16": "half the bytes",
-            "int8": "a quarter, one scale for each output channel; products are float32 in any case",
+            "int8": "a quarter, one scale for each output channel; the page computes in float32",
         },
         "auto",
         "how weights are stored",

@@ -29,8 +29,8 @@ OUTPUT_MODES: dict[OutputMode, str] = {
     "binary_mask": "whole masks, which the command line writes as PNG files in masks/",
 }
 COVERAGES: dict[CoverageRule, str] = {
-    "consensus": "several masks and the image's own features; points whose neighbours gave nothing are passed over",
-    "logits": "the logits of good and stable masks, as in TinySAM",
+    "consensus": "judged by several masks and the image embedding; points whose neighbours gave nothing are left out",
+    "logits": "where good and stable masks have high logits, as in TinySAM",
 }
 PRECISIONS = {
     "auto": "bf16 where the processor multiplies it",
@@ -59,14 +59,17 @@ class EverythingOptions:
         option="",
     )
     pred_iou_thresh: float | None = setting(
-        None, "masks of a predicted IoU of at most this are dropped", default="0.88, for SAM 2 0.8", least=0, most=1
+        None, "masks with a predicted IoU of at most this are dropped", default="0.88, for SAM 2 0.8", least=0, most=1
     )
-    stability_score_thresh: float = setting(0.95, "masks less stable than this are dropped", least=0, most=1)
+    stability_score_thresh: float = setting(0.95, "masks with a stability below this are dropped", least=0, most=1)
     stability_score_offset: float = setting(
         1.0, "stability is the IoU of the masks at logits so far above and below the threshold", least=0
     )
     box_nms_thresh: float = setting(
-        0.7, "of two masks whose boxes' IoU exceeds this the lower predicted IoU is dropped", least=0, most=1
+        0.7,
+        "if two boxes overlap by an IoU above this, the mask of lower score is dropped",
+        least=0,
+        most=1,
     )
     crop_n_layers: int = setting(0, "layer i also runs on 2^i x 2^i crops of the image", least=0)
     crop_nms_thresh: float = setting(
@@ -81,16 +84,16 @@ class EverythingOptions:
     min_mask_region_area: int = setting(0, "smaller holes and islands of masks are removed, pixels", least=0)
     max_mask_region_area: int = setting(0, "larger masks are dropped, pixels; 0 for none", least=0)
     mask_nms_thresh: float = setting(
-        1.0, "of two masks whose own IoU exceeds this the lower predicted IoU is dropped; 1 for none", least=0, most=1
+        1.0, "if two masks overlap by an IoU above this, that of lower score is dropped; 1 for none", least=0, most=1
     )
     output_mode: OutputMode = setting("coco_rle", "how masks are written", choices=OUTPUT_MODES)
     sparse_points_per_side: int | None = setting(
         None, "hierarchical: points a side of the first round; a quarter of --points-per-side if not given", least=1
     )
-    settling: CoverageRule = setting("consensus", "hierarchical: what counts a place as covered", choices=COVERAGES)
+    settling: CoverageRule = setting("consensus", "hierarchical: which areas need no more prompts", choices=COVERAGES)
     high_threshold: float = setting(
         8.5,
-        "hierarchical: a place is covered above this logit (TinySAM: 8.5); inf asks the whole grid",
+        "hierarchical: areas with logits above this need no more prompts (TinySAM: 8.5); inf asks the whole grid",
         infinite=True,
     )
     refine: float | None = setting(
