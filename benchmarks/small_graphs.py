@@ -9,6 +9,7 @@ beforehand can only save the time of opening, or find what the runtime does not.
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.metadata
 import statistics
 import time
@@ -18,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 
 from common import RESULTS, ROOT, write
@@ -26,7 +26,7 @@ from samlet.export.config import ExportConfig
 from samlet.export.writers import write_graphs
 from samlet.zoo import load_weights
 
-Session = onnxruntime.InferenceSession
+runtime: Any = importlib.import_module("onnxruntime")
 SIZES = ("one size", "any size")
 OPTIMISERS = ("as written", "onnxslim", "runtime, basic", "runtime, extended")
 
@@ -35,33 +35,33 @@ def optimised(source: Path, target: Path, how: str, threads: int) -> None:
     """Write a graph again as an optimiser leaves it."""
     if how == "onnxslim":
         try:
-            import onnxslim
+            onnxslim: Any = importlib.import_module("onnxslim")
         except ImportError as error:
             raise SystemExit("this needs onnxslim: pip install onnxslim") from error
         onnx.save_model(onnxslim.slim(onnx.load(source)), target)
         return
-    levels = onnxruntime.GraphOptimizationLevel
+    levels = runtime.GraphOptimizationLevel
     options = _options(threads)
     basic = how.endswith("basic")
     options.graph_optimization_level = levels.ORT_ENABLE_BASIC if basic else levels.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(target)
     options.log_severity_level = 3
-    Session(source, options, providers=["CPUExecutionProvider"])
+    runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def _options(threads: int) -> Any:
-    options = onnxruntime.SessionOptions()
+    options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     return options
 
 
-def opened(path: Path, threads: int) -> tuple[Session, float]:
+def opened(path: Path, threads: int) -> tuple[Any, float]:
     began = time.process_time()
-    session = Session(path, _options(threads), providers=["CPUExecutionProvider"])
+    session = runtime.InferenceSession(path, _options(threads), providers=["CPUExecutionProvider"])
     return session, time.process_time() - began
 
 
-def example(session: Session, side: int) -> dict[str, np.ndarray]:
+def example(session: Any, side: int) -> dict[str, np.ndarray]:
     """An input of some shape for each of the graph's, of one image and one prompt."""
     source = np.random.default_rng(0)
     given = {}
