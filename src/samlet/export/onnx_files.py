@@ -1,4 +1,8 @@
-"""Writing graphs as ONNX files: dynamic where the model allows it, small, and checked."""
+"""Writing graphs as ONNX files: dynamic where the model allows it, small, and checked.
+
+No other optimiser runs on them: `benchmarks/small_graphs.py` finds that `onnxslim` and ONNX Runtime gain a hundredth at most
+(docs/exporting.md has the figures).
+"""
 
 from __future__ import annotations
 
