@@ -1,7 +1,7 @@
 """Writing graphs as ONNX files: dynamic where the model allows it, small, and checked.
 
-No other optimiser runs on them: `benchmarks/small_graphs.py` finds that `onnxslim` and ONNX Runtime gain a hundredth at most
-(docs/exporting.md has the figures).
+No other optimiser runs on them: `onnxslim` and ONNX Runtime's own gain a hundredth of the time at most, and make most
+files larger (`benchmarks/small_graphs.py`; docs/exporting.md has the figures).
 """
 
 from __future__ import annotations
