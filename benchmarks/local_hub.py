@@ -235,8 +235,8 @@ class LocalHub(ThreadingHTTPServer):
 
     def put(self, repository: str, files: dict[str, bytes], branch: str = "main") -> str:
         """Let a branch hold these files; the commit."""
-        seed = repr((repository, len(self.commits), sorted((name, hash(text)) for name, text in files.items())))
-        commit = hashlib.sha1(seed.encode()).hexdigest()
+        contents = sorted((name, hashlib.sha1(content).hexdigest()) for name, content in files.items())
+        commit = hashlib.sha1(repr((repository, len(self.commits), contents)).encode()).hexdigest()
         self.commits[repository, commit] = files
         self.branches[repository, branch] = commit
         return commit

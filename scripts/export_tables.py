@@ -65,4 +65,22 @@ def everything() -> str:
     return "\n".join([*lines, "", _source("everything", result)])
 
 
-TABLES = {"export_speed": speed, "export_accuracy": accuracy, "export_everything": everything}
+def small_graphs() -> str:
+    """Our ONNX files as other optimisers leave them."""
+    result = json.loads((RESULTS / "small_graphs.json").read_text(encoding="utf-8"))
+    lines = ["| | nodes | MB | opening, CPU | run, CPU | ratio |", "|---|--:|--:|--:|--:|--:|"]
+    for graph, rows in result["rows"].items():
+        for how, row in rows.items():
+            times = [f"{1e3 * row[key]:.0f} ms" for key in ("open_cpu_s", "median_cpu_s")]
+            cells = [str(row["nodes"]), f"{row['bytes'] / 1e6:.2f}", *times, f"{row['ratio']:.2f}"]
+            lines.append(f"| {graph}: {how} | {' | '.join(cells)} |")
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    return "\n".join([*lines, "", f"`benchmarks/small_graphs.py`: {result['protocol']}; {versions}."])
+
+
+TABLES = {
+    "export_speed": speed,
+    "export_accuracy": accuracy,
+    "export_everything": everything,
+    "small_graphs": small_graphs,
+}

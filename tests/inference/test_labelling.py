@@ -25,9 +25,9 @@ from samlet.labelling.batch import segment_source
 from samlet.labelling.folder import label
 from samlet.labelling.workers import segment_many
 from samlet.labels.sa1b import Sa1bFiles
+from tests.baselines.test_fast_sam import random_outputs, save_network
+from tests.baselines.test_sam2_onnx import save_pair
 from tests.conftest import PHOTOS, make_tiny
-from tests.inference.test_fast_sam import random_outputs, save_network
-from tests.inference.test_sam2_onnx import save_pair
 
 ALONE = {"progress": False, "workers": 1}
 SMALL = {"image_size": 128, "points_per_side": 4, "pred_iou_thresh": 0.6, "stability_score_thresh": 0.7}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -136,6 +137,16 @@ def test_without_the_cache_the_first_commit_is_fetched_again_and_must_be_the_sam
             blob.unlink()
     with pytest.raises(samlet.SamletError, match=r"model\.safetensors is not what someone/small held: its SHA-256 is"):
         zoo.locate(NAME)
+
+
+def test_a_first_commit_that_is_gone_from_the_hub_is_told(server, files):
+    folder = zoo.locate(NAME)
+    shutil.rmtree(folder.parents[1])
+    del server.commits[NAME, folder.name]
+    now = server.put(NAME, {**files, "README.md": b"# again"})
+    with pytest.raises(samlet.SamletError, match=rf"first used, {folder.name[:12]}, is gone.*{NAME}@main, or delete"):
+        zoo.locate(NAME)
+    assert zoo.locate(f"{NAME}@main").name == now
 
 
 @pytest.mark.usefixtures("server")

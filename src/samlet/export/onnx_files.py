@@ -1,4 +1,8 @@
-"""Writing graphs as ONNX files: dynamic where the model allows it, small, and checked."""
+"""Writing graphs as ONNX files: dynamic where the model allows it, small, and checked.
+
+No other optimiser runs on them: `onnxslim` and ONNX Runtime's own gain a hundredth of the time at most, and make most
+files larger (`benchmarks/small_graphs.py`; docs/exporting.md has the figures).
+"""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from samlet.zoo.hub_cache import CachedRepository
 from samlet.zoo.pins import Pins
 from samlet.zoo.reference import HubReference, is_commit
 from samlet.zoo.registry import Entry
-from samlet.zoo.transport import TransferError, ask_json
+from samlet.zoo.transport import RefusedError, TransferError, ask_json
 
 _DEFAULT = "main"
 _READ = ("sam", *MODEL_TYPES)
@@ -69,6 +69,12 @@ def locate_reference(reference: HubReference) -> Path:
     try:
         paths = _paths(reference, (reference.file,) if reference.file else None, {})
     except TransferError as error:
+        pins = Pins(reference.repository)
+        if isinstance(error, RefusedError) and error.status == 404 and pins.commit and not reference.revision:
+            raise SamletError(
+                f"the commit that {reference} meant when it was first used, {pins.commit[:12]}, is gone from the hub: "
+                f"{error}. Name a branch, such as {reference}@{_DEFAULT}, or delete {pins.path} to begin anew"
+            ) from error
         raise SamletError(
             f"{reference} is no file or folder here, and could not be downloaded from the Hugging Face hub: {error}. "
             "Where there is no network, copy the model here and pass its path"
