@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from samlet.export.writers import write_graphs
 
 from common import RESULTS, ROOT, write
 from samlet.export.config import ExportConfig
+from samlet.export.onnx_graphs import write
 from samlet.zoo import load_weights
 
 runtime: Any = importlib.import_module("onnxruntime")
@@ -144,7 +144,7 @@ def main() -> None:
         if not folder.is_dir():
             folder.mkdir(parents=True)
             config = ExportConfig(to="onnx", image_size=side if sizes == "one size" else None)
-            write_graphs(load_weights(options.model), folder, config)
+            write(load_weights(options.model), folder, config)
         for graph, files in graphs(folder, options.threads, lambda n: not options.only or n in options.only).items():
             found = measure(files, options.threads, options.repeats, side)
             rows[f"{graph}, {sizes}"] = found

@@ -344,6 +344,24 @@ describe('WebGPU, in software', () => {
   });
 });
 
+test('where everything mode finds nothing, the page says what to choose', async () => {
+  const page = await fresh({ serviceWorkers: 'block' });
+  await page.route('**/model/model.json', async (route) => {
+    const model = await (await route.fetch()).json();
+    await route.fulfill({ json: { ...model, everything_iou: 10 } }); // no mask is as good
+  });
+  await open(page, URL_SMALL);
+  await page.locator('#density').selectOption('8');
+  const said = { sure: /^0 objects.*choose “likely” or “any”\.$/, likely: /^0 objects.*: choose “any”\.$/, any: /^0 objects.*s\)\.$/ };
+  for (const [sureness, words] of Object.entries(said)) {
+    await page.locator('#sureness').selectOption(sureness);
+    await page.locator('#everything').click();
+    await page.locator('#message', { hasText: words }).waitFor();
+  }
+  assert.ok(await page.locator('#undo').isDisabled());
+  await page.context().close();
+});
+
 test('a newer page takes the place of the old one', async () => {
   const page = await fresh();
   await open(page, URL_SMALL);

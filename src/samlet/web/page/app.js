@@ -13,6 +13,11 @@ import { describe, say, showTimes } from './ui/status.js';
 import { startTheme } from './ui/theme.js';
 
 const FIRST = 'dogs';
+/** @type {Record<string, string>} what to do where everything mode finds nothing, by how sure masks must be */
+const HINTS = {
+  sure: ' The model is not as sure of its masks: choose “likely” or “any”.',
+  likely: ' The model is not as sure of its masks: choose “any”.',
+};
 const KEEP_AFTER = 1500; // milliseconds after the first photograph is encoded
 
 /**
@@ -104,9 +109,8 @@ async function findEverything(workspace) {
       part('everything-text').textContent = `${done} of ${of} clicks`;
     });
     const how = `${prompts} clicks, ${(milliseconds / 1000).toFixed(1)} s`;
-    const surer = part('sureness').value !== 'any';
-    const hint = count || stopped || !surer ? '' : ' This model is not as sure of its masks: choose “any”.';
-    tell(`${stopped ? 'Cancelled: ' : ''}${count} ${count === 1 ? 'object' : 'objects'} found (${how}).${hint}`);
+    const hint = count || stopped ? '' : HINTS[part('sureness').value];
+    tell(`${stopped ? 'Cancelled: ' : ''}${count} ${count === 1 ? 'object' : 'objects'} found (${how}).${hint ?? ''}`);
   } finally {
     part('everything-running').hidden = true;
     updateButtons(workspace);

@@ -198,7 +198,7 @@ export class Workspace extends EventTarget {
     if (this.photograph !== photograph) return { count: 0, prompts, stopped, milliseconds };
     const fresh = [...found].sort((a, b) => b.area - a.area);
     await Promise.all(fresh.map((one) => this.maskOf(one.answer)));
-    this.change(added(this.objects, fresh));
+    if (fresh.length) this.change(added(this.objects, fresh));
     return { count: found.length, prompts, stopped, milliseconds };
   }
 
