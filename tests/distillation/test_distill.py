@@ -375,6 +375,7 @@ def test_the_command(data, tmp_path, capsys):
     assert "--overwrite" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_masks_that_a_model_made_are_called_pseudo_labels(data, tmp_path, capsys):
     for path in data.glob("*.json"):
         path.unlink()
