@@ -138,8 +138,8 @@ def _labelled(
     labeller = how.labeller or teacher
     if engine.is_main:
         say(
-            f"{dataset.path} has no masks; {how.name} makes pseudo-labels, which stand in for true masks, into {folder}; "
-            "figures on photographs held out are agreement with them, not accuracy"
+            f"{dataset.path} has no masks; {how.name} makes pseudo-labels, which stand in for true masks, "
+            f"into {folder}; figures on photographs held out are agreement with them, not accuracy"
         )
         made = label(
             labeller,
