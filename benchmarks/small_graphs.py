@@ -22,8 +22,8 @@ import onnx
 import torch
 
 from common import RESULTS, ROOT, write
+from samlet.export import onnx_graphs
 from samlet.export.config import ExportConfig
-from samlet.export.onnx_graphs import write
 from samlet.zoo import load_weights
 
 runtime: Any = importlib.import_module("onnxruntime")
@@ -144,7 +144,7 @@ def main() -> None:
         if not folder.is_dir():
             folder.mkdir(parents=True)
             config = ExportConfig(to="onnx", image_size=side if sizes == "one size" else None)
-            write(load_weights(options.model), folder, config)
+            onnx_graphs.write(load_weights(options.model), folder, config)
         for graph, files in graphs(folder, options.threads, lambda n: not options.only or n in options.only).items():
             found = measure(files, options.threads, options.repeats, side)
             rows[f"{graph}, {sizes}"] = found

@@ -366,13 +366,28 @@ def test_the_command(data, tmp_path, capsys):
     assert "broken.png" in err
     for name in ("report.md", "comparison.png", "losses.png", "provenance.json", "run/log.jsonl"):
         assert (tmp_path / "out" / name).is_file(), name
-    assert Image.open(tmp_path / "out/comparison.png").width == 1600
+    assert Image.open(tmp_path / "out/comparison.png").width == 5 * 400
     parents = json.loads((tmp_path / "out/provenance.json").read_text())["parents"]
     assert [parent["role"] for parent in parents] == ["student", "teacher"]
-    assert samlet.load(tmp_path / "out").config == make_vit(1).config
+    assert samlet.load(tmp_path / "out").config == dataclasses.replace(make_vit(1).config, trained_image_size=64)
     assert not (tmp_path / "out/run/teacher").exists()
     assert main([*arguments, "--steps", "4"]) == 2
     assert "--overwrite" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_masks_that_a_model_made_are_called_pseudo_labels(data, tmp_path, capsys):
+    for path in data.glob("*.json"):
+        path.unlink()
+    samlet.save(make_tiny(0), tmp_path / "teacher")
+    words = ["distill", "--teacher", str(tmp_path / "teacher"), "--student", str(tmp_path / "teacher")]
+    words += ["--data", str(data), "--image-size", "64", "--prompts", "4", "--steps", "2", "--rounds", "0"]
+    words += ["--pred-iou-thresh", "0", "--stability-score-thresh", "0", "--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    assert "makes pseudo-labels, which stand in for true masks" in capsys.readouterr().err
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "they are pseudo-labels, and mIoU held out is agreement with them" in report
+    assert "true masks" not in report
 
 
 def test_slim_then_distill_is_two_steps_in_one(data, tmp_path, capsys):

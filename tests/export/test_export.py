@@ -434,6 +434,26 @@ def test_the_command_asks_for_photographs(float_folder, tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+def test_the_command_passes_every_setting_on(float_folder, tmp_path, monkeypatch):
+    """None of the options of `samlet export` is parsed and then forgotten."""
+    from samlet.cli import export
+    from samlet.export.config import ExportConfig
+    from samlet.settings import settings_of
+
+    given: dict[str, object] = {}
+
+    def noted(*_: object, **settings: object) -> None:
+        given.update(settings)
+        raise InputError("noted")
+
+    monkeypatch.setattr(export, "export_model", noted)
+    model = str(float_folder[0].parent / "model")
+    words = ["export", model, "--to", "onnx", "--out", str(tmp_path / "a"), "--for-device", "other", "--force"]
+    assert main(words) == 2
+    assert (given["for_device"], given["force"]) == ("other", True)
+    assert {field.name for field, known in settings_of(ExportConfig) if known.option != ""} <= given.keys()
+
+
 def test_constants_are_stored_once(float_folder):
     graph = onnx.load(float_folder[0] / "encoder.onnx").graph
     seen = [

@@ -321,8 +321,10 @@ def test_the_command_line(photo_folder, tmp_path, capsys):
     assert main([*command, "--keep-float", "*neck.0", "mask_decoder.mask_product"]) == 0
     captured = capsys.readouterr()
     found = json.loads(captured.out)
-    assert "calibration" in captured.err
-    assert "search" in captured.err
+    assert "the search is over; measuring the agreement of masks" in captured.err
+    assert 0 < found["agreement"]["single"] <= 1
+    assert (found["agreement"]["images"], found["agreement"]["calibrated_on"]) == (4, False)
+    assert "4 photographs not calibrated on" in (out / "report.md").read_text()
     layers = {layer["name"]: layer for layer in found["layers"]}
     assert layers["image_encoder.neck.2"]["bits"] == {"weights": 6, "inputs": 8}
     assert layers["image_encoder.neck.0"]["float_reason"] == "kept float by *neck.0"

@@ -119,7 +119,7 @@ def test_the_run_says_its_length_what_cannot_be_exported_and_that_it_measures(sl
 
 @pytest.mark.parametrize(
     ("settings", "fits"),
-    [({}, False), ({"selection": "uniform", "whole_heads": False}, True), ({"whole_heads": False}, False)],
+    [({}, False), ({"selection": "uniform", "whole_heads": False}, True)],
 )
 def test_what_is_said_of_a_vit_is_true(settings, fits, photo_folder):
     teacher = make_uniform()
@@ -140,6 +140,8 @@ def test_what_is_said_of_other_encoders():
         told = not_exported(SlimConfig(selection="uniform", whole_heads=False), make().config.encoder)
         assert "whatever is chosen here" in told
         assert not_exported(SlimConfig(stage="align"), make().config.encoder) == ""
+    for settings in ({"whole_heads": False}, {"selection": "uniform", "whole_heads": True}, {"macs": 0.5}):
+        assert "--selection uniform --heads channels" in not_exported(SlimConfig(**settings), make_vit().config.encoder)
 
 
 def make_uniform():

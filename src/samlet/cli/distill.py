@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from samlet.baselines.loading import load_any
-from samlet.cli.common import note, set_up, show, tell_left_out
+from samlet.cli.common import set_up, show, tell_left_out
 from samlet.cli.options import config_from
 from samlet.data.datasets import Dataset, open_dataset
 from samlet.distillation import report
@@ -40,12 +40,6 @@ def execute(options: argparse.Namespace) -> tuple[dict[str, Any], str] | None:
     need_training("distilling")
     config, dataset = check(options)
     tell_left_out(dataset)
-    if not dataset.annotated:
-        who = options.labeller or f"the teacher, {options.teacher},"
-        note(
-            f"samlet: {options.data} has no masks; {who} makes pseudo-labels, which stand in for true masks. Figures "
-            "on photographs held out are agreement with them, not accuracy"
-        )
     device = set_up(options)
     how = Labelling(
         labeller=None if options.labeller is None else load_any(options.labeller, device, options.threads),

@@ -137,7 +137,10 @@ def _labelled(
     folder = out.with_name(f"{out.name}-labels")
     labeller = how.labeller or teacher
     if engine.is_main:
-        say(f"{dataset.path} has no masks; {how.name} labels it into {folder}")
+        say(
+            f"{dataset.path} has no masks; {how.name} makes pseudo-labels, which stand in for true masks, "
+            f"into {folder}; figures on photographs held out are agreement with them, not accuracy"
+        )
         made = label(
             labeller,
             dataset.path,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -48,10 +50,10 @@ class Dropped:
         ious = torch.cat(self._ious)
         good = int((ious > self.least_iou).sum())
         if good < _RARE * len(ious):
-            lower = min(float(ious.quantile(_WANTED)), self.least_iou - 0.02)
+            lower = max(0, math.ceil(100 * min(float(ious.quantile(_WANTED)), self.least_iou - 0.01)) - 1) / 100
             return (
                 f"{good} of {len(ious)} answers have a predicted IoU over {self.least_iou:g}, and the best has "
-                f"{float(ious.max()):.2f}; lower --pred-iou-thresh (pred_iou_thresh), such as to {max(lower, 0):.2f}"
+                f"{float(ious.max()):.2f}; lower --pred-iou-thresh (pred_iou_thresh), such as to {lower:.2f}"
                 f"{larger}"
             )
         least = options.stability_score_thresh
