@@ -13,7 +13,12 @@ from tests.conftest import ROOT
 
 SOURCE, TESTS = ROOT / "src" / "samlet", ROOT / "tests"
 OTHER_FOLDERS = {"tools"}  # with other programs
-MEANT_OTHERWISE = {"checkpoints/test_formats.py", "web/test_page.py", "labels/test_labels.py"}
+MEANT_OTHERWISE = {
+    "checkpoints/test_formats.py",
+    "web/test_page.py",
+    "labels/test_labels.py",
+    "tools/test_transformers_js.py",
+}
 """Named for what the room has as a whole, not for a module of that name in another room."""
 
 

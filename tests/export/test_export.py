@@ -20,13 +20,13 @@ from samlet.cli import main
 from samlet.data.images import read_image
 from samlet.errors import InputError, SamletError
 from samlet.export.config import ExportConfig
+from samlet.export.fixed_size import fixed_size
 from samlet.export.float16 import in_half
 from samlet.export.graphs import ENCODER_INPUTS, DecoderGraph, EncoderGraph
 from samlet.export.int8_layers import with_integers
 from samlet.export.machine import has_vnni
 from samlet.export.onnx_files import write_onnx
 from samlet.export.pipeline import export_model
-from samlet.export.sizes import fixed_size
 from samlet.export.verification import Figures, refusals, sqnr
 from samlet.models import DecoderConfig, SamConfig, TinyViTConfig, ViTConfig
 from samlet.models.quantized import InputQuantizer, quantized

@@ -464,7 +464,7 @@ def test_formats_without_quantizers_refuse_it(small, tmp_path):
     for form in ("segment-anything", "mobile-sam", "hugging-face"):
         with pytest.raises(samlet.InputError, match=f"quantized layers, which format {form} cannot hold"):
             samlet.save(small, tmp_path / "m.pt", format=form)
-    with pytest.raises(samlet.InputError, match="weights='int8' cannot hold"):
+    with pytest.raises(samlet.InputError, match="quantized layers, which storage as int8 cannot hold"):
         native.write_into(small, tmp_path, weights="int8")
     assert list(tmp_path.iterdir()) == []
 

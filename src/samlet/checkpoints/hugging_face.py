@@ -44,6 +44,8 @@ _RENAMES = (
 )
 _HEAD = r"(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))"
 
+MODEL_TYPE = "sam"  # that config.json says
+
 
 def _to_theirs(name: str, head_depth: int) -> str:
     if name == _POSITIONS:
@@ -82,7 +84,7 @@ def read(folder: Path) -> Sam:
         CheckpointError: another architecture, or names and shapes that are not those of the format.
     """
     content = read_json(folder / "config.json")
-    if content.get("model_type") != "sam":
+    if content.get("model_type") != MODEL_TYPE:
         raise CheckpointError(f"{folder / 'config.json'} has model_type {content.get('model_type')!r}; expected 'sam'")
     decoder = content.get("mask_decoder_config") or {}
     vision = content.get("vision_config") or {}

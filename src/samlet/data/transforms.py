@@ -91,12 +91,14 @@ def preprocess(
     """
     frame = Frame(image.shape[0], image.shape[1], image_size, resize)
     if resize != "longest_side":
-        values = torch.from_numpy(image).to(mean.device).permute(2, 0, 1)[None].float()
+        values = torch.from_numpy(np.array(image)).to(mean.device).permute(2, 0, 1)[None].float()
         smooth = resize == "stretch_antialiased"
         resized = F.interpolate(values, frame.resized, mode="bilinear", align_corners=False, antialias=smooth)
         return (resized[0] - mean) / std, frame
     height, width = frame.resized
     if (height, width) != image.shape[:2]:
         image = np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+    elif not image.flags.writeable:
+        image = image.copy()  # torch warns about such arrays
     pixels = torch.from_numpy(image).to(mean.device).permute(2, 0, 1).float()
     return F.pad((pixels - mean) / std, (0, image_size - width, 0, image_size - height)), frame

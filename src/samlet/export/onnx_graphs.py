@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from samlet.data.images import RGBImage
 from samlet.export.config import ExportConfig
+from samlet.export.fixed_size import fixed_size
 from samlet.export.float16 import in_half
 from samlet.export.graphs import (
     DECODER_OUTPUTS,
@@ -21,7 +22,6 @@ from samlet.export.graphs import (
 )
 from samlet.export.int8_layers import Style, with_integers
 from samlet.export.onnx_files import write_onnx
-from samlet.export.sizes import fixed_size
 from samlet.models import Sam
 from samlet.runtimes.graphs import embedding_names
 from samlet.runtimes.manifest import SHARED_WEIGHTS

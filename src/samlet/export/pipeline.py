@@ -13,6 +13,7 @@ from typing import Any, Unpack
 from samlet.errors import InputError, SamletError
 from samlet.export import bundles, checkpoint_files, published
 from samlet.export.config import ExportConfig
+from samlet.export.fixed_size import fixed_size
 from samlet.export.graph_files import write_and_run
 from samlet.export.int8_search import in_integers
 from samlet.export.keywords import ExportKeywords
@@ -21,7 +22,6 @@ from samlet.export.overflow import check_float16
 from samlet.export.probes import answers, photographs, probes
 from samlet.export.report import write_markdown, write_picture
 from samlet.export.result import Exported
-from samlet.export.sizes import fixed_size
 from samlet.export.verification import Figures, drawn, refusals
 from samlet.io.writing import check_output, new_folder
 from samlet.models import Sam

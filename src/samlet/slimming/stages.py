@@ -114,9 +114,11 @@ def announce(
 def not_exported(config: SlimConfig, encoder: EncoderConfig) -> str:
     """What a run of these settings makes cannot be exported to, and which option changes that; '' if to everything."""
     others = "Everything else can: onnx, openvino, executorch, transformers.js, anylabeling"
-    if config.stage == "align" or (encoder.kind == "tiny_vit" and config.stage == "first"):
+    kinds: dict[str, set[str]] = {"align": set(), "first": {"embedding"}}
+    cut = kinds.get(config.stage, {"embedding", "bottleneck"})
+    if not cut or (cut == encoder.publishable_cuts and cut == {"embedding"}):
         return ""
-    if encoder.kind != "vit":
+    if not cut <= encoder.publishable_cuts:
         return (
             f"no published format holds the widths of a slimmed {encoder.kind} encoder, so `samlet export --to hf` and "
             f"--to segment-anything will refuse the model, whatever is chosen here. {others}"

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
+from samlet.checkpoints.hugging_face import MODEL_TYPE
 from samlet.checkpoints.hugging_face_sam2 import MODEL_TYPES
 from samlet.checkpoints.reading import read_json
 from samlet.errors import CheckpointError, InputError, SamletError
@@ -28,7 +29,7 @@ from samlet.zoo.registry import Entry
 from samlet.zoo.transport import RefusedError, TransferError, ask_json
 
 _DEFAULT = "main"
-_READ = ("sam", *MODEL_TYPES)
+_READ = (MODEL_TYPE, *MODEL_TYPES)
 
 
 def cached(entry: Entry) -> Path | None:

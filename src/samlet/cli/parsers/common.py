@@ -19,8 +19,10 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse, and a model that may be named in two ways is named in one of them."""
+        """As argparse; a command names itself in errors, and a model is named in one of two ways."""
         found, others = super().parse_known_args(args, namespace)
+        if others and self.get_default("run") is not None:
+            self.error(f"unrecognized arguments: {' '.join(others)}")
         if hasattr(found, "named_model"):
             if (found.model is None) == (found.named_model is None):
                 both = found.model is not None

@@ -23,6 +23,7 @@ class EncoderConfig:
         multiple: the sides of an input are multiples of it, pixels.
         fixed_size_graph: whether a graph of the encoder takes inputs of one size only.
         published_format: the format of published checkpoints that holds such a model, see `samlet.checkpoints.save`.
+        publishable_cuts: kinds of channel groups that published formats can hold, cut alike in all blocks.
         image_size: side of the square input that the model was made for, pixels.
         out_channels: channels of the image embedding.
         fine_channels: channels of the finer maps that the embedding has beside it, from coarse to fine, each of half
@@ -34,6 +35,7 @@ class EncoderConfig:
     multiple: ClassVar[int] = 16
     fixed_size_graph: ClassVar[bool] = False
     published_format: ClassVar[str] = "segment-anything"
+    publishable_cuts: ClassVar[frozenset[str]] = frozenset()
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     image_size: int

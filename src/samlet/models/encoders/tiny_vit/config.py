@@ -36,6 +36,7 @@ class TinyViTConfig(EncoderConfig):
 
     kind: ClassVar[str] = "tiny_vit"
     published_format: ClassVar[str] = "mobile-sam"
+    publishable_cuts: ClassVar[frozenset[str]] = frozenset({"embedding"})
 
     image_size: int = 1024
     stem_dim: int = 32

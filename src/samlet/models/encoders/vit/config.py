@@ -33,6 +33,7 @@ class ViTConfig(EncoderConfig):
     """
 
     kind: ClassVar[str] = "vit"
+    publishable_cuts: ClassVar[frozenset[str]] = frozenset({"embedding", "bottleneck"})
     fixed_size_graph: ClassVar[bool] = True  # position tables are resampled to the input, which no graph can hold open
 
     image_size: int = 1024
