@@ -12,6 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from samlet.data.masks import decode_rle, encode_rle, rle_from_segmentation
+from samlet.data.planes import read_plane
 from samlet.data.sources import Entry
 from samlet.errors import InputError
 from samlet.labels.files import FilePerImage
@@ -19,6 +20,7 @@ from samlet.labels.format import LabelFormat, LabelledImage, LabelledObject, Lab
 
 _MOST = 65535
 _NAME = "image"
+_MOST_WORK = 1 << 36  # pixels of all masks of one map
 
 
 def label_map(masks: Iterable[dict[str, Any]], height: int, width: int) -> NDArray[np.uint16]:
@@ -55,7 +57,7 @@ def image_of(path: Path) -> str | None:
     try:
         with Image.open(path, formats=["PNG"]) as found:
             return getattr(found, "text", {}).get(_NAME)
-    except (OSError, ValueError, SyntaxError):
+    except Exception:  # a damaged byte leads the reader anywhere
         return None
 
 
@@ -83,9 +85,13 @@ def _maps(folder: Path) -> Iterator[tuple[Path, str]]:
 
 def _read(folder: Path) -> Iterator[LabelledImage]:
     for path, name in _maps(folder):
-        with Image.open(path, formats=["PNG"]) as found:
-            labels = np.asarray(found)
-        codes = [encode_rle(labels == number) for number in np.unique(labels[labels > 0])]
+        labels = read_plane(path, str(path))
+        if labels.ndim != 2 or labels.dtype.kind not in "iu":
+            raise InputError(f"{path} has {labels.ndim} axes of {labels.dtype}; expected a PNG of one channel")
+        present = np.unique(labels[labels > 0])
+        if len(present) * labels.size > _MOST_WORK:
+            raise InputError(f"{path} has {len(present)} labels on {labels.size} pixels; expected fewer")
+        codes = [encode_rle(labels == number) for number in present]
         yield LabelledImage(name, (labels.shape[0], labels.shape[1]), tuple(LabelledObject(code) for code in codes))
 
 
