@@ -60,7 +60,7 @@ def test_every_field_is_checked(case, sam, tmp_path):
     assert "\n" not in str(found.value)
 
 
-@pytest.mark.parametrize(("text", "message"), [("[]", "holds a JSON list"), ("{", "is not JSON")])
+@pytest.mark.parametrize(("text", "message"), [("[]", "holds a JSON list"), ("{", "cannot be read as JSON")])
 def test_what_is_no_description(text, message, tmp_path):
     (tmp_path / "export.json").write_text(text)
     with pytest.raises(samlet.CheckpointError, match=message):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,11 +17,13 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from samlet.checkpoints.adapters import adapter_config, merge_adapters
+from samlet.checkpoints.heads import check_safetensors
 from samlet.checkpoints.modules import PickledModule, flatten, is_module
 from samlet.checkpoints.prescan import DamagedError, UnsafeError
 from samlet.checkpoints.unpickling import read_file
 from samlet.checkpoints.wrappers import unwrap, without_levels, without_prefix
 from samlet.errors import CheckpointError, InputError
+from samlet.io import documents
 from samlet.models import Sam, SamConfig
 
 StateDict = dict[str, Tensor]
@@ -31,6 +32,7 @@ EXPORT = "export.json"
 """What the folder of an exported model has in place of `config.json`; see `samlet.runtimes`."""
 
 _SHOWN = 4
+_LARGEST_JSON = 1 << 26  # bytes; published ones have a few thousand
 _LARGEST = torch.finfo(torch.float32).max
 _ALIGNMENT = 64  # bytes, of the memory that torch allocates
 
@@ -74,8 +76,9 @@ def read_module(path: Path) -> PickledModule:
 
 def _read_safetensors(path: Path, size: int) -> StateDict:
     try:
+        check_safetensors(path, size)
         return load_file(path)
-    except (SafetensorError, ValueError, OSError) as error:
+    except (SafetensorError, DamagedError, ValueError, OSError, OverflowError) as error:
         raise CheckpointError(
             f"{path} ({size} bytes) is not a complete safetensors file: {error}. Download or copy it again"
         ) from error
@@ -137,12 +140,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: the file is missing or no JSON object.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}; expected a JSON file") from error
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from error
+    content = documents.read_json(path, _LARGEST_JSON, CheckpointError)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a JSON {type(content).__name__}; expected an object")
     return content

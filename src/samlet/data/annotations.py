@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from samlet.data.masks import RLE, decode_rle, interior_point, rle_area, rle_box
-from samlet.data.rle import MOST_CORNERS, MOST_POLYGONS, checked_code, is_number
+from samlet.data.rle import MOST_CORNERS, MOST_POLYGONS, checked_code
 from samlet.errors import InputError
-from samlet.io.schema import SchemaError, checked
+from samlet.io.schema import SchemaError, checked, is_number
 
 _LEAST_COORDINATES = 6
 _DEEPEST = 8  # lists of polygons inside one another; the layout has one

@@ -20,12 +20,12 @@ import ijson
 from samlet.data.annotations import read_annotations, read_rle
 from samlet.data.masks import rle_area, rle_box
 from samlet.data.planes import stored_size
-from samlet.data.rle import check_size, is_number
+from samlet.data.rle import check_size
 from samlet.data.samples import Sample
 from samlet.errors import InputError
 from samlet.io.documents import DocumentError, Watched, parse_json
 from samlet.io.remarks import remark, shortened
-from samlet.io.schema import checked, shown
+from samlet.io.schema import checked, is_number, shown
 
 _KEPT = ("id", "segmentation", "point_coords", "bbox")
 _LARGEST_AT_ONCE = 1 << 28  # bytes

@@ -10,7 +10,6 @@ groups of five bits, each number from the third on less the one two before it.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from samlet.errors import InputError
+from samlet.io.schema import is_number
 
 RLE = dict[str, Any]
 """COCO's compressed run-length code: `size` (height, width) and `counts`, a string."""
@@ -161,13 +161,6 @@ def _points(polygon: list[Any] | tuple[Any, ...], height: int, width: int) -> ND
             far = values.min() if values.min() < -side else values.max()
             raise InputError(f"has the coordinate {far:g}; expected 0 to {side}, or not far from it")
     return points
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value of a JSON is a finite number, of 64 bits."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return -(2**63) <= value < 2**63 if isinstance(value, int) else math.isfinite(value)
 
 
 def _is_whole(value: Any) -> bool:

@@ -30,12 +30,13 @@ class DocumentError(InputError):
     """What is wrong with a document, to be told with its place."""
 
 
-def parse_json(content: bytes | str, most_bytes: int = MOST_BYTES) -> Any:
+def parse_json(content: bytes | str, most_bytes: int = MOST_BYTES, unique: bool = False) -> Any:
     """What a JSON text says; NaN and infinity, which some programs write, are taken.
 
     Args:
         content: the text; UTF-8, with or without a byte-order mark.
         most_bytes: of the text.
+        unique: refuse an object that names a field twice; otherwise the last one counts.
 
     Raises:
         DocumentError: it is no JSON, or larger or deeper than any that is needed; the message says no place.
@@ -45,12 +46,23 @@ def parse_json(content: bytes | str, most_bytes: int = MOST_BYTES) -> Any:
         raise DocumentError(f"is a JSON of {len(data)} bytes; expected at most {most_bytes}")
     _check_extent(data)
     try:
-        return json.loads(data.decode("utf-8-sig"))
+        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_unique if unique else None)
     except RecursionError as error:  # of brackets in a text that never ends
         raise DocumentError(_deep("more")) from error
+    except DocumentError:
+        raise
     except ValueError as error:
         reason = str(error).split(";")[0]  # of long numbers, Python goes on about itself
         raise DocumentError(f"cannot be read as JSON: {reason}") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise DocumentError(f"names {twice[:80]!r} twice; expected once")
+    return found
 
 
 def read_json(path: Path, most_bytes: int = MOST_BYTES, error: type[InputError] = InputError) -> Any:

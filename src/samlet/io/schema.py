@@ -80,18 +80,20 @@ def _plain(value: Any, kind: Any, place: str) -> Any:
     if kind is list:
         return _entries(value, list, (Any,), place)
     if kind is float:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            try:
-                number = float(value)
-            except OverflowError:
-                number = math.inf
-            if math.isfinite(number):
-                return number
+        if is_number(value):
+            return float(value)
         raise wrong(value, "a finite number", place)
     known = type(None) if kind is None else kind
     if type(value) is not known:
         raise wrong(value, _said(kind), place)
     return value
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of a JSON is a finite number; whole ones have at most 64 bits."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return -(2**63) <= value < 2**63 if isinstance(value, int) else math.isfinite(value)
 
 
 def _one_of(value: Any, kinds: tuple[Any, ...], kind: Any, place: str) -> Any:
@@ -138,7 +140,10 @@ def _fields(value: Any, kind: Any, place: str) -> dict[str, Any]:
 
 @cache
 def _hints(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind, include_extras=True)
+    try:
+        return get_type_hints(kind, include_extras=True)
+    except NameError:  # of a class from outside that was made inside a function
+        return dict.fromkeys((field.name for field in dataclasses.fields(kind)), Any)
 
 
 def _object(value: Any, place: str) -> Mapping[str, Any]:
