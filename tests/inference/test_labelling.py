@@ -291,7 +291,7 @@ def test_any_segmenter_works_through_many_images_in_this_process(sam, photos, tm
     segmenter = SamSegmenter(sam, 128)
     found = segment_source(segmenter, open_source(photos), tmp_path / "out", progress=False, **options)
     assert (found.images, found.failed) == (3, {})
-    with pytest.raises(InputError, match="points_per_side is 0"):
+    with pytest.raises(InputError, match="points-per-side is 0"):
         list(segment_many(segmenter, [], points_per_side=0))
 
 
@@ -385,7 +385,7 @@ def test_the_command_with_a_sam_2_pair_and_an_unreadable_image(pair, tmp_path, c
     ("arguments", "said"),
     [
         (["--images", "missing"], "missing is not a folder"),
-        (["--images", "{photos}", "--points-per-side", "0"], "points_per_side is 0"),
+        (["--images", "{photos}", "--points-per-side", "0"], "points-per-side is 0"),
         (["--images", "{photos}", "--pred-iou-thresh", "2"], "pred_iou_thresh is 2"),
         (["--images", "{photos}", "--min-area", "-1"], "min_area is -1"),
         (["--images", "{photos}", "--limit", "0"], "limit is 0"),

@@ -27,7 +27,7 @@ WRONG = {
     "precision": (["float32"], r"precision \['float32'\]; expected one of float32, float16, bfloat16, int8;"),
     "runtime_precision": ("f8", "runtime_precision 'f8'; expected one of null, f32, bf16;"),
     "model": (MISSING, "model None; expected an object;"),
-    "model ": ({"encoder": {}}, "model: model config cannot be read: 'kind'"),
+    "model ": ({"encoder": {}}, "model: decoder is missing; expected an object"),
     "files": ("encoder.onnx", "files 'encoder.onnx'; expected an object;"),
     "files ": ({"encoder": "encoder.onnx"}, "files.decoder None; expected the name of a file in the same folder that"),
     "files  ": ({"encoder": "../encoder.onnx", "decoder": "decoder.onnx"}, "files.encoder '../encoder.onnx'; expected"),

@@ -23,6 +23,7 @@ from samlet.checkpoints.adapters import BESIDE
 from samlet.checkpoints.reading import EXPORT, read_json, read_module, shorten
 from samlet.checkpoints.statistics import PIXELS
 from samlet.errors import CheckpointError, InputError
+from samlet.io.paths import expanded
 from samlet.io.remarks import collected, remark
 from samlet.io.writing import new_file, write_tensors
 from samlet.models import PromptableModel, Sam
@@ -46,7 +47,7 @@ def load_checkpoint(path: str | Path) -> Sam:
         CheckpointError: what is there cannot be read; the message says what was found and what was expected.
     """
     with collected() as said:
-        sam = _load(Path(path).expanduser())
+        sam = _load(expanded(path))
     if said:
         sam.read_remarks = tuple(said)
     return sam
@@ -130,7 +131,7 @@ def save(
     Raises:
         InputError: something is there already, the format cannot hold the model, or the model is an exported one.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if not isinstance(sam, Sam):
         raise InputError(
             "the model is an exported one, whose graphs cannot be saved in another format; copy its folder, or give "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import sys
 import time
 from collections.abc import Sequence
@@ -20,7 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         load_plugins()
     except InputError as error:
         return _complain(error, 2)
-    options = build_parser().parse_args(arguments)
+    _escape_on_terminals()
+    try:
+        options = build_parser().parse_args(arguments)
+    except InputError as error:
+        return _complain(error, 2)
     if options.command is None:
         print(FIRST_STEPS)
         return 0
@@ -29,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _say_how_to_read(options)
         options.run(options)
+        sys.stdout.flush()
     except NothingLeftError as error:
         return _complain(error, 1)
     except InputError as error:
@@ -39,23 +46,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 1
     except OSError as error:
-        return _complain(SamletError(f"{error.filename or 'a file'}: {error.strerror or error}; nothing was lost"), 1)
+        users = error.errno in _USERS
+        what = error.filename if error.filename is not None else "standard output"
+        remedy = "name another path" if users else "nothing was lost"
+        return _complain(SamletError(f"{what}: {error.strerror or error}; {remedy}"), 2 if users else 1)
+    except MemoryError:
+        return _complain(SamletError("there is not enough memory; give a smaller image size, or fewer workers"), 1)
+    except RecursionError:
+        return _complain(InputError("a file is nested too deeply; expected what other programs write"), 2)
     except KeyboardInterrupt:
         print("samlet: stopped", file=sys.stderr)
         return 130
     return 0
 
 
+_LONGEST = 1400  # letters of a message
+_USERS = frozenset(
+    {
+        *(errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ELOOP),
+        *(errno.ENOENT, errno.EEXIST, errno.EINVAL, errno.ENXIO, errno.ENODEV),
+    }
+)
+"""What a path was named that cannot be, or that this user may not have."""
+
+
+def _escape_on_terminals() -> None:
+    """Write what a terminal has no letter for as an escape, names of files that are no UTF-8 among it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _say_how_to_read(options: argparse.Namespace) -> None:
     """Apply --range and --page, in the commands that have them."""
     if not hasattr(options, "range"):
         return
-    from samlet.data.images import Reading, set_reading  # only now: `--help` does not wait for it
     from samlet.data.ranges import Range
+    from samlet.data.reading import MOST_PIXELS, Reading, set_reading  # only now: `--help` does not wait for it
 
-    set_reading(Reading(None if options.range is None else Range.parse(options.range), options.page))
+    chosen = None if options.range is None else Range.parse(options.range)
+    set_reading(Reading(chosen, options.page, options.max_pixels or MOST_PIXELS))
 
 
 def _complain(error: Exception, code: int) -> int:
-    print("samlet: " + " ".join(str(error).split()), file=sys.stderr)
+    text = " ".join(str(error).split())
+    print("samlet: " + (text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"), file=sys.stderr)
     return code

@@ -10,6 +10,7 @@ from typing import Any
 
 from samlet.cli.common import load_to_run, note, set_up, show
 from samlet.errors import InputError
+from samlet.io.paths import expanded
 from samlet.web import PageServer, WebPage, make_page
 from samlet.web.config import FIRST_LOAD
 from samlet.zoo import locate
@@ -26,7 +27,7 @@ def run(options: argparse.Namespace) -> None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="samlet-web-")))
         server = None
         if options.serve is not None:  # a port in use is told before anything is computed
-            server = stack.enter_context(PageServer(folder.expanduser().resolve(), options.serve))
+            server = stack.enter_context(PageServer(expanded(folder).resolve(), options.serve))
         note("samlet: writing the graphs and comparing their masks with the model's; that takes a minute or so")
         made = make_page(
             load_to_run(options.model, device),

@@ -19,6 +19,7 @@ from samlet.data.samples import Sample
 from samlet.data.shards import ShardSource
 from samlet.errors import InputError
 from samlet.io.documents import read_json
+from samlet.io.paths import expanded
 
 __all__ = ["Annotation", "Dataset", "Sample", "open_dataset", "plain_images"]
 
@@ -136,7 +137,7 @@ def open_dataset(path: str | Path, images: str | Path | None = None) -> Dataset:
     Raises:
         InputError: none of these is there, or it is damaged.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if path.is_file() and path.suffix == ".json":
         return _whole(path, CocoSource(path, Path(images) if images is not None else path.parent / "images"))
     if path.is_file() and path.suffix == ".tar":
@@ -144,7 +145,7 @@ def open_dataset(path: str | Path, images: str | Path | None = None) -> Dataset:
     if path.is_file():
         raise InputError(f"{path} is a file; {_EXPECTED}")
     if images is not None:
-        return _open_apart(path, Path(images).expanduser())
+        return _open_apart(path, expanded(images))
     if path.is_dir() and (shards := sorted(path.glob("*.tar"))):
         return _shards(path, shards)
     seen = survey(path)
@@ -166,7 +167,7 @@ def plain_images(path: str | Path, files: Sequence[Path] | None = None) -> Datas
     if files is not None:
         return _whole(Path(path), _Images(list(files)))
     seen = survey(path)
-    return replace(_whole(Path(path).expanduser(), _Images(list(seen.images))), survey=seen)
+    return replace(_whole(expanded(path), _Images(list(seen.images))), survey=seen)
 
 
 def _whole(path: Path, source: Source, without_masks: int = 0, without_image: int = 0) -> Dataset:

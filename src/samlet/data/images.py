@@ -19,6 +19,7 @@ from samlet.data.formats import EXPECTED, EXTENSIONS, allowed_formats, kind_of
 from samlet.data.ranges import to_8_bits
 from samlet.data.reading import Reading, check_pixels, current_reading, reading, set_reading, too_large
 from samlet.errors import InputError
+from samlet.io.paths import expanded
 from samlet.io.remarks import remark
 
 __all__ = [
@@ -55,7 +56,7 @@ def read_image(path: str | Path, upright: bool = True, page: int | None = None) 
     Raises:
         InputError: no such file, no image of the formats that are read, or a damaged one.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if not path.is_file():
         raise InputError(f"{path} is not a file; expected an image")
     with path.open("rb") as file:

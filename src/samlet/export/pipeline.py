@@ -41,6 +41,7 @@ from samlet.export.verification import (
     time_parts,
 )
 from samlet.export.writers import fixed_size, write_graphs
+from samlet.io.paths import expanded
 from samlet.io.writing import check_output, new_folder
 from samlet.models import Sam
 from samlet.models.quantized import is_quantized
@@ -118,7 +119,7 @@ def export_model(
     if is_quantized(sam) and "precision" not in settings:
         settings["precision"] = "int8"
     config = ExportConfig(to=to, **settings)  # type: ignore[arg-type]
-    source = None if images is None else Path(images).expanduser()
+    source = None if images is None else expanded(images)
     path = check_output(Path(folder), EXPORT_FILES, overwrite)
     _check_target(sam, config)
     search = RunFolder(path.with_name(f"{path.name}-search"))

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from samlet.errors import InputError
 from samlet.io.jsons import dumps
+from samlet.io.paths import expanded
 
 MODEL_FILES = frozenset(
     {
@@ -35,6 +36,9 @@ RUN_FOLDER = "run"
 """Inside the folder of a model: what the run that made it keeps, checkpoints and logs."""
 
 _TEMPORARY = ".samlet-"
+_VIRTUAL = (Path("/proc"), Path("/sys"))  # where nothing can be made, whatever their permissions say
+_LONGEST_NAME, _LONGEST_PATH = 255, 4000  # bytes that file systems allow
+_ROOM = 60  # bytes of the names that are made inside
 
 RESULT_FILES = frozenset({"masks.json", "overlay.png", "labels.png", "masks/", "labels/"})
 """What a folder with the masks of one image holds; a name that ends with a slash is a folder of PNG files alone, or of
@@ -57,7 +61,7 @@ def check_output(path: Path, ours: frozenset[str], overwrite: bool = False, run_
     Raises:
         InputError: the path is a file, holds something else, or cannot be written.
     """
-    path = path.expanduser().resolve()
+    path = writable_path(path)
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file; expected a new folder to write to")
     held = _held(path, run_folder) if path.is_dir() else set()
@@ -67,9 +71,45 @@ def check_output(path: Path, ours: frozenset[str], overwrite: bool = False, run_
         shown = ", ".join(sorted(held)[:3])
         raise InputError(f"{path} already holds {shown}; nothing was written. {remedy} a new folder")
     existing = next(parent for parent in (path, *path.parents) if parent.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
+    virtual = any(existing == root or existing.is_relative_to(root) for root in _VIRTUAL)
+    if not existing.is_dir() or virtual or not os.access(existing, os.W_OK):
         raise InputError(f"{path} cannot be written: {existing} is not a folder that this user may write to")
     return path
+
+
+def writable_path(path: Path) -> Path:
+    """A path to write to, absolute, links followed.
+
+    Raises:
+        InputError: no file system has such a name.
+    """
+    try:
+        found = expanded(path).resolve()
+        _check_name(found)
+        found.exists()
+    except (OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{str(path)[:200]} cannot be written: {reason}; name another folder") from error
+    return found
+
+
+def _check_name(path: Path) -> None:
+    long = next((part for part in path.parts if len(os.fsencode(part)) > _LONGEST_NAME), None)
+    if long is not None or len(os.fsencode(path)) > _LONGEST_PATH - _ROOM:
+        raise InputError(f"{str(path)[:200]}… is too long a name for a file; name another folder")
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put a path into errors of the system that name none, as those of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
 
 
 def _held(path: Path, run_folder: bool) -> set[str]:
@@ -119,7 +159,8 @@ def new_folder(path: Path, ours: frozenset[str], overwrite: bool = False, run_fo
     parent = path if path.is_dir() else path.parent
     temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent))
     try:
-        yield temporary
+        with naming(path):
+            yield temporary
         if not path.exists():
             temporary.chmod(0o755)
             temporary.rename(path)
@@ -144,8 +185,9 @@ def new_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{_TEMPORARY}{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        temporary.replace(path)
+        with naming(path):
+            yield temporary
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

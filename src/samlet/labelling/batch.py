@@ -21,6 +21,7 @@ from samlet.data.sources import Entry, Source
 from samlet.errors import InputError
 from samlet.inference.everything.generator import Everything, MaskGenerator
 from samlet.inference.segmenter import Segmenter
+from samlet.io.paths import expanded
 from samlet.io.writing import write_json
 from samlet.labelling.workers import segment_many
 from samlet.labels import FORMATS, LabelFormat, label_format
@@ -102,7 +103,7 @@ def segment_source(
     layout = label_format(format)
     settings = layout.settings(class_name, tolerance)
     recipe = _recipe(model, format, min_area, options) | layout.recipe(settings)
-    out = out.expanduser().resolve()
+    out = expanded(out).resolve()
     _check(out, recipe, overwrite)
     with working_in(out):
         if overwrite:

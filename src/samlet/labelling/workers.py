@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import multiprocessing
 
+from samlet.bounds import WORKERS
 from samlet.data.images import Reading, RGBImage, current_reading, set_reading
 from samlet.data.sources import Entry
 from samlet.errors import InputError, SamletError
@@ -53,8 +54,8 @@ def segment_many(
         InputError: fewer than one worker, several for a model that is no `Sam`, or options that cannot be.
         SamletError: a worker process died.
     """
-    if workers is not None and workers < 1:
-        raise InputError(f"workers is {workers}; expected at least 1")
+    if workers is not None:
+        WORKERS.check("workers", workers)
     if not isinstance(model, PromptableModel):
         model.check_options(**options)
         if workers is not None and workers > 1:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
+from samlet.bounds import IMAGE_SIZE
 from samlet.errors import InputError
 
 WIDEST = 1 << 16
 """More channels than any model has."""
 MOST_BLOCKS = 256
 """More blocks than any encoder, or stage of one, has."""
-MOST_IMAGE_SIZE = 8192
+MOST_IMAGE_SIZE = IMAGE_SIZE.most
 """Pixels of a side of the encoder's input: 64 times the work of 1024."""
 MOST_LAYERS = 64
 """More layers than any head or decoder has."""

@@ -13,6 +13,7 @@ from samlet.data.images import current_reading
 from samlet.errors import InputError
 from samlet.io.jsons import dumps
 from samlet.io.locking import take
+from samlet.io.paths import expanded
 from samlet.io.writing import MODEL_FILES, RUN_FOLDER, check_output, write_json
 from samlet.runs.checkpoints import CheckpointFolder
 from samlet.runs.log import say
@@ -100,7 +101,7 @@ class RunFolder:
         Raises:
             InputError: something else is there, a finished model, or a damaged run.
         """
-        run = cls(out.expanduser().resolve())
+        run = cls(expanded(out).resolve())
         described = run._described(damaged=overwrite)
         finished = described is not None and bool(described.get("finished", False))
         goes_on = described is not None and not finished

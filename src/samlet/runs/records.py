@@ -11,6 +11,7 @@ from typing import IO, Any
 from samlet.errors import InputError
 from samlet.io.jsons import dumps
 from samlet.io.locking import take
+from samlet.io.paths import expanded
 from samlet.io.writing import check_output, write_json
 from samlet.runs.distributed import DistributedContext
 from samlet.runs.folder import check_same, read_recipe, whole_recipe
@@ -45,7 +46,7 @@ class RecordStore:
         overwrite: bool = False,
         engine: DistributedContext | None = None,
     ) -> None:
-        self.folder = folder.expanduser().resolve()
+        self.folder = expanded(folder).resolve()
         self._path, self._engine = self.folder / f"images-{rank}.jsonl", engine
         if rank == 0:
             self._begin(whole_recipe(recipe), overwrite)

@@ -21,6 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from samlet.data.images import RGBImage
+from samlet.io.paths import expanded
 from samlet.io.writing import new_file, write_json
 from samlet.models.embedding import Embedding, embedding_of, maps_of
 from samlet.runs.distributed import DistributedContext
@@ -55,7 +56,7 @@ class EmbeddingCache:
     """
 
     def __init__(self, folder: Path, teacher: str, image_size: int, half: bool = False) -> None:
-        self.folder = folder.expanduser() / f"{teacher}-{image_size}{'-half' if half else ''}"
+        self.folder = expanded(folder) / f"{teacher}-{image_size}{'-half' if half else ''}"
         self._dtype = np.float16 if half else np.float32
         self._rows: dict[str, tuple[Path, int, int]] = {}
         self._digests: dict[Hashable, str] = {}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from samlet.errors import InputError
+from samlet.io.paths import expanded
 from samlet.io.writing import write_json
 
 FILES = "files.json"
@@ -33,7 +34,7 @@ def check_folder(path: Path, overwrite: bool) -> Path:
     Raises:
         InputError: a file, a folder with something that is no page of samlet's, or one that cannot be written.
     """
-    path = path.expanduser().resolve()
+    path = expanded(path).resolve()
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file; expected a new folder to write to")
     if path.is_dir():

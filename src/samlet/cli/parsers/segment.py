@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from samlet import bounds
 from samlet.cli.parsers.common import (
     RUNNABLE,
     add_command,
@@ -13,6 +14,7 @@ from samlet.cli.parsers.common import (
     add_machine,
     add_reading,
     choice,
+    whole,
 )
 
 
@@ -79,29 +81,34 @@ def _add_everything(group: Any) -> None:
         "which points are asked",
     )
     numbers: list[tuple[str, Any, Any, str]] = [
-        ("--points-per-side", int, 32, "points a side of the grid"),
-        ("--points-per-batch", int, 4, "prompts decoded together; on a GPU 64"),
+        ("--points-per-side", whole(bounds.POINTS_PER_SIDE), 32, "points a side of the grid"),
+        ("--points-per-batch", whole(bounds.POINTS_PER_BATCH), 4, "prompts decoded together; on a GPU 64"),
         ("--pred-iou-thresh", float, None, "masks of a predicted IoU of at most this are dropped"),
         ("--stability-score-thresh", float, 0.95, "masks less stable than this are dropped"),
         ("--stability-score-offset", float, 1.0, "stability: IoU of the masks so far above and below the threshold"),
         ("--box-nms-thresh", float, 0.7, "of two boxes whose IoU exceeds this the lower predicted IoU goes"),
-        ("--crop-n-layers", int, 0, "layer i also runs on 2^i x 2^i crops"),
+        ("--crop-n-layers", whole(bounds.CROP_N_LAYERS), 0, "layer i also runs on 2^i x 2^i crops"),
         ("--crop-nms-thresh", float, 0.7, "as --box-nms-thresh, between crops"),
         ("--crop-overlap-ratio", float, 512 / 1500, "overlap of crops, as a share of the shorter side"),
-        ("--crop-n-points-downscale-factor", int, 1, "points a side are divided by this in each layer"),
-        ("--min-mask-region-area", int, 0, "smaller holes and islands are removed, pixels"),
-        ("--max-mask-region-area", int, 0, "larger masks are dropped, pixels; 0 for none"),
+        (
+            "--crop-n-points-downscale-factor",
+            whole(bounds.CROP_DOWNSCALE),
+            1,
+            "points a side are divided by this in each layer",
+        ),
+        ("--min-mask-region-area", whole(bounds.AREA), 0, "smaller holes and islands are removed, pixels"),
+        ("--max-mask-region-area", whole(bounds.AREA), 0, "larger masks are dropped, pixels; 0 for none"),
         ("--mask-nms-thresh", float, 1.0, "of two masks whose own IoU exceeds this the lower predicted IoU goes"),
         ("--high-threshold", float, 8.5, "hierarchical: places above it are settled, a logit; inf asks the whole grid"),
     ]
     for name, kind, default, what in numbers:
         shown = _OWN if default is None else f"{default:.4g}" if isinstance(default, float) else str(default)
         group.add_argument(
-            name, type=kind, default=default, metavar="N" if kind is int else "X", help=f"{what}; default {shown}"
+            name, type=kind, default=default, metavar="X" if kind is float else "N", help=f"{what}; default {shown}"
         )
     group.add_argument(
         "--sparse-points-per-side",
-        type=int,
+        type=whole(bounds.POINTS_PER_SIDE),
         metavar="N",
         help="hierarchical: points a side of the first round; a quarter of --points-per-side if not given",
     )
@@ -157,10 +164,14 @@ def _add_many(group: Any) -> None:
     group.add_argument("--overlays", action="store_true", help="draw every image with its masks into overlays/")
     group.add_argument(
         "--workers",
-        type=int,
+        type=whole(bounds.WORKERS),
         metavar="N",
         help="processes, of one thread each; as many as there are cores, 8 at most, if not given",
     )
     group.add_argument(
-        "--every", type=int, default=1, metavar="N", help="of a video, take every Nth frame; default %(default)s"
+        "--every",
+        type=whole(bounds.EVERY),
+        default=1,
+        metavar="N",
+        help="of a video, take every Nth frame; default %(default)s",
     )

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 
+from samlet.bounds import AREA, CROP_DOWNSCALE, CROP_N_LAYERS, POINTS_PER_BATCH, POINTS_PER_SIDE
 from samlet.errors import InputError
 from samlet.inference.everything.grids import Points, point_grid
 from samlet.models.processors import multiplies_bf16
@@ -19,6 +20,15 @@ Settled = Literal["consensus", "logits"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 _REFINE = 0.23
+_BOUNDS = {
+    "points_per_side": POINTS_PER_SIDE,
+    "sparse_points_per_side": POINTS_PER_SIDE,
+    "points_per_batch": POINTS_PER_BATCH,
+    "crop_n_layers": CROP_N_LAYERS,
+    "crop_n_points_downscale_factor": CROP_DOWNSCALE,
+    "min_mask_region_area": AREA,
+    "max_mask_region_area": AREA,
+}
 
 
 @dataclass(frozen=True)
@@ -88,10 +98,11 @@ class EverythingOptions:
             value = getattr(self, name)
             if value not in get_args(kind):
                 raise InputError(f"{name} is {value!r}; expected one of {', '.join(get_args(kind))}")
-        for name in ("points_per_batch", "crop_n_points_downscale_factor"):
-            self._at_least(name, 1)
-        for name in ("crop_n_layers", "min_mask_region_area", "max_mask_region_area", "stability_score_offset"):
-            self._at_least(name, 0)
+        for name, limits in _BOUNDS.items():
+            if (value := getattr(self, name)) is not None:
+                limits.check(name, value)
+        if not 0 <= self.stability_score_offset < math.inf:
+            raise InputError(f"stability_score_offset is {self.stability_score_offset}; expected a logit from 0 on")
         for name in (
             "pred_iou_thresh",
             "stability_score_thresh",
@@ -111,15 +122,10 @@ class EverythingOptions:
             raise InputError("high_threshold is not a number; expected a logit such as 8.5")
         self._check_points()
 
-    def _at_least(self, name: str, least: int) -> None:
-        if not getattr(self, name) >= least:
-            raise InputError(f"{name} is {getattr(self, name)}; expected at least {least}")
-
     def _check_points(self) -> None:
         if (self.points_per_side is None) == (self.point_grids is None):
             raise InputError("points_per_side and point_grids exclude each other; give one, and None for the other")
         if self.points_per_side is not None:
-            self._at_least("points_per_side", 1)
             last = self.points_on_side(self.crop_n_layers)
             if last < 1:
                 raise InputError(
