@@ -55,7 +55,7 @@ class Commands:
         arguments: list[str],
         cwd: Path,
         *,
-        seconds: float = 30.0,
+        seconds: float = 120.0,
         memory: int = 1 << 30,
         stop: tuple[int, float] | None = None,
         environment: dict[str, str] | None = None,

@@ -27,12 +27,12 @@ def run(options: argparse.Namespace) -> None:
         ) from error
     settings = ServeSettings(
         image_size=options.image_size,
-        max_bytes=round(options.max_megabytes * 1e6),
-        max_pixels=round(options.max_megapixels * 1e6),
+        max_bytes=_millions(options.max_megabytes, "--max-megabytes"),
+        max_pixels=_millions(options.max_megapixels, "--max-megapixels"),
         max_prompts=options.max_prompts,
         timeout_s=options.timeout,
         cache_images=options.cache_images,
-        cache_bytes=round(options.cache_megabytes * 1e6),
+        cache_bytes=_millions(options.cache_megabytes, "--cache-megabytes"),
         label_studio=options.label_studio,
     )
     with _listening(options.host, options.port) as listener:
@@ -53,6 +53,13 @@ def run(options: argparse.Namespace) -> None:
             limit_concurrency=4 * settings.max_waiting,
         )
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def _millions(value: float, option: str) -> int:
+    """A number of millions as a whole one; raises InputError where it is none."""
+    if not 0 < value < 10**6:
+        raise InputError(f"{option} is {value:g}; expected a number above 0 and below a million")
+    return round(value * 1e6)
 
 
 def _listening(host: str, port: int) -> socket.socket:

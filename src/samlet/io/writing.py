@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import tempfile
@@ -15,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from samlet.errors import InputError
+from samlet.io.documents import read_json
 from samlet.io.jsons import dumps
 from samlet.io.paths import expanded
 
@@ -70,11 +70,20 @@ def check_output(path: Path, ours: frozenset[str], overwrite: bool = False, run_
         remedy = "Pass --overwrite to replace it, or name" if replaceable else "Name"
         shown = ", ".join(sorted(held)[:3])
         raise InputError(f"{path} already holds {shown}; nothing was written. {remedy} a new folder")
+    check_writable(path)
+    return path
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a path below which nothing can be made.
+
+    Raises:
+        InputError: the nearest folder that is there cannot be written to.
+    """
     existing = next(parent for parent in (path, *path.parents) if parent.exists())
     virtual = any(existing == root or existing.is_relative_to(root) for root in _VIRTUAL)
     if not existing.is_dir() or virtual or not os.access(existing, os.W_OK):
         raise InputError(f"{path} cannot be written: {existing} is not a folder that this user may write to")
-    return path
 
 
 def writable_path(path: Path) -> Path:
@@ -129,9 +138,10 @@ def _name(entry: Path) -> str:
 def _labels(folder: Path) -> bool:
     """Whether a folder is one of label files that we wrote."""
     try:
-        return "format" in json.loads((folder / "run.json").read_text())
-    except (OSError, ValueError):
+        found = read_json(folder / "run.json")
+    except InputError:
         return False
+    return isinstance(found, dict) and "format" in found
 
 
 def _remove(entry: Path) -> None:

@@ -21,8 +21,7 @@ from samlet.data.sources import Entry, Source
 from samlet.errors import InputError
 from samlet.inference.everything.generator import Everything, MaskGenerator
 from samlet.inference.segmenter import Segmenter
-from samlet.io.paths import expanded
-from samlet.io.writing import write_json
+from samlet.io.writing import check_writable, writable_path, write_json
 from samlet.labelling.workers import segment_many
 from samlet.labels import FORMATS, LabelFormat, label_format
 from samlet.models import PromptableModel
@@ -103,7 +102,7 @@ def segment_source(
     layout = label_format(format)
     settings = layout.settings(class_name, tolerance)
     recipe = _recipe(model, format, min_area, options) | layout.recipe(settings)
-    out = expanded(out).resolve()
+    out = writable_path(out)
     _check(out, recipe, overwrite)
     with working_in(out):
         if overwrite:
@@ -177,6 +176,7 @@ def _check(out: Path, recipe: dict[str, Any], overwrite: bool) -> None:
     """Refuse a folder that holds something else, or a run that this one cannot continue."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; expected a folder to write to")
+    check_writable(out)
     if overwrite and (out / _RECIPE).is_file():
         return
     found = read_recipe(out / _RECIPE)

@@ -13,6 +13,7 @@ from samlet.data.masks import RLE, rle_from_segmentation
 from samlet.data.sources import Entry
 from samlet.errors import InputError
 from samlet.io.schema import checked
+from samlet.io.writing import naming
 from samlet.labels.journal import Journal
 
 OUR_FILES = frozenset({"run.json", "failures.json", "data.yaml"})
@@ -65,8 +66,9 @@ class FilePerImage:
         """Write a file of a name in the folder, all or nothing."""
         target = self.folder / name
         temporary = target.with_name(f".samlet-{target.name}.tmp")
-        write(temporary)
-        temporary.replace(target)
+        with naming(target):
+            write(temporary)
+            temporary.replace(target)
 
 
 class _Named(TypedDict):

@@ -11,6 +11,7 @@ from samlet.errors import InputError
 from samlet.io.documents import parse_json
 from samlet.io.jsons import dumps
 from samlet.io.schema import checked
+from samlet.io.writing import naming
 
 
 class Line(TypedDict):
@@ -59,5 +60,6 @@ class Journal:
         """Add one line, on disk when this returns."""
         if self._file is None:
             self._file = self.path.open("ab")
-        self._file.write(dumps(content).encode() + b"\n")
-        self._file.flush()
+        with naming(self.path):
+            self._file.write(dumps(content).encode() + b"\n")
+            self._file.flush()

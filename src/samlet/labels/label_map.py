@@ -15,6 +15,7 @@ from samlet.data.masks import decode_rle, encode_rle, rle_from_segmentation
 from samlet.data.planes import read_plane
 from samlet.data.sources import Entry
 from samlet.errors import InputError
+from samlet.io.names import escaped, unescaped
 from samlet.labels.files import FilePerImage
 from samlet.labels.format import LabelFormat, LabelledImage, LabelledObject, LabelSettings, Masks
 
@@ -48,7 +49,7 @@ def label_map(masks: Iterable[dict[str, Any]], height: int, width: int) -> NDArr
 def write_label_map(labels: NDArray[np.uint16], path: Path, image: str = "") -> None:
     """Write a PNG of one channel and 16 bits, which remembers its image's name."""
     about = PngInfo()
-    about.add_text(_NAME, image)
+    about.add_text(_NAME, escaped(image))
     Image.fromarray(labels).save(path, format="png", pnginfo=about)
 
 
@@ -56,7 +57,8 @@ def image_of(path: Path) -> str | None:
     """The name of the image that a label map was written for; None if samlet did not write it."""
     try:
         with Image.open(path, formats=["PNG"]) as found:
-            return getattr(found, "text", {}).get(_NAME)
+            name = getattr(found, "text", {}).get(_NAME)
+            return None if name is None else unescaped(str(name))
     except Exception:  # a damaged byte leads the reader anywhere
         return None
 

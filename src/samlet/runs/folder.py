@@ -11,10 +11,10 @@ from typing import Any
 
 from samlet.data.images import current_reading
 from samlet.errors import InputError
+from samlet.io.documents import read_json
 from samlet.io.jsons import dumps
 from samlet.io.locking import take
-from samlet.io.paths import expanded
-from samlet.io.writing import MODEL_FILES, RUN_FOLDER, check_output, write_json
+from samlet.io.writing import MODEL_FILES, RUN_FOLDER, check_output, writable_path, write_json
 from samlet.runs.checkpoints import CheckpointFolder
 from samlet.runs.log import say
 
@@ -26,9 +26,12 @@ LOCK = ".samlet-run.lock"
 def working_in(folder: Path) -> Iterator[None]:
     """Keep other processes out of a folder while the block runs; the folder is made if it is not there.
 
+    A folder that was made for it and is empty in the end, as after a refusal, is removed again.
+
     Raises:
         InputError: another process works there.
     """
+    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
     with path.open("ab") as file:
@@ -38,6 +41,9 @@ def working_in(folder: Path) -> Iterator[None]:
             yield
         finally:
             path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # it holds something: a result, or a run that can be continued
+                for parent in made:
+                    parent.rmdir()
 
 
 def read_recipe(path: Path) -> dict[str, Any] | None:
@@ -49,8 +55,8 @@ def read_recipe(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found = read_json(path)
+    except InputError:
         found = None
     if not isinstance(found, dict):
         raise InputError(
@@ -101,7 +107,7 @@ class RunFolder:
         Raises:
             InputError: something else is there, a finished model, or a damaged run.
         """
-        run = cls(expanded(out).resolve())
+        run = cls(writable_path(out))
         described = run._described(damaged=overwrite)
         finished = described is not None and bool(described.get("finished", False))
         goes_on = described is not None and not finished

@@ -7,12 +7,11 @@ names the teacher's weights and the input size; every row has a checksum. So not
 from __future__ import annotations
 
 import hashlib
-import json
 import zlib
 from collections.abc import Callable, Hashable, Iterable
 from math import prod
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NotRequired, Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -21,12 +20,19 @@ from torch import Tensor
 from tqdm import tqdm
 
 from samlet.data.images import RGBImage
+from samlet.io.documents import read_json
 from samlet.io.paths import expanded
+from samlet.io.schema import checked
 from samlet.io.writing import new_file, write_json
 from samlet.models.embedding import Embedding, embedding_of, maps_of
 from samlet.runs.distributed import DistributedContext
 
 _SHARD = 64
+
+
+class _Described(TypedDict):
+    rows: list[tuple[str, int]]
+    shapes: NotRequired[list[list[int]]]
 
 
 class Readable(Protocol):
@@ -68,8 +74,8 @@ class EmbeddingCache:
         for described in sorted(self.folder.glob("*.json")):
             shard = described.with_suffix(".npy")
             try:
-                about = json.loads(described.read_text(encoding="utf-8"))
-                rows, shapes = about["rows"], [tuple(int(n) for n in shape) for shape in about.get("shapes", [])]
+                about = checked(read_json(described), _Described)
+                rows, shapes = about["rows"], [tuple(shape) for shape in about.get("shapes", [])]
                 values = np.load(shard, mmap_mode="r")
                 if len(values) != len(rows) or (shapes and values.shape[1:] != (sum(map(prod, shapes)),)):
                     continue

@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, TypedDict
 
 from samlet.errors import InputError
-from samlet.io.paths import expanded
-from samlet.io.writing import write_json
+from samlet.io.documents import read_json
+from samlet.io.schema import checked
+from samlet.io.writing import check_writable, writable_path, write_json
 
 FILES = "files.json"
 FORMAT = "samlet-web"
@@ -34,7 +34,7 @@ def check_folder(path: Path, overwrite: bool) -> Path:
     Raises:
         InputError: a file, a folder with something that is no page of samlet's, or one that cannot be written.
     """
-    path = expanded(path).resolve()
+    path = writable_path(path)
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file; expected a new folder to write to")
     if path.is_dir():
@@ -44,9 +44,7 @@ def check_folder(path: Path, overwrite: bool) -> Path:
             remedy = "Name" if others else "Pass --overwrite to replace it, or name"
             shown = ", ".join((others or sorted(held))[:3])
             raise InputError(f"{path} already holds {shown}; nothing was written. {remedy} a new folder")
-    existing = next(parent for parent in (path, *path.parents) if parent.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise InputError(f"{path} cannot be written: {existing} is not a folder that this user may write to")
+    check_writable(path)
     return path
 
 
@@ -112,11 +110,21 @@ def _listing(folder: Path) -> list[str]:
 
 
 def _own(folder: Path) -> list[str]:
-    """Names of the files of an earlier page."""
+    """Names of the files of an earlier page; none of them climbs out of the folder, whatever its listing says."""
     try:
-        content = json.loads((folder / FILES).read_text(encoding="utf-8"))
-        if content["format"] != FORMAT:
-            return []
-        return [FILES, *(str(entry["path"]) for entry in content["files"])]
-    except (OSError, ValueError, KeyError, TypeError):
+        content = checked(read_json(folder / FILES), _Listing)
+    except InputError:
         return []
+    names = [PurePosixPath(entry["path"]) for entry in content["files"]]
+    if content["format"] != FORMAT or any(name.is_absolute() or ".." in name.parts or not name.parts for name in names):
+        return []
+    return [FILES, *map(str, names)]
+
+
+class _File(TypedDict):
+    path: str
+
+
+class _Listing(TypedDict):
+    format: str
+    files: list[_File]

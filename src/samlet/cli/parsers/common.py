@@ -23,6 +23,7 @@ class whole:  # noqa: N801 - stands where `int` does
         self.limits = limits
 
     def __call__(self, text: str) -> int:
+        """The number."""
         return int(text)
 
 
