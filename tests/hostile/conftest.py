@@ -78,7 +78,13 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with tarfile.open(folder / "shard.tar", "w") as archive:
         for path in sorted((folder / "sa1b").iterdir()):
             archive.add(path, path.name)
-    sam = exporting.make_sam()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def graphs(base: Path) -> Path:
+    """The same folder, with exported models for ONNX Runtime and OpenVINO."""
+    folder, sam = base, exporting.make_sam()
     (folder / "onnx").mkdir()
     exporting.write_encoder(sam, folder / "onnx" / "encoder.onnx")
     exporting.write_decoder(sam, folder / "onnx" / "decoder.onnx")

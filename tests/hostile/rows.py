@@ -24,6 +24,7 @@ class Row:
         make: writes its files.
         left: names that may be there afterwards, and the reason is in the row: a result, or a run that goes on.
         environment: of the command.
+        seconds: of computing that it may take.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Row:
     make: Make = field(default=lambda _here, _base: None)
     left: tuple[str, ...] = ()
     environment: dict[str, str] | None = None
+    seconds: float = 5.0
 
     @property
     def command(self) -> str:

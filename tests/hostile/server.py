@@ -59,8 +59,8 @@ def _child(request: dict, out: Path, err: Path) -> None:
     if request["memory"]:
         limit = _virtual() + 2 * request["memory"]
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115, PTH123 - as a new process has them
-    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115, PTH123
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - as a new process has them
+    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
     code = 70
     try:
         from samlet.cli import main

@@ -1,5 +1,6 @@
 """Models that are none: configs, weights, pickles, archives and graphs."""
 
+# ruff: noqa: ARG005 - what makes a row takes both folders
 from __future__ import annotations
 
 import json
@@ -110,7 +111,9 @@ def safetensors(header: Any, data: bytes = bytes(64), length: int | None = None)
 ONE = {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}
 
 
-def archive(data: bytes | Callable[[], bytes], entries: int = 0, name: str = "m/data/{}", compressed: bool = False) -> Make:
+def archive(
+    data: bytes | Callable[[], bytes], entries: int = 0, name: str = "m/data/{}", compressed: bool = False
+) -> Make:
     """A PyTorch archive of a pickle."""
 
     def make(here: Path, _base: Path) -> None:
@@ -209,62 +212,212 @@ def manifest(change: Callable[[dict[str, Any]], object]) -> Make:
 POINT = "segment {base}/photos/a0.png --point 5,5 --model m --image-size 128 --out o"
 
 ROWS: list[Row] = [
-    *(Row(f"config {'.'.join(keys)} {json.dumps(value)[:30]}", COUNT, 2, said, config(_set(*keys, value=value))) for keys, value, said in FIELDS),
+    *(
+        Row(f"config {'.'.join(keys)} {json.dumps(value)[:30]}", COUNT, 2, said, config(_set(*keys, value=value)))
+        for keys, value, said in FIELDS
+    ),
     Row("config empty", COUNT, 2, "config.json", text("")),
     Row("config a list", COUNT, 2, "config.json", text("[]")),
     Row("config null", COUNT, 2, "config.json", text("null")),
     Row("config too deep", COUNT, 2, "deep", text(nested(DEEP))),
-    Row("config too deep in model", COUNT, 2, "deep", text('{"format": "samlet", "version": 1, "model": ' + nested(DEEP) + "}")),
+    Row(
+        "config too deep in model",
+        COUNT,
+        2,
+        "deep",
+        text('{"format": "samlet", "version": 1, "model": ' + nested(DEEP) + "}"),
+    ),
     Row("config not UTF-8", COUNT, 2, "config.json", text(b'{"format": "\xff"}')),
     Row("config of nulls", COUNT, 2, "config.json", text(b"\0" * 5000)),
     Row("config of 300 MB", COUNT, 2, "config.json", config(lambda c: '{"a": "' + "x" * 300_000_000 + '"}')),
-    Row("config of 30 million numbers", COUNT, 2, "config.json", config(lambda c: '{"a": [' + "1," * 30_000_000 + "1]}")),
+    Row(
+        "config of 30 million numbers", COUNT, 2, "config.json", config(lambda c: '{"a": [' + "1," * 30_000_000 + "1]}")
+    ),
     Row("config with a number of 10,000 digits", COUNT, 2, "config.json", text('{"format": ' + "9" * 10_000 + "}")),
     Row("config cut short", COUNT, 2, "config.json", config(lambda c: json.dumps(c)[:200])),
-    Row("no weights", COUNT, 2, "model.safetensors", lambda here, base: (shutil.copytree(base / "m", here / "m"), (here / "m/model.safetensors").unlink())),
-    Row("weights a folder", COUNT, 2, "model.safetensors", lambda here, base: (shutil.copytree(base / "m", here / "m"), (here / "m/model.safetensors").unlink(), (here / "m/model.safetensors").mkdir())),
-    Row("weights cut short", COUNT, 2, "model.safetensors", lambda here, base: (shutil.copytree(base / "m", here / "m"), cut("model.safetensors")(here / "m"))),
+    Row(
+        "no weights",
+        COUNT,
+        2,
+        "model.safetensors",
+        lambda here, base: (shutil.copytree(base / "m", here / "m"), (here / "m/model.safetensors").unlink()),
+    ),
+    Row(
+        "weights a folder",
+        COUNT,
+        2,
+        "model.safetensors",
+        lambda here, base: (
+            shutil.copytree(base / "m", here / "m"),
+            (here / "m/model.safetensors").unlink(),
+            (here / "m/model.safetensors").mkdir(),
+        ),
+    ),
+    Row(
+        "weights cut short",
+        COUNT,
+        2,
+        "model.safetensors",
+        lambda here, base: (shutil.copytree(base / "m", here / "m"), cut("model.safetensors")(here / "m")),
+    ),
     Row("HF model_type a list", COUNT, 2, "model_type", config(_set("model_type", value=["sam"]), "hf")),
     Row("HF decoder a list", COUNT, 2, "mask_decoder_config", config(_set("mask_decoder_config", value=[1]), "hf")),
-    Row("HF heads a text", COUNT, 2, "num_attention_heads", config(_set("vision_config", "num_attention_heads", value="two"), "hf")),
-    Row("HF heads that do not divide", COUNT, 2, "heads", config(_set("mask_decoder_config", "num_attention_heads", value=5), "hf")),
-    Row("HF eps a list", COUNT, 2, "layer_norm_eps", config(_set("mask_decoder_config", "layer_norm_eps", value=[1]), "hf")),
+    Row(
+        "HF heads a text",
+        COUNT,
+        2,
+        "num_attention_heads",
+        config(_set("vision_config", "num_attention_heads", value="two"), "hf"),
+    ),
+    Row(
+        "HF heads that do not divide",
+        COUNT,
+        2,
+        "heads",
+        config(_set("mask_decoder_config", "num_attention_heads", value=5), "hf"),
+    ),
+    Row(
+        "HF eps a list",
+        COUNT,
+        2,
+        "layer_norm_eps",
+        config(_set("mask_decoder_config", "layer_norm_eps", value=[1]), "hf"),
+    ),
     Row("HF eps negative", COUNT, 2, "eps", config(_set("mask_decoder_config", "layer_norm_eps", value=-5), "hf")),
-    Row("HF config too deep", COUNT, 2, "deep", text('{"model_type": "sam", "vision_config": ' + nested(DEEP) + "}", "hf")),
-    Row("HF mean a text", COUNT, 2, "image_mean", config(_set("image_mean", value="grey"), "hf", "preprocessor_config.json")),
-    Row("HF mean of four", COUNT, 2, "image_mean", config(_set("image_mean", value=[1, 2, 3, 4]), "hf", "preprocessor_config.json")),
-    Row("HF deviation of zero", COUNT, 2, "pixel_std", config(_set("image_std", value=[0, 0, 0]), "hf", "preprocessor_config.json")),
+    Row(
+        "HF config too deep",
+        COUNT,
+        2,
+        "deep",
+        text('{"model_type": "sam", "vision_config": ' + nested(DEEP) + "}", "hf"),
+    ),
+    Row(
+        "HF mean a text",
+        COUNT,
+        2,
+        "image_mean",
+        config(_set("image_mean", value="grey"), "hf", "preprocessor_config.json"),
+    ),
+    Row(
+        "HF mean of four",
+        COUNT,
+        2,
+        "image_mean",
+        config(_set("image_mean", value=[1, 2, 3, 4]), "hf", "preprocessor_config.json"),
+    ),
+    Row(
+        "HF deviation of zero",
+        COUNT,
+        2,
+        "pixel_std",
+        config(_set("image_std", value=[0, 0, 0]), "hf", "preprocessor_config.json"),
+    ),
     Row("HF preprocessor too deep", COUNT, 2, "deep", text(nested(DEEP), "hf", "preprocessor_config.json")),
-    Row("HF index that climbs", COUNT, 2, "same folder", lambda here, base: (shutil.copytree(base / "hf", here / "m"), (here / "m/model.safetensors").rename(here / "m/x.safetensors"), (here / "m/model.safetensors.index.json").write_text('{"weight_map": {"a": "../m.safetensors"}}'))),
-    Row("HF index of numbers", COUNT, 2, "weight_map", lambda here, base: (shutil.copytree(base / "hf", here / "m"), (here / "m/model.safetensors").unlink(), (here / "m/model.safetensors.index.json").write_text('{"weight_map": {"a": 7}}'))),
-    Row("adapters beside it, too deep, which it does not have", "cost ./m.safetensors --no-measure", 0, "", lambda here, base: (shutil.copy(base / "m.safetensors", here), (here / "adapter_config.json").write_text(nested(DEEP)))),
+    Row(
+        "HF index that climbs",
+        COUNT,
+        2,
+        "same folder",
+        lambda here, base: (
+            shutil.copytree(base / "hf", here / "m"),
+            (here / "m/model.safetensors").rename(here / "m/x.safetensors"),
+            (here / "m/model.safetensors.index.json").write_text('{"weight_map": {"a": "../m.safetensors"}}'),
+        ),
+    ),
+    Row(
+        "HF index of numbers",
+        COUNT,
+        2,
+        "weight_map",
+        lambda here, base: (
+            shutil.copytree(base / "hf", here / "m"),
+            (here / "m/model.safetensors").unlink(),
+            (here / "m/model.safetensors.index.json").write_text('{"weight_map": {"a": 7}}'),
+        ),
+    ),
+    Row(
+        "adapters beside it, too deep, which it does not have",
+        "cost ./m.safetensors --no-measure",
+        0,
+        "",
+        lambda here, base: (
+            shutil.copy(base / "m.safetensors", here),
+            (here / "adapter_config.json").write_text(nested(DEEP)),
+        ),
+    ),
     Row("a header of 2**60 bytes", TENSORS, 2, "safetensors", safetensors("{}", length=1 << 60)),
     Row("a header too deep", TENSORS, 2, "m.safetensors", safetensors(nested(40_000))),
     Row("keys twice", TENSORS, 2, "twice", safetensors('{"a": %s, "a": %s}' % ((json.dumps(ONE),) * 2), bytes(16))),
     Row("strides", TENSORS, 2, "strides", safetensors({"a": {**ONE, "strides": [2]}}, bytes(16))),
-    Row("fields twice", TENSORS, 2, "twice", safetensors('{"a": {"dtype": "F32", "shape": [4], "shape": [2], "data_offsets": [0, 16]}}', bytes(16))),
+    Row(
+        "fields twice",
+        TENSORS,
+        2,
+        "twice",
+        safetensors('{"a": {"dtype": "F32", "shape": [4], "shape": [2], "data_offsets": [0, 16]}}', bytes(16)),
+    ),
     Row("a negative size", TENSORS, 2, "m.safetensors", safetensors({"a": {**ONE, "shape": [-4]}}, bytes(16))),
     Row("a type of tomorrow", TENSORS, 2, "m.safetensors", safetensors({"a": {**ONE, "dtype": "F12"}}, bytes(16))),
     Row("tensors over one another", TENSORS, 2, "m.safetensors", safetensors({"a": ONE, "b": ONE}, bytes(16))),
-    Row("a million tensors of nothing", TENSORS, 2, "m.safetensors", safetensors(lambda: {f"a{k}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for k in range(1_000_000)}, b"")),
-    Row("metadata of numbers", TENSORS, 2, "m.safetensors", safetensors({"__metadata__": {"a": 1}, "a": ONE}, bytes(16))),
+    Row(
+        "a million tensors of nothing",
+        TENSORS,
+        2,
+        "m.safetensors",
+        safetensors(
+            lambda: {f"a{k}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for k in range(1_000_000)}, b""
+        ),
+    ),
+    Row(
+        "metadata of numbers", TENSORS, 2, "m.safetensors", safetensors({"__metadata__": {"a": 1}, "a": ONE}, bytes(16))
+    ),
     Row("an empty file", TENSORS, 2, "empty", written("m.safetensors", b"")),
-    Row("a checkpoint cut short", FILE, 2, "truncated", lambda here, base: (here / "m.pth").write_bytes((base / "m.pth").read_bytes()[:9000])),
+    Row(
+        "a checkpoint cut short",
+        FILE,
+        2,
+        "truncated",
+        lambda here, base: (here / "m.pth").write_bytes((base / "m.pth").read_bytes()[:9000]),
+    ),
     Row("a pickle that calls", FILE, 2, "system", archive(pickle.dumps({"a": _Calls(os.system, "true")}, 2))),
     Row("OrderedDicts that grow by state", FILE, 2, "m.pth", archive(growing)),
     Row("an OrderedDict with a list for state", FILE, 2, "m.pth", archive(ordered(b"]b"))),
     Row("keys that collide", FILE, 2, "m.pth", archive(colliding)),
-    Row("keys that collide in an OrderedDict", FILE, 2, "m.pth", archive(lambda: colliding(b"ccollections\nOrderedDict\n)R"))),
+    Row(
+        "keys that collide in an OrderedDict",
+        FILE,
+        2,
+        "m.pth",
+        archive(lambda: colliding(b"ccollections\nOrderedDict\n)R")),
+    ),
     Row("lists that double", FILE, 2, "m.pth", archive(wide)),
     Row("a pickle too deep", FILE, 2, "m.pth", archive(lambda: b"\x80\x02" + b"](" * 50_000 + b"e" * 50_000 + b".")),
-    Row("a pickle of 10 million numbers", FILE, 2, "m.pth", archive(lambda: b"\x80\x02](" + b"K\x01" * 10_000_000 + b"e.")),
-    Row("a pickle of a number of a million digits", FILE, 2, "m.pth", archive(b"\x80\x02\x8b" + struct.pack("<i", 1_000_000) + b"\x7f" * 1_000_000 + b".")),
+    Row(
+        "a pickle of 10 million numbers",
+        FILE,
+        2,
+        "m.pth",
+        archive(lambda: b"\x80\x02](" + b"K\x01" * 10_000_000 + b"e."),
+    ),
+    Row(
+        "a pickle of a number of a million digits",
+        FILE,
+        2,
+        "m.pth",
+        archive(b"\x80\x02\x8b" + struct.pack("<i", 1_000_000) + b"\x7f" * 1_000_000 + b"."),
+    ),
     Row("a pickle of a long decimal", FILE, 2, "m.pth", archive(b"\x80\x02L" + b"9" * 100_000 + b"L\n.")),
     Row("a bare pickle that never ends", FILE, 2, "m.pth", written("m.pth", b"\x80\x02" + b"(" * 1_000_000)),
     Row("an archive of 300,000 entries", FILE, 2, "entries", archive(pickle.dumps({}, 2), 300_000)),
     Row("an archive whose paths climb", FILE, 2, "m.pth", archive(pickle.dumps({}, 2), 3, "../../m/data/{}")),
     Row("an archive that is packed", FILE, 2, "compressed", archive(bytes(1 << 24), compressed=True)),
-    Row("an archive of other things", FILE, 2, "m.pth", lambda here, base: zipfile.ZipFile(here / "m.pth", "w").writestr("readme.txt", "hello")),
+    Row(
+        "an archive of other things",
+        FILE,
+        2,
+        "m.pth",
+        lambda here, base: zipfile.ZipFile(here / "m.pth", "w").writestr("readme.txt", "hello"),
+    ),
     Row("a web page", FILE, 2, "web page", written("m.pth", "<!DOCTYPE html><html></html>")),
     Row("a photograph", FILE, 2, "m.pth", written("m.pth", b"\xff\xd8\xff\xe0" + bytes(100))),
     Row("a pipe", FILE, 2, "m.pth", lambda here, base: os.mkfifo(here / "m.pth")),
@@ -276,16 +429,46 @@ ROWS: list[Row] = [
     Row("an empty folder", COUNT, 2, "config.json", lambda here, base: (here / "m").mkdir()),
     Row("export.json a list", POINT, 2, "export.json", text("[]", "onnx", "export.json")),
     Row("export.json too deep", POINT, 2, "deep", text(nested(DEEP), "onnx", "export.json")),
-    Row("export.json of a file that climbs", POINT, 2, "files.encoder", manifest(_set("files", "encoder", value="../m/encoder.onnx"))),
+    Row(
+        "export.json of a file that climbs",
+        POINT,
+        2,
+        "files.encoder",
+        manifest(_set("files", "encoder", value="../m/encoder.onnx")),
+    ),
     Row("export.json of other sizes", POINT, 2, "image_sizes", manifest(_set("image_sizes", value=[17]))),
-    Row("export.json of a million sizes", POINT, 2, "image_sizes", manifest(_set("image_sizes", value=[16.5] * 1_000_000))),
-    Row("export.json of heads that do not divide", POINT, 2, "num_heads", manifest(_set("model", "decoder", "num_heads", value=7))),
+    Row(
+        "export.json of a million sizes",
+        POINT,
+        2,
+        "image_sizes",
+        manifest(_set("image_sizes", value=[16.5] * 1_000_000)),
+    ),
+    Row(
+        "export.json of heads that do not divide",
+        POINT,
+        2,
+        "num_heads",
+        manifest(_set("model", "decoder", "num_heads", value=7)),
+    ),
     Row("ONNX cut short", POINT, 2, "encoder.onnx", graph(cut("encoder.onnx"))),
     Row("ONNX of nothing", POINT, 2, "encoder.onnx", graph(cut("encoder.onnx", 0))),
     Row("ONNX that lies in itself", POINT, 2, "encoder.onnx", graph(_external)),
     Row("ONNX that lies elsewhere", POINT, 2, "encoder.onnx", graph(_outside)),
     Row("OpenVINO XML cut short", POINT, 2, "encoder.xml", graph(cut("encoder.xml"), "openvino")),
     Row("OpenVINO weights cut short", POINT, 2, "encoder", graph(cut("encoder.bin"), "openvino")),
-    Row("OpenVINO XML with entities", POINT, 2, "encoder.xml", graph(lambda m: (m / "encoder.xml").write_text('<!DOCTYPE x [<!ENTITY a "b">]><net name="&a;"/>'), "openvino")),
-    Row("FastSAM that is none", "label --teacher ./m.onnx --images {base}/photos --out o", 2, "m.onnx", written("m.onnx", b"hello")),
+    Row(
+        "OpenVINO XML with entities",
+        POINT,
+        2,
+        "encoder.xml",
+        graph(lambda m: (m / "encoder.xml").write_text('<!DOCTYPE x [<!ENTITY a "b">]><net name="&a;"/>'), "openvino"),
+    ),
+    Row(
+        "FastSAM that is none",
+        "label --teacher ./m.onnx --images {base}/photos --out o",
+        2,
+        "m.onnx",
+        written("m.onnx", b"hello"),
+    ),
 ]

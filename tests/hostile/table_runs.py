@@ -14,9 +14,9 @@ RUNS = {
     "folder": (f"{FOLDER} --workers 1", "run.json"),
     "label": (f"{LABEL} --workers 1", "run.json"),
     "evaluate": (EVALUATE, "run.json"),
-    "slim": (f"{SLIM} --steps 1 --image-size 64", "run/run.json"),
+    "slim": (f"{SLIM} --steps 2 --image-size 64", "run/run.json"),
     "distill": (f"{DISTILL} --steps 1 --image-size 64", "run/run.json"),
-    "quantize": (f"{QUANTIZE} --image-size 64", "run/run.json"),
+    "quantize": (f"{QUANTIZE} --image-size 64 --calibration-images 1", "run/run.json"),
 }
 SPOILED: list[tuple[str, str]] = [
     ("empty", ""),
@@ -68,7 +68,12 @@ LINES: list[tuple[str, str, str, str]] = [
     ("evaluate", "images-0.jsonl", "a line too deep", nested(100_000) + "\n"),
     ("evaluate", "images-0.jsonl", "a line of other fields", '{"name": "a0.png", "colour": 3}\n'),
     ("evaluate", "images-0.jsonl", "a line whose name is a list", '{"name": [1]}\n'),
-    ("evaluate", "images-0.jsonl", "values that are texts", '{"name": "a", "areas": "x", "values": 7, "seconds": null}\n'),
+    (
+        "evaluate",
+        "images-0.jsonl",
+        "values that are texts",
+        '{"name": "a", "areas": "x", "values": 7, "seconds": null}\n',
+    ),
 ]
 COCO = ("label", "run.instances.jsonl", "coco")
 
@@ -79,11 +84,25 @@ ROWS: list[Row] = [
         for what, content in SPOILED
     ),
     *(
-        Row(f"{command}: {name}, {what}", RUNS[command][0], 2, f"{name.split('/')[-1]}", lines(RUNS[command][0], name, content), left=("o",))
+        Row(
+            f"{command}: {name}, {what}",
+            RUNS[command][0],
+            2,
+            f"{name.split('/')[-1]}",
+            lines(RUNS[command][0], name, content),
+            left=("o",),
+        )
         for command, name, what, content in LINES
     ),
     *(
-        Row(f"{command}: run.json {what}, with --overwrite", f"{words} --overwrite", 0, "", run(name, content), left=("o",))
+        Row(
+            f"{command}: run.json {what}, with --overwrite",
+            f"{words} --overwrite",
+            0,
+            "",
+            run(name, content),
+            left=("o",),
+        )
         for command, (words, name) in RUNS.items()
         if command in ("folder", "label", "evaluate")
         for what, content in (("empty", ""), ("too deep", SPOILED[5][1]), ("a list", "[1]"))

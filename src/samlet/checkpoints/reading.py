@@ -91,7 +91,7 @@ def read_objects(path: Path, size: int) -> Any:
         CheckpointError: the file is not complete, or names something that no checkpoint needs.
     """
     with path.open("rb") as file:
-        if file.read(4) == b"PK\x03\x04" and not zipfile.is_zipfile(path):
+        if file.read(4) == b"PK\x03\x04" and not _has_table(path):
             raise CheckpointError(
                 f"{path} ({size} bytes) is a truncated PyTorch checkpoint: its table of contents is missing. "
                 "Download or copy it again"
@@ -107,6 +107,14 @@ def read_objects(path: Path, size: int) -> Any:
         raise CheckpointError(
             f"{path} ({size} bytes) is not a complete PyTorch checkpoint: {error}. Download or copy it again"
         ) from error
+
+
+def _has_table(path: Path) -> bool:
+    """Whether an archive has its table of contents, which stands at its end."""
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # of several disks, as a damaged byte says
+        return False
 
 
 def _find_module(path: Path, content: Any) -> PickledModule:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import errno
 import io
+import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 
@@ -32,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     options.began = began
     forget()
+    _clean_up_when_told_to_end()
     try:
         _say_how_to_read(options)
         options.run(options)
@@ -54,9 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(SamletError("there is not enough memory; give a smaller image size, or fewer workers"), 1)
     except RecursionError:
         return _complain(InputError("a file is nested too deeply; expected what other programs write"), 2)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("samlet: stopped", file=sys.stderr)
-        return 130
+        return 143 if isinstance(error, _Ended) else 130
     return 0
 
 
@@ -68,6 +71,21 @@ _USERS = frozenset(
     }
 )
 """What a path was named that cannot be, or that this user may not have."""
+
+
+class _Ended(KeyboardInterrupt):
+    """The process was told to end, as batch systems do before they kill."""
+
+
+def _end(*_: object) -> None:
+    raise _Ended
+
+
+def _clean_up_when_told_to_end() -> None:
+    """Let SIGTERM do what Ctrl+C does, unless somebody else has a use for it."""
+    alone = threading.current_thread() is threading.main_thread()
+    if alone and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _end)
 
 
 def _escape_on_terminals() -> None:

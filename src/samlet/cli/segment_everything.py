@@ -109,7 +109,7 @@ def _many(options: argparse.Namespace, chosen: dict[str, Any]) -> None:
     content["passed_over"] = [{"file": name, "reason": why} for name, why in result.passed_over.items()]
     if result.continued:
         note(f"samlet: {result.continued} images were there already")
-    text = f"{result.images} images, {result.masks} masks in this run, {len(result.failed)} failed, "
+    text = f"{result.images} images, {result.masks} masks, {len(result.failed)} failed, "
     text += f"{result.decoder_prompts} prompts, {result.seconds:.1f} s\n{options.out}"
     table = file_table(result.images, result.failed, result.passed_over)
     show(options, content, f"{text}\n\n{table}" if table else text)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from scipy import io, ndimage
 
 from samlet.data.annotations import Annotation, annotation, other_size
@@ -76,7 +76,9 @@ def _may_be_map(path: Path) -> bool:
     try:
         with Image.open(path, formats=_FORMATS) as image:
             return len(image.getbands()) == 1
-    except (UnidentifiedImageError, OSError):
+    except Image.DecompressionBombError:  # which reading it will say
+        return True
+    except Exception:  # a damaged byte leads the reader anywhere
         return False
 
 

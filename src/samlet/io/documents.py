@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from samlet.errors import InputError
 
@@ -24,6 +25,7 @@ MOST_VALUES = 1 << 22
 
 _ESCAPED = re.compile(rb"\\.", re.DOTALL)
 _CHUNK = 1 << 20
+_MOST_DIGITS = 1000
 
 
 class DocumentError(InputError):
@@ -94,7 +96,7 @@ class Extent:
         self._deepest, self._boundary = deepest, boundary
         self._held = b""
         self._in_text = 0
-        self._depth = self._values = self._bytes = 0
+        self._depth = self._values = self._bytes = self._digits = 0
 
     def feed(self, data: bytes) -> None:
         """The next bytes.
@@ -118,6 +120,7 @@ class Extent:
         steps -= (letters == ord("]")) | (letters == ord("}"))
         steps *= outside
         depth = self._depth + np.add.accumulate(steps, dtype=np.int64)
+        self._check_digits((letters >= ord("0")) & (letters <= ord("9")) & outside)
         values = np.add.accumulate(((letters == ord(",")) & outside) | (steps > 0), dtype=np.int64)
         if not len(letters):
             return
@@ -132,6 +135,18 @@ class Extent:
         else:
             self._values += int(values[-1])
             self._bytes += size
+
+    def _check_digits(self, digits: NDArray[np.bool_]) -> None:
+        """Refuse numbers that end the parser of large files, which asks Python for them and takes no refusal."""
+        others = np.flatnonzero(~digits)
+        if not len(others):
+            self._digits += len(digits)
+            longest = self._digits
+        else:
+            longest = max(self._digits + int(others[0]), int(np.diff(others).max(initial=1)) - 1)
+            self._digits = len(digits) - 1 - int(others[-1])
+        if max(longest, self._digits) > _MOST_DIGITS:
+            raise DocumentError(f"has a number of more than {_MOST_DIGITS} digits; expected one that a computer has")
 
     def _judge(self, values: int, size: int) -> None:
         what = "has an entry" if self._boundary else "is a JSON"

@@ -152,6 +152,14 @@ def _remove(entry: Path) -> None:
         entry.unlink(missing_ok=True)
 
 
+def remove_temporaries(folder: Path, *kept: str) -> None:
+    """Remove what killed processes left half-written in a folder that no other one works in."""
+    for entry in folder.glob(f"{_TEMPORARY}*"):
+        if entry.name not in kept:
+            with contextlib.suppress(OSError):
+                _remove(entry)
+
+
 @contextlib.contextmanager
 def new_folder(path: Path, ours: frozenset[str], overwrite: bool = False, run_folder: bool = False) -> Iterator[Path]:
     """A temporary folder beside `path` that takes its place when the block ends well and is removed when it does not.

@@ -86,8 +86,10 @@ def _maps(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _read(folder: Path) -> Iterator[LabelledImage]:
-    for path, name in _maps(folder):
-        labels = read_plane(path, str(path))
+    for path in sorted(folder.glob("*.png")):
+        labels, name = read_plane(path, str(path)), image_of(path)
+        if name is None:
+            continue
         if labels.ndim != 2 or labels.dtype.kind not in "iu":
             raise InputError(f"{path} has {labels.ndim} axes of {labels.dtype}; expected a PNG of one channel")
         present = np.unique(labels[labels > 0])

@@ -82,8 +82,9 @@ def _read(folder: Path) -> Iterator[LabelledImage]:
                 code = rle_from_segmentation([points.ravel().tolist()], height, width)
                 objects.append(LabelledObject(code, names[int(kind)]))
             except (ValueError, KeyError, TypeError, OverflowError) as error:
+                said = repr(error)[:200]
                 raise InputError(
-                    f"{path}, line {number}, cannot be read: {error!r}; expected a class and x, y of each point"
+                    f"{path}, line {number}, cannot be read: {said}; expected a class and x, y of each point"
                 ) from error
         yield LabelledImage(called.get(path.stem, images[path.stem].name), (height, width), tuple(objects))
 

@@ -14,7 +14,7 @@ from samlet.errors import InputError
 from samlet.io.documents import read_json
 from samlet.io.jsons import dumps
 from samlet.io.locking import take
-from samlet.io.writing import MODEL_FILES, RUN_FOLDER, check_output, writable_path, write_json
+from samlet.io.writing import MODEL_FILES, RUN_FOLDER, check_output, remove_temporaries, writable_path, write_json
 from samlet.runs.checkpoints import CheckpointFolder
 from samlet.runs.log import say
 
@@ -37,6 +37,7 @@ def working_in(folder: Path) -> Iterator[None]:
     with path.open("ab") as file:
         if not take(file):
             raise InputError(f"another process works in {folder}; wait for it, or name another folder")
+        remove_temporaries(folder, LOCK)
         try:
             yield
         finally:

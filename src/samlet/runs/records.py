@@ -12,7 +12,7 @@ from samlet.io.documents import parse_json
 from samlet.io.jsons import dumps
 from samlet.io.locking import take
 from samlet.io.schema import checked
-from samlet.io.writing import check_output, naming, writable_path, write_json
+from samlet.io.writing import check_output, naming, remove_temporaries, writable_path, write_json
 from samlet.runs.distributed import DistributedContext
 from samlet.runs.folder import check_same, read_recipe, whole_recipe
 
@@ -65,6 +65,7 @@ class RecordStore:
         ours = {path.name for path in self.folder.glob("images-*.jsonl")} if self.folder.is_dir() else set()
         check_output(self.folder, EVALUATION_FILES | ours, overwrite=True)
         self.folder.mkdir(parents=True, exist_ok=True)
+        remove_temporaries(self.folder)
         run = self.folder / _RUN
         if overwrite:
             for name in ours:

@@ -79,7 +79,7 @@ class EmbeddingCache:
                 values = np.load(shard, mmap_mode="r")
                 if len(values) != len(rows) or (shapes and values.shape[1:] != (sum(map(prod, shapes)),)):
                     continue
-            except (OSError, ValueError, KeyError, TypeError):  # cut short: computed again
+            except Exception:  # cut short, or damaged, which numpy answers in many ways: computed again
                 continue
             for number, (digest, checksum) in enumerate(rows):
                 self._rows[digest] = (shard, number, checksum)
