@@ -68,6 +68,8 @@ def _child(request: dict, out: Path, err: Path) -> None:
         code = main([os.fsdecode(os.fsencode(word)) for word in request["arguments"]])
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
+    except KeyboardInterrupt:
+        code = 130  # it came before the command began
     except BaseException:
         import traceback
 

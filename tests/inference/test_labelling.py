@@ -291,7 +291,7 @@ def test_any_segmenter_works_through_many_images_in_this_process(sam, photos, tm
     segmenter = SamSegmenter(sam, 128)
     found = segment_source(segmenter, open_source(photos), tmp_path / "out", progress=False, **options)
     assert (found.images, found.failed) == (3, {})
-    with pytest.raises(InputError, match="points-per-side is 0"):
+    with pytest.raises(InputError, match="points_per_side is 0"):
         list(segment_many(segmenter, [], points_per_side=0))
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import errno
 import io
-import signal
 import sys
-import threading
 import time
 from collections.abc import Sequence
 
 from samlet.cli.parsers import FIRST_STEPS, build_parser
+from samlet.cli.stopping import Stopping
 from samlet.errors import InputError, NothingLeftError, SamletError
 from samlet.io.remarks import forget
 from samlet.registry import load_plugins
@@ -20,47 +19,54 @@ from samlet.registry import load_plugins
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0 done, 1 failed, 2 the user's mistake."""
     began = time.perf_counter()
-    try:
-        load_plugins()
-    except InputError as error:
-        return _complain(error, 2)
+    with Stopping() as stopping:
+        try:
+            _run(arguments, began)
+        except KeyboardInterrupt:
+            return stopping.told()
+        except Exception as error:
+            if stopping.number is not None:  # what a library made of it
+                return stopping.told()
+            return _answer(error)
+    return 0
+
+
+def _run(arguments: Sequence[str] | None, began: float) -> None:
+    load_plugins()
     _escape_on_terminals()
-    try:
-        options = build_parser().parse_args(arguments)
-    except InputError as error:
-        return _complain(error, 2)
+    options = build_parser().parse_args(arguments)
     if options.command is None:
         print(FIRST_STEPS)
-        return 0
+        return
     options.began = began
     forget()
-    _clean_up_when_told_to_end()
-    try:
-        _say_how_to_read(options)
-        options.run(options)
-        sys.stdout.flush()
-    except NothingLeftError as error:
-        return _complain(error, 1)
-    except InputError as error:
-        return _complain(error, 2)
-    except SamletError as error:
-        return _complain(error, 1)
-    except BrokenPipeError:
+    _say_how_to_read(options)
+    options.run(options)
+    sys.stdout.flush()
+
+
+def _answer(error: Exception) -> int:
+    """Tell what went wrong in one line; its exit code.
+
+    Raises:
+        Exception: it is a mistake of samlet's own.
+    """
+    if isinstance(error, SamletError):
+        users = isinstance(error, InputError) and not isinstance(error, NothingLeftError)
+        return _complain(error, 2 if users else 1)
+    if isinstance(error, BrokenPipeError):
         sys.stderr.close()
         return 1
-    except OSError as error:
+    if isinstance(error, OSError):
         users = error.errno in _USERS
         what = error.filename if error.filename is not None else "standard output"
         remedy = "name another path" if users else "nothing was lost"
         return _complain(SamletError(f"{what}: {error.strerror or error}; {remedy}"), 2 if users else 1)
-    except MemoryError:
+    if isinstance(error, MemoryError):
         return _complain(SamletError("there is not enough memory; give a smaller image size, or fewer workers"), 1)
-    except RecursionError:
+    if isinstance(error, RecursionError):
         return _complain(InputError("a file is nested too deeply; expected what other programs write"), 2)
-    except KeyboardInterrupt as error:
-        print("samlet: stopped", file=sys.stderr)
-        return 143 if isinstance(error, _Ended) else 130
-    return 0
+    raise error
 
 
 _LONGEST = 1400  # letters of a message
@@ -71,21 +77,6 @@ _USERS = frozenset(
     }
 )
 """What a path was named that cannot be, or that this user may not have."""
-
-
-class _Ended(KeyboardInterrupt):
-    """The process was told to end, as batch systems do before they kill."""
-
-
-def _end(*_: object) -> None:
-    raise _Ended
-
-
-def _clean_up_when_told_to_end() -> None:
-    """Let SIGTERM do what Ctrl+C does, unless somebody else has a use for it."""
-    alone = threading.current_thread() is threading.main_thread()
-    if alone and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _end)
 
 
 def _escape_on_terminals() -> None:
