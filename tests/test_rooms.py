@@ -14,8 +14,8 @@ ROOT = Path(samlet.__file__).parent
 ROOMS = tuple(
     name
     for names in (
-        "errors _version _moved registry bounds settings io data labels reporting models checkpoints runtimes zoo inference",
-        "baselines runs training labelling evaluation slimming distillation quantization export web serve",
+        "errors _version _moved registry bounds settings io data labels reporting models checkpoints runtimes zoo",
+        "inference baselines runs training labelling evaluation slimming distillation quantization export web serve",
         "extending demo cli __init__ __main__",
     )
     for name in names.split()

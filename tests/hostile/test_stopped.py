@@ -29,7 +29,8 @@ LONG = {
     "label-coco": f"label --teacher {{base}}/m --images {{photos}} {_GRID} --workers 1 --format coco",
     "label-png": f"label --teacher {{base}}/m --images {{photos}} {_GRID} --workers 1 --format png",
     "evaluate": "evaluate {base}/m --data {base}/sa1b --image-size 64 --prompt box",
-    "slim": "slim --teacher {base}/m --images {photos} --steps 4 --image-size 64 --checkpoint-every 1 --recovery-images 0",
+    "slim": "slim --teacher {base}/m --images {photos} --steps 2 --image-size 64 "
+    "--checkpoint-every 1 --recovery-images 0",
     "distill": "distill --teacher {base}/m --student {base}/m --data {base}/coco.json --steps 3 --image-size 64 "
     "--checkpoint-every 1 --prompts 4 --rounds 1",
     "quantize": "quantize {base}/m --images {photos} --image-size 64 --calibration-images 1 --prompts 2 --candidates 4 "
