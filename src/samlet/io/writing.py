@@ -35,7 +35,8 @@ MODEL_FILES = frozenset(
 RUN_FOLDER = "run"
 """Inside the folder of a model: what the run that made it keeps, checkpoints and logs."""
 
-_TEMPORARY = ".samlet-"
+TEMPORARY = ".samlet-"
+"""How names of what is being written begin."""
 _VIRTUAL = (Path("/proc"), Path("/sys"))  # where nothing can be made, whatever their permissions say
 _LONGEST_NAME, _LONGEST_PATH = 255, 4000  # bytes that file systems allow
 _ROOM = 60  # bytes of the names that are made inside
@@ -123,8 +124,15 @@ def naming(path: Path) -> Iterator[None]:
 
 def _held(path: Path, run_folder: bool) -> set[str]:
     """What stands in a folder, without a run and without what a killed process left half-written."""
-    run = {RUN_FOLDER} if run_folder and (path / RUN_FOLDER / "run.json").is_file() else set()
-    return {_name(entry) for entry in path.iterdir() if not entry.name.startswith(_TEMPORARY)} - run
+    run = {RUN_FOLDER} if run_folder and _is_run(path / RUN_FOLDER) else set()
+    return {_name(entry) for entry in path.iterdir() if not entry.name.startswith(TEMPORARY)} - run
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder is that of a run, or of one that was killed before it wrote anything."""
+    if (folder / "run.json").is_file():
+        return True
+    return folder.is_dir() and all(entry.name.startswith(TEMPORARY) for entry in folder.iterdir())
 
 
 def _name(entry: Path) -> str:
@@ -154,7 +162,7 @@ def _remove(entry: Path) -> None:
 
 def remove_temporaries(folder: Path, *kept: str) -> None:
     """Remove what killed processes left half-written in a folder that no other one works in."""
-    for entry in folder.glob(f"{_TEMPORARY}*"):
+    for entry in folder.glob(f"{TEMPORARY}*"):
         if entry.name not in kept:
             with contextlib.suppress(OSError):
                 _remove(entry)
@@ -175,7 +183,7 @@ def new_folder(path: Path, ours: frozenset[str], overwrite: bool = False, run_fo
     path = check_output(path, ours, overwrite, run_folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     parent = path if path.is_dir() else path.parent
-    temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent))
+    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=parent))
     try:
         with naming(path):
             yield temporary
@@ -201,7 +209,7 @@ def new_folder(path: Path, ours: frozenset[str], overwrite: bool = False, run_fo
 def new_file(path: Path) -> Iterator[Path]:
     """A temporary file name beside `path`, renamed to it when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{_TEMPORARY}{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{TEMPORARY}{path.name}.{os.getpid()}.tmp")
     try:
         with naming(path):
             yield temporary

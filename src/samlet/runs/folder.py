@@ -14,7 +14,15 @@ from samlet.errors import InputError
 from samlet.io.documents import read_json
 from samlet.io.jsons import dumps
 from samlet.io.locking import take
-from samlet.io.writing import MODEL_FILES, RUN_FOLDER, check_output, remove_temporaries, writable_path, write_json
+from samlet.io.writing import (
+    MODEL_FILES,
+    RUN_FOLDER,
+    TEMPORARY,
+    check_output,
+    remove_temporaries,
+    writable_path,
+    write_json,
+)
 from samlet.runs.checkpoints import CheckpointFolder
 from samlet.runs.log import say
 
@@ -152,8 +160,11 @@ class RunFolder:
                 return
             if not overwrite:
                 check_same(earlier if isinstance(earlier, dict) else {}, recipe, self.folder.parent)
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
+        if self.folder.exists():  # moved first: a kill must not leave half of it under its name
+            earlier = self.folder.with_name(f"{TEMPORARY}{self.folder.name}")
+            shutil.rmtree(earlier, ignore_errors=True)
+            self.folder.rename(earlier)
+            shutil.rmtree(earlier)
         self.folder.mkdir(parents=True)
         write_json(self.folder / "run.json", {"recipe": recipe, "finished": False})
 
