@@ -104,6 +104,11 @@ def test_stopped_twice_is_as_never_stopped(name: str, base: Path, photos: Path, 
                 assert found.code == CODES[number] or found.signal == number, f"{found.code} {found.err}"
         last = commands.run(words, here, memory=0)
         told = f"moment {moment}: {first_signal.name} after {begun:.3f} s, {second_signal.name}\n{last.err[-2000:]}"
+        if last.code == 2 and "already holds" in last.err:  # it was stopped after the result was whole
+            made = {name: one for name, one in state(here / "o").items() if not name.startswith("run/checkpoints")}
+            assert made == expected, told
+            shutil.rmtree(here)
+            continue
         assert last.code == 0, told
         assert without_times(json.loads(last.out)) == content, told
         assert state(here / "o") == expected, told
