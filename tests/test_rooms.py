@@ -14,9 +14,9 @@ ROOT = Path(samlet.__file__).parent
 ROOMS = tuple(
     name
     for names in (
-        "errors _version _moved registry precisions settings io data labels reporting models checkpoints runtimes zoo",
-        "inference baselines runs training labelling evaluation slimming distillation quantization export web serve",
-        "publishing extending demo cli __init__ __main__",
+        "errors _version _moved registry precisions bounds settings io data labels reporting models checkpoints",
+        "runtimes zoo inference baselines runs training labelling evaluation slimming distillation quantization export",
+        "web serve publishing extending demo cli __init__ __main__",
     )
     for name in names.split()
 )

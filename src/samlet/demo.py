@@ -19,6 +19,7 @@ from samlet.data.images import read_image
 from samlet.data.masks import mask_iou
 from samlet.errors import InputError
 from samlet.inference import Predictor
+from samlet.io.paths import expanded
 from samlet.io.writing import new_file
 from samlet.models import EncoderConfig, Sam, SamConfig
 from samlet.reporting import page as html
@@ -124,7 +125,7 @@ def small_encoder() -> EncoderConfig:
 
 def _claim(out: Path, overwrite: bool) -> Path:
     """The folder, which holds nothing but a demo."""
-    out = out.expanduser().resolve()
+    out = expanded(out).resolve()
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; expected a new folder to write to")
     held = {entry.name for entry in out.iterdir()} if out.is_dir() else set()

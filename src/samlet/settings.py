@@ -22,6 +22,8 @@ from typing import Any, TypeVar
 from samlet.errors import InputError
 
 MOST_SEED = 2**32 - 1
+MOST_WHOLE = 10**9
+"""Of a whole number that no bound is declared for: steps, passes, photographs."""
 
 _KEY = "samlet"
 _TYPES = {"int": int, "float": float, "bool": bool, "Path": Path, "str": str}
@@ -120,6 +122,8 @@ def check_settings(config: Any) -> None:
             raise InputError(f"{field.name} {value!r} is unknown; expected one of {', '.join(map(str, known.choices))}")
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
+        if isinstance(value, int) and known.most is None and value > MOST_WHOLE:
+            raise InputError(f"{field.name} is {value:.4g}; expected at most {MOST_WHOLE}")
         if not (math.isfinite(value) or (known.infinite and not math.isnan(value))) or not _within(value, known):
             such = "" if known.example is None else f", such as {known.example}"
             raise InputError(f"{field.name} is {value:.10g}; expected {bounds(known)}{such}")

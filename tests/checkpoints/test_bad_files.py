@@ -147,5 +147,5 @@ def test_folders_without_a_model(tmp_path):
     with pytest.raises(samlet.CheckpointError, match="'bert'; expected 'sam'"):
         load_checkpoint(tmp_path)
     (tmp_path / "config.json").write_text("not json")
-    with pytest.raises(samlet.CheckpointError, match="is not JSON"):
+    with pytest.raises(samlet.CheckpointError, match="cannot be read as JSON"):
         load_checkpoint(tmp_path)

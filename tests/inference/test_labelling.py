@@ -385,7 +385,7 @@ def test_the_command_with_a_sam_2_pair_and_an_unreadable_image(pair, tmp_path, c
     ("arguments", "said"),
     [
         (["--images", "missing"], "missing is not a folder"),
-        (["--images", "{photos}", "--points-per-side", "0"], "points_per_side is 0"),
+        (["--images", "{photos}", "--points-per-side", "0"], "points-per-side is 0"),
         (["--images", "{photos}", "--pred-iou-thresh", "2"], "pred_iou_thresh is 2"),
         (["--images", "{photos}", "--min-area", "-1"], "min_area is -1"),
         (["--images", "{photos}", "--limit", "0"], "limit is 0"),

@@ -27,7 +27,7 @@ WRONG = {
     "precision": (["float32"], r"precision \['float32'\]; expected one of float32, float16, bfloat16, int8;"),
     "runtime_precision": ("f8", "runtime_precision 'f8'; expected one of null, f32, bf16;"),
     "model": (MISSING, "model None; expected an object;"),
-    "model ": ({"encoder": {}}, "model: model config cannot be read: 'kind'"),
+    "model ": ({"encoder": {}}, "model: decoder is missing; expected an object"),
     "files": ("encoder.onnx", "files 'encoder.onnx'; expected an object;"),
     "files ": ({"encoder": "encoder.onnx"}, "files.decoder None; expected the name of a file in the same folder that"),
     "files  ": ({"encoder": "../encoder.onnx", "decoder": "decoder.onnx"}, "files.encoder '../encoder.onnx'; expected"),
@@ -60,7 +60,7 @@ def test_every_field_is_checked(case, sam, tmp_path):
     assert "\n" not in str(found.value)
 
 
-@pytest.mark.parametrize(("text", "message"), [("[]", "holds a JSON list"), ("{", "is not JSON")])
+@pytest.mark.parametrize(("text", "message"), [("[]", "holds a JSON list"), ("{", "cannot be read as JSON")])
 def test_what_is_no_description(text, message, tmp_path):
     (tmp_path / "export.json").write_text(text)
     with pytest.raises(samlet.CheckpointError, match=message):

@@ -22,6 +22,7 @@ from samlet.inference.everything.generator import Everything
 from samlet.inference.predictor import as_rgb
 from samlet.inference.prompts import make_prompts
 from samlet.inference.segmenter import Answers
+from samlet.io.paths import expanded
 
 _SIZE = 1024  # of the input where the graph leaves it open
 _STRIDE = 32
@@ -63,7 +64,7 @@ class FastSam:
         if max_detections < 1:
             raise InputError(f"max_detections is {max_detections}; expected at least 1")
         check_threads(threads)
-        self.path = Path(path).expanduser()
+        self.path = expanded(path)
         self.confidence, self.iou, self.max_detections = confidence, iou, max_detections
         self._session = open_session(self.path, threads, "FastSAM", _EXPORT)
         self._size, self._type = _check_inputs(self._session.get_inputs(), self.path)

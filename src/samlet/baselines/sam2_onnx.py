@@ -30,6 +30,7 @@ from samlet.inference.predictor import as_rgb
 from samlet.inference.prompts import Prompts, make_prompts
 from samlet.inference.segmenter import Answers
 from samlet.inference.windows import LogitWindow, MaskWindow, Upscaler
+from samlet.io.paths import expanded
 from samlet.models.decoders.sam.prompt_encoder import PADDING
 
 _TOGETHER = 4  # prompts decoded together: more are no faster on a CPU
@@ -99,7 +100,7 @@ class Sam2Onnx:
     """
 
     def __init__(self, encoder: str | Path, decoder: str | Path, threads: int | None = None) -> None:
-        self._graphs = Sam2Graphs(Path(encoder).expanduser(), Path(decoder).expanduser(), threads)
+        self._graphs = Sam2Graphs(expanded(encoder), expanded(decoder), threads)
         self.image_size = IMAGE_SIZE
         self._seen: _Seen | None = None
 

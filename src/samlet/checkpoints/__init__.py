@@ -24,6 +24,7 @@ from samlet.checkpoints.reading import EXPORT, read_json, read_module, shorten
 from samlet.checkpoints.statistics import PIXELS
 from samlet.checkpoints.storage import STORES, Store, check_store
 from samlet.errors import CheckpointError, InputError
+from samlet.io.paths import expanded
 from samlet.io.remarks import collected, remark
 from samlet.io.writing import new_file, write_tensors
 from samlet.models import PromptableModel, Sam
@@ -47,7 +48,7 @@ def load_checkpoint(path: str | Path) -> Sam:
         CheckpointError: what is there cannot be read; the message says what was found and what was expected.
     """
     with collected() as said:
-        sam = _load(Path(path).expanduser())
+        sam = _load(expanded(path))
     if said:
         sam.read_remarks = tuple(said)
     return sam
@@ -133,7 +134,7 @@ def save(
     Raises:
         InputError: something is there already, the format cannot hold the model, or the model is an exported one.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     check_store(store)
     if store != "float32" and format != "native":
         raise InputError(f"store {store} was asked for format {format}, which holds float32; use format native")

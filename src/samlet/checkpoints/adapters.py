@@ -10,7 +10,6 @@ Source of the arithmetic: Hu et al., "LoRA", 2022, section 4.1: W + scale * B A.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -20,7 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from samlet.errors import CheckpointError
+from samlet.errors import CheckpointError, InputError
+from samlet.io.documents import read_json
 from samlet.io.remarks import remark, shortened
 
 _PEFT = re.compile(r"(?P<layer>.+)\.lora_(?P<side>[AB])(\.[^.]+)?\.weight")
@@ -42,8 +42,8 @@ def adapter_config(content: Any, path: Path) -> dict[str, Any]:
     beside = path.parent / BESIDE
     if beside.is_file():
         try:
-            found = json.loads(beside.read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError, RecursionError):
+            found = read_json(beside)
+        except InputError:  # it matters only where there are adapters, which then lack their scale
             found = {}
         if isinstance(found, dict) and "lora_alpha" in found:
             return found

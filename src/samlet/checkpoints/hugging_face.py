@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from samlet.checkpoints.reading import StateDict, build, read_json
 from samlet.checkpoints.segment_anything import check_plain, infer_vit_config, with_own_scale
 from samlet.checkpoints.shards import read_weights
 from samlet.checkpoints.statistics import PREPROCESSOR, from_folder, preprocessor
 from samlet.errors import CheckpointError, InputError
+from samlet.io.schema import SchemaError, checked
 from samlet.io.writing import MODEL_FILES, new_folder, write_json, write_tensors
 from samlet.models import DecoderConfig, Sam, SamConfig
 
@@ -77,6 +79,22 @@ def _from_theirs(name: str, head_depth: int) -> str:
     return name
 
 
+class _Decoder(TypedDict, total=False):
+    iou_head_depth: NotRequired[int]
+    layer_norm_eps: NotRequired[float]
+    num_multimask_outputs: NotRequired[int]
+    num_attention_heads: NotRequired[int]
+
+
+class _Vision(TypedDict, total=False):
+    num_attention_heads: NotRequired[int | None]
+
+
+class _Config(TypedDict):
+    mask_decoder_config: NotRequired[_Decoder | None]
+    vision_config: NotRequired[_Vision | None]
+
+
 def read(folder: Path) -> Sam:
     """Load a `SamModel` folder.
 
@@ -86,13 +104,12 @@ def read(folder: Path) -> Sam:
     content = read_json(folder / "config.json")
     if content.get("model_type") != MODEL_TYPE:
         raise CheckpointError(f"{folder / 'config.json'} has model_type {content.get('model_type')!r}; expected 'sam'")
-    decoder = content.get("mask_decoder_config") or {}
-    vision = content.get("vision_config") or {}
-    if not isinstance(decoder, dict) or not isinstance(vision, dict):
-        raise CheckpointError(f"{folder / 'config.json'} has parts that are no objects; expected that of a SamModel")
+    try:
+        said: _Config = checked(content, _Config)
+    except SchemaError as error:
+        raise CheckpointError(f"{folder / 'config.json'}: {error}; expected that of a SamModel") from error
+    decoder, vision = said.get("mask_decoder_config") or _Decoder(), said.get("vision_config") or _Vision()
     depth = decoder.get("iou_head_depth", 3)
-    if not isinstance(depth, int):
-        raise CheckpointError(f"{folder / 'config.json'} has iou_head_depth {str(depth)[:40]}; expected a number")
     theirs, path = read_weights(folder)
     theirs.pop(_TIED_POSITIONS, None)
     tensors = {_from_theirs(name, depth): value for name, value in theirs.items()}
@@ -108,13 +125,16 @@ def read(folder: Path) -> Sam:
     try:
         config = DecoderConfig(
             iou_head_depth=depth,
-            norm_eps=float(decoder.get("layer_norm_eps", 1e-6)),
+            norm_eps=decoder.get("layer_norm_eps", 1e-6),
             num_multimask_outputs=decoder.get("num_multimask_outputs", 3),
         )
-    except (InputError, TypeError, ValueError) as error:
+        if (given := decoder.get("num_attention_heads", config.num_heads)) != config.num_heads:
+            raise InputError(f"mask_decoder_config.num_attention_heads is {given}; expected {config.num_heads}")
+        whole = SamConfig(encoder=encoder, decoder=config)
+    except InputError as error:
         raise CheckpointError(f"{folder / 'config.json'}: {error}; expected that of a SamModel") from error
     own = from_folder(folder, encoder.image_size, stretch=False)
-    return build(SamConfig(encoder=encoder, decoder=config, **own), tensors, path)  # type: ignore[arg-type]
+    return build(dataclasses.replace(whole, **own), tensors, path)  # type: ignore[arg-type]
 
 
 def _their_config(sam: Sam) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from torch import Tensor
@@ -20,8 +20,10 @@ from samlet.checkpoints.shards import read_weights
 from samlet.checkpoints.statistics import from_folder
 from samlet.errors import CheckpointError, InputError
 from samlet.io.remarks import remark
+from samlet.io.schema import checked
 from samlet.io.writing import MODEL_FILES, new_folder, write_json, write_tensors
 from samlet.models import Sam
+from samlet.models.checks import MOST_BLOCKS, check_blocks
 from samlet.models.encoders.hiera.config import HieraConfig
 
 MODEL_TYPES = ("sam2", "sam2_video")
@@ -116,11 +118,31 @@ def _renamed(sam: Sam, tensors: StateDict) -> StateDict:
     return renamed
 
 
+class _Backbone(TypedDict, total=False):
+    blocks_per_stage: NotRequired[list[int]]
+    embed_dim_per_stage: NotRequired[list[int]]
+    num_attention_heads_per_stage: NotRequired[list[int]]
+    image_size: NotRequired[int | list[int]]
+    window_positional_embedding_background_size: NotRequired[list[int]]
+    mlp_ratio: NotRequired[float]
+    window_size_per_stage: NotRequired[list[int]]
+    global_attention_blocks: NotRequired[list[int]]
+
+
+class _Vision(TypedDict, total=False):
+    backbone_config: NotRequired[_Backbone | None]
+    fpn_hidden_size: NotRequired[int]
+
+
+class _Config(TypedDict):
+    vision_config: NotRequired[_Vision | None]
+
+
 def _hiera(content: dict[str, Any], folder: Path) -> HieraConfig:
     """The encoder's config; what theirs does not say is that of Hiera-T."""
     try:
-        vision = content.get("vision_config") or {}
-        about = vision.get("backbone_config") or {}
+        vision = checked(content, _Config).get("vision_config") or _Vision()
+        about = vision.get("backbone_config") or _Backbone()
         own = HieraConfig()
         depths = tuple(about.get("blocks_per_stage", own.depths))
         dims = tuple(about.get("embed_dim_per_stage", own.embed_dims))
@@ -129,6 +151,7 @@ def _hiera(content: dict[str, Any], folder: Path) -> HieraConfig:
         side = image_size if isinstance(image_size, int) else image_size[0]
         background = about.get("window_positional_embedding_background_size", [own.position_side])[0]
         ratio = about.get("mlp_ratio", 4.0)
+        check_blocks("vision_config.backbone_config", **{"blocks_per_stage": (0,) * min(max(depths), MOST_BLOCKS + 1)})
         head_dims = {dim // count for dim, count in zip(dims, heads, strict=True)}
         if len(head_dims) != 1:
             raise ValueError(f"widths {dims} and heads {heads}, whose heads have {sorted(head_dims)} channels")

@@ -9,7 +9,7 @@ import contextlib
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
 import torch
 
@@ -18,12 +18,19 @@ from samlet.checkpoints import quantized, storage
 from samlet.checkpoints.reading import build, read_json, read_tensors
 from samlet.checkpoints.storage import Store
 from samlet.errors import CheckpointError, InputError
+from samlet.io.schema import checked
 from samlet.io.writing import MODEL_FILES, new_folder, write_json, write_tensors
 from samlet.models import Sam, SamConfig
 from samlet.models.quantized import is_quantized
 
 FORMAT = "samlet"
 VERSION = 1
+
+
+class _Content(TypedDict):
+    model: dict
+    weights: NotRequired[Literal["float32", "int8"]]
+    quantization: NotRequired[dict | None]
 
 
 def read(folder: Path) -> Sam:
@@ -35,14 +42,15 @@ def read(folder: Path) -> Sam:
     content = read_json(folder / "config.json")
     if content.get("format") != FORMAT:
         raise CheckpointError(f"{folder / 'config.json'} has format {content.get('format')!r}; expected {FORMAT!r}")
-    if content.get("version") != VERSION:
+    if content.get("version") != VERSION or isinstance(content["version"], bool):
         raise CheckpointError(
             f"{folder} has format version {content.get('version')!r}; this samlet reads {VERSION}. Update samlet"
         )
     try:
+        content = checked(content, _Content)
         config = SamConfig.from_dict(content["model"])
-    except (InputError, KeyError) as error:
-        raise CheckpointError(f"{folder / 'config.json'}: {error}") from error
+    except InputError as error:
+        raise CheckpointError(f"{folder / 'config.json'}: model: {error}") from error
     sam = _built(folder, config, content)
     with contextlib.suppress(CheckpointError):  # a model is one without it, too
         sam.provenance = read_json(folder / "provenance.json")

@@ -7,8 +7,12 @@ import mmap
 import pickletools
 from typing import IO, Any, cast
 
-MAX_PICKLE = 1 << 28  # bytes of a pickle without its tensors; published ones have less than a megabyte
+MAX_PICKLE = 1 << 24  # bytes of a pickle without its tensors; published ones have less than a megabyte
+_MAX_STEPS = 1 << 20  # instructions; published ones have some ten thousand
+_MAX_LONG = 1 << 12  # whole numbers of more than four bytes, which keys of one and the same hash are made of
+_LONG = 4  # bytes
 _MAX_WEIGHT = 1 << 16  # objects in a tuple, those inside its tuples too: what hashing it as a key walks through
+_WIDEST = 1 << 16  # bits of a number
 _MARK = -1
 
 
@@ -29,7 +33,7 @@ def end_of_pickle(content: bytes | mmap.mmap, start: int) -> int:
     """
     stream = io.BytesIO(content) if isinstance(content, bytes) else content
     stream.seek(start)
-    weights = _Weights()
+    weights, long = _Weights(), 0
     for count, (code, argument, _) in enumerate(pickletools.genops(cast(IO[bytes], stream))):
         if "PUT" in code.name and int(argument or 0) > count:
             raise DamagedError(f"it numbers an object {argument}, more than it can have")
@@ -37,6 +41,14 @@ def end_of_pickle(content: bytes | mmap.mmap, start: int) -> int:
             raise UnsafeError(f"extension {argument}")
         if stream.tell() - start > MAX_PICKLE:
             raise DamagedError("it has no end")
+        if count > _MAX_STEPS:
+            raise DamagedError(f"it has more than {_MAX_STEPS} instructions")
+        if isinstance(argument, int) and argument.bit_length() > 8 * _LONG:
+            long += 1
+            if long > _MAX_LONG or argument.bit_length() > _WIDEST:
+                raise DamagedError(
+                    f"it has numbers of {argument.bit_length()} bits, or more than {_MAX_LONG} long ones"
+                )
         weights.step(code, argument)
     return stream.tell()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,11 +17,13 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from samlet.checkpoints.adapters import adapter_config, merge_adapters
+from samlet.checkpoints.heads import check_safetensors
 from samlet.checkpoints.modules import PickledModule, flatten, is_module
 from samlet.checkpoints.prescan import DamagedError, UnsafeError
 from samlet.checkpoints.unpickling import read_file
 from samlet.checkpoints.wrappers import unwrap, without_levels, without_prefix
 from samlet.errors import CheckpointError, InputError
+from samlet.io import documents
 from samlet.models import Sam, SamConfig
 
 StateDict = dict[str, Tensor]
@@ -31,6 +32,7 @@ EXPORT = "export.json"
 """What the folder of an exported model has in place of `config.json`; see `samlet.runtimes`."""
 
 _SHOWN = 4
+_LARGEST_JSON = 1 << 26  # bytes; published ones have a few thousand
 _LARGEST = torch.finfo(torch.float32).max
 _ALIGNMENT = 64  # bytes, of the memory that torch allocates
 
@@ -74,8 +76,9 @@ def read_module(path: Path) -> PickledModule:
 
 def _read_safetensors(path: Path, size: int) -> StateDict:
     try:
+        check_safetensors(path, size)
         return load_file(path)
-    except (SafetensorError, ValueError, OSError) as error:
+    except (SafetensorError, DamagedError, ValueError, OSError, OverflowError) as error:
         raise CheckpointError(
             f"{path} ({size} bytes) is not a complete safetensors file: {error}. Download or copy it again"
         ) from error
@@ -88,7 +91,7 @@ def read_objects(path: Path, size: int) -> Any:
         CheckpointError: the file is not complete, or names something that no checkpoint needs.
     """
     with path.open("rb") as file:
-        if file.read(4) == b"PK\x03\x04" and not zipfile.is_zipfile(path):
+        if file.read(4) == b"PK\x03\x04" and not _has_table(path):
             raise CheckpointError(
                 f"{path} ({size} bytes) is a truncated PyTorch checkpoint: its table of contents is missing. "
                 "Download or copy it again"
@@ -104,6 +107,14 @@ def read_objects(path: Path, size: int) -> Any:
         raise CheckpointError(
             f"{path} ({size} bytes) is not a complete PyTorch checkpoint: {error}. Download or copy it again"
         ) from error
+
+
+def _has_table(path: Path) -> bool:
+    """Whether an archive has its table of contents, which stands at its end."""
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # of several disks, as a damaged byte says
+        return False
 
 
 def _find_module(path: Path, content: Any) -> PickledModule:
@@ -137,12 +148,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: the file is missing or no JSON object.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}; expected a JSON file") from error
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from error
+    content = documents.read_json(path, _LARGEST_JSON, CheckpointError)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a JSON {type(content).__name__}; expected an object")
     return content

@@ -9,6 +9,7 @@ from typing import Any
 
 from samlet.checkpoints.reading import StateDict, read_json
 from samlet.errors import CheckpointError
+from samlet.io.schema import is_number, shown
 from samlet.models import SamConfig
 
 PREPROCESSOR = "preprocessor_config.json"
@@ -26,7 +27,7 @@ def taken_from(tensors: StateDict, path: Path) -> tuple[StateDict, dict[str, tup
     there = [name for name in PIXELS if name in tensors]
     if not there:
         return tensors, {}
-    found = {name: tuple(float(value) for value in tensors[name].flatten()) for name in there}
+    found = {name: tuple(float(value) for value in tensors[name].flatten()[:4]) for name in there}
     if len(there) < len(PIXELS) or any(len(values) != 3 for values in found.values()):
         raise CheckpointError(f"{path} holds {found}; expected pixel_mean and pixel_std of three numbers each")
     _check(found, path)
@@ -61,21 +62,21 @@ def from_folder(folder: Path, image_size: int, stretch: bool) -> dict[str, tuple
     size = said.get("size")
     expected: Any = {"height": image_size, "width": image_size} if stretch else {"longest_edge": image_size}
     if size is not None and size != expected and size != image_size:
-        raise CheckpointError(f"{path} resizes images to {size}; expected {expected}, the size in config.json")
+        raise CheckpointError(f"{path} resizes images to {shown(size)}; expected {expected}, the size in config.json")
     pad = said.get("pad_size")
     if not stretch and pad is not None and pad not in (image_size, {"height": image_size, "width": image_size}):
-        raise CheckpointError(f"{path} pads images to {pad}; expected {image_size}, the size in config.json")
+        raise CheckpointError(f"{path} pads images to {shown(pad)}; expected {image_size}, the size in config.json")
     factor = said.get("rescale_factor", _FACTOR) if said.get("do_rescale", True) is not False else 1.0
     if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor < math.inf:
-        raise CheckpointError(f"{path} has rescale_factor {factor!r}; expected a number such as 1/255")
+        raise CheckpointError(f"{path} has rescale_factor {shown(factor)}; expected a number such as 1/255")
     if said.get("do_normalize", True) is False:
         mean, std = [0.0] * 3, [1.0] * 3
     else:
         mean, std = said.get("image_mean") or list(_MEAN), said.get("image_std") or list(_STD)
     for name, values in (("image_mean", mean), ("image_std", std)):
-        numbers = isinstance(values, list) and all(type(value) in (int, float) for value in values)
+        numbers = isinstance(values, list) and all(is_number(value) for value in values)
         if not numbers or len(values) != 3:
-            raise CheckpointError(f"{path} has {name} {values!r}; expected three numbers")
+            raise CheckpointError(f"{path} has {name} {shown(values)}; expected three numbers")
     scale = 1 / factor if not math.isclose(factor, _FACTOR, rel_tol=1e-6) else 255.0
     found = {
         "pixel_mean": tuple(round(value * scale, 9) for value in mean),

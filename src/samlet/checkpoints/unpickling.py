@@ -26,6 +26,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from samlet.checkpoints.heads import check_archive
 from samlet.checkpoints.prescan import MAX_PICKLE, DamagedError, UnsafeError, end_of_pickle
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -181,6 +182,7 @@ def read_file(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             if file.read(4) == b"PK\x03\x04":
+                check_archive(file, path.stat().st_size)
                 return _read_archive(path)
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 return _read_row(content)

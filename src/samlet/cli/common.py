@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from samlet.baselines.sam2_onnx import find_pair
+from samlet.bounds import THREADS
 from samlet.data.datasets import Dataset
 from samlet.errors import InputError
 from samlet.io.jsons import dumps
@@ -33,14 +34,15 @@ def set_up(options: argparse.Namespace) -> torch.device:
     if not 0 <= seed < 2**32:
         raise InputError(f"--seed is {seed}; expected a whole number from 0 to {2**32 - 1}")
     if options.threads is not None:
-        if options.threads < 1:
-            raise InputError(f"--threads is {options.threads}; expected at least 1")
+        THREADS.check("--threads", options.threads)
         torch.set_num_threads(options.threads)
     try:
         device = torch.device(options.device)
+        if device.type == "meta" or (device.type == "cpu" and device.index):
+            raise RuntimeError("it computes nothing" if device.type == "meta" else "there is one CPU")
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"--device {options.device} cannot be used here: {reason}; use cpu") from error
     return device
 

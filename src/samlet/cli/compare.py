@@ -13,6 +13,7 @@ from samlet.cli.evaluate import check, everything_options, open_data, tell_skipp
 from samlet.evaluation import report
 from samlet.evaluation.compare import Contestant, compare
 from samlet.evaluation.protocols import find_protocol
+from samlet.io.paths import expanded
 from samlet.io.writing import check_output, new_file, write_json
 from samlet.models import PromptableModel
 from samlet.zoo import ENTRIES, load_path, locate
@@ -29,7 +30,7 @@ def run(options: argparse.Namespace) -> None:
     dataset = open_data(options)
     out = None
     if options.out is not None and (engine is None or engine.is_main):
-        out = _claim(options.out.expanduser().resolve())
+        out = _claim(expanded(options.out).resolve())
     if engine is not None and options.out is not None:
         out = Path(engine.from_main(str(out)))
     contestants = []

@@ -13,6 +13,7 @@ from samlet.checkpoints.storage import storage_of, weight_bytes
 from samlet.cli.common import columns, file_bytes, file_size, giga, load_to_run, mega, note, set_up, show
 from samlet.errors import InputError, SamletError
 from samlet.evaluation.costs import PartCost, cost, peak_memory
+from samlet.io.paths import expanded
 from samlet.models import PromptableModel, Sam, SamConfig
 from samlet.models.quantized import is_quantized
 from samlet.slimming.latencies import LatencyTable
@@ -87,7 +88,7 @@ def _latency_table(sam: PromptableModel, options: argparse.Namespace) -> Latency
     """Time the encoder at several widths and write that down."""
     if not isinstance(sam, Sam) or is_quantized(sam):
         raise InputError(f"{options.model} cannot be slimmed, so it has no table; expected a model of float weights")
-    out = options.table.expanduser()
+    out = expanded(options.table)
     if out.exists() or not out.parent.is_dir():
         what = "exists already" if out.exists() else "is in a folder that does not exist"
         raise InputError(f"{out} {what}; expected a new file in an existing folder")

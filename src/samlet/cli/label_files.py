@@ -11,6 +11,7 @@ from typing import Any
 from samlet.data.masks import RLE
 from samlet.errors import InputError
 from samlet.inference.everything.generator import Everything
+from samlet.io.paths import expanded
 from samlet.labels import LabelFormat, LabelSettings, label_format
 from samlet.labels.one import write_image
 
@@ -35,8 +36,8 @@ class LabelFiles:
 
     def write(self, folder: Path, masks: Everything) -> None:
         """Write them into the folder of the results while it is made; masks are run-length codes."""
-        placed = self.out.expanduser() / FOLDER
-        write_image(folder / FOLDER, self.image.expanduser(), masks, self.layout, self.settings, placed)
+        placed = expanded(self.out) / FOLDER
+        write_image(folder / FOLDER, expanded(self.image), masks, self.layout, self.settings, placed)
 
 
 def asked(options: argparse.Namespace) -> LabelFiles | None:

@@ -114,7 +114,7 @@ def _many(options: argparse.Namespace, chosen: dict[str, Any]) -> None:
     if result.continued:
         note(f"samlet: {result.continued} images were there already")
     over = f", {len(result.passed_over)} files passed over" if result.passed_over else ""
-    text = f"{result.images} images, {result.masks} masks in this run, {len(result.failed)} failed{over}, "
+    text = f"{result.images} images, {result.masks} masks, {len(result.failed)} failed{over}, "
     text += f"{result.decoder_prompts} prompts, {result.seconds:.1f} s\n{options.out}"
     if result.sparse:
         text += "\n" + told_sparse(result.sparse)

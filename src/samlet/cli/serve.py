@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import ipaddress
-import math
 import socket
 from pathlib import Path
 from typing import Any
@@ -28,12 +27,12 @@ def run(options: argparse.Namespace) -> None:
         ) from error
     settings = ServeSettings(
         image_size=options.image_size,
-        max_bytes=_millions("--max-megabytes", options.max_megabytes),
-        max_pixels=_millions("--max-megapixels", options.max_megapixels),
+        max_bytes=_millions(options.max_megabytes, "--max-megabytes"),
+        max_pixels=_millions(options.max_megapixels, "--max-megapixels"),
         max_prompts=options.max_prompts,
         timeout_s=options.timeout,
         cache_images=options.cache_images,
-        cache_bytes=_millions("--cache-megabytes", options.cache_megabytes),
+        cache_bytes=_millions(options.cache_megabytes, "--cache-megabytes"),
         label_studio=options.label_studio,
     )
     with _listening(options.host, options.port) as listener:
@@ -56,9 +55,10 @@ def run(options: argparse.Namespace) -> None:
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def _millions(option: str, value: float) -> int:
-    if not math.isfinite(value):
-        raise InputError(f"{option} is {value}; expected a number above 0")
+def _millions(value: float, option: str) -> int:
+    """A number of millions as a whole one; raises InputError where it is none."""
+    if not 0 < value < 10**6:
+        raise InputError(f"{option} is {value:g}; expected a number above 0 and below a million")
     return round(value * 1e6)
 
 

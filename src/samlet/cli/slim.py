@@ -16,6 +16,7 @@ from samlet.cli.options import config_from
 from samlet.cli.parsers import build_parser
 from samlet.data.datasets import open_dataset
 from samlet.errors import InputError
+from samlet.io.paths import expanded
 from samlet.models import EncoderConfig, Sam
 from samlet.runs.extras import need_training
 from samlet.runs.folder import RunFolder
@@ -48,7 +49,10 @@ def run(options: argparse.Namespace) -> None:
 
 def _second(options: argparse.Namespace) -> argparse.Namespace:
     """The options of the command that follows; what it does not say is as in this one."""
-    words = shlex.split(options.then)
+    try:
+        words = shlex.split(options.then)
+    except ValueError as error:
+        raise InputError(f"--then {options.then!r} cannot be read: {error}; close what is opened") from error
     if words[:1] != ["distill"]:
         raise InputError(f"--then {options.then!r} is unknown; expected distill, or in quotes distill with its options")
     same = {
@@ -74,7 +78,7 @@ def _second(options: argparse.Namespace) -> argparse.Namespace:
 
 
 def _beside(out: Path, what: str) -> Path:
-    out = out.expanduser().resolve()
+    out = expanded(out).resolve()
     return out.with_name(f"{out.name}-{what}")
 
 

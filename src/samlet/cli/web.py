@@ -10,6 +10,7 @@ from typing import Any
 
 from samlet.cli.common import load_to_run, note, set_up, show
 from samlet.errors import InputError
+from samlet.io.paths import expanded
 from samlet.web import PageServer, WebConfig, WebPage, make_page
 from samlet.web.config import FIRST_LOAD
 from samlet.web.folder import check_folder
@@ -28,7 +29,7 @@ def run(options: argparse.Namespace) -> None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="samlet-web-")))
         server = None
         if options.serve is not None:  # a port in use is told before anything is computed
-            server = stack.enter_context(PageServer(folder.expanduser().resolve(), options.serve))
+            server = stack.enter_context(PageServer(expanded(folder).resolve(), options.serve))
         config = WebConfig(size=options.size, weights=options.weights, seed=options.seed)
         check_folder(folder, options.overwrite)
         model = load_to_run(options.model, device)

@@ -11,19 +11,27 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypedDict
 
 import ijson
 
 from samlet.data.annotations import read_annotations, read_rle
 from samlet.data.masks import rle_area, rle_box
+from samlet.data.planes import stored_size
+from samlet.data.rle import check_size
 from samlet.data.samples import Sample
 from samlet.errors import InputError
+from samlet.io.documents import DocumentError, Watched, parse_json
 from samlet.io.remarks import remark, shortened
+from samlet.io.schema import checked, is_number, shown
 
 _KEPT = ("id", "segmentation", "point_coords", "bbox")
-_LARGEST_AT_ONCE = 1 << 30  # bytes
+_LARGEST_AT_ONCE = 1 << 28  # bytes
+_ENTRY = 2  # depth of the lists whose entries are built one at a time
+_LONGEST_NAME = 4096
+_SHOWN = 40
 
 
 class CocoSource:
@@ -75,7 +83,7 @@ class CocoSource:
 
         def masks() -> Iterator[tuple[str, str]]:
             for number, entry in enumerate(coco_entries(self._path, "annotations")):
-                if not isinstance(entry, dict) or entry.get("image_id") is None:
+                if not isinstance(entry, dict) or not _is_identity(entry.get("image_id")):
                     problems.append(f"annotation {_name(entry, number)} has no image_id")
                 elif not entry.get("iscrowd"):
                     yield _key(entry["image_id"]), json.dumps({key: entry[key] for key in _KEPT if key in entry})
@@ -83,14 +91,11 @@ class CocoSource:
         def images() -> Iterator[tuple[str, str, int, int, str]]:
             for number, entry in enumerate(coco_entries(self._path, "images")):
                 try:
-                    row = (int(entry["height"]), int(entry["width"]), self._file(entry))
-                    if min(row[:2]) < 1:
-                        raise ValueError(entry)
-                    identity = entry["id"]
-                except (KeyError, TypeError, AttributeError, ValueError, OverflowError, IndexError):
-                    problems.append(f"image {_name(entry, number)} lacks id, height, width or file_name")
+                    identity, row = _identity_and_size(entry), self._file(entry)
+                except InputError as error:
+                    problems.append(f"image {_name(entry, number)} lacks id, height, width or file_name ({error})")
                     continue
-                yield json.dumps(identity), _key(identity), *row
+                yield json.dumps(identity[0]), _key(identity[0]), *identity[1:], row
 
         self._base.executemany("insert into mask values (?, ?)", masks())
         self._base.executemany("insert into image values (?, ?, ?, ?, ?)", images())
@@ -98,8 +103,9 @@ class CocoSource:
     def _file(self, entry: dict[str, Any]) -> str:
         """Where an image lies in the folder; LVIS v1 says only its address, which ends with split and name."""
         if "file_name" in entry:
-            return str(entry["file_name"])
-        split, name = str(entry["coco_url"]).split("/")[-2:]
+            return _file_name(entry["file_name"])
+        split, _, name = _file_name(entry.get("coco_url")).rpartition("/")
+        split = split.rpartition("/")[2]
         return f"{split}/{name}" if (self._images / split / name).is_file() else name
 
     def __len__(self) -> int:
@@ -115,7 +121,7 @@ class CocoSource:
         rows = self._base.execute("select content from mask where image = ? order by rowid", (key,))
         entries = [json.loads(row[0]) for row in rows]
         name = f"{self._path} ({path.name})"
-        found, problems = read_annotations(name, entries, (height, width))
+        found, problems = read_annotations(name, entries, (height, width), partial(stored_size, path))
         return Sample(path, found, identity=json.loads(image), problems=problems, size=(height, width))
 
 
@@ -127,34 +133,90 @@ def read_truth(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is no such JSON.
     """
-    truth = {key: list(coco_entries(path, key)) for key in ("images", "categories")}
-    sizes = {_key(image["id"]): (image["height"], image["width"]) for image in truth["images"]}
-    ids = {_key(image["id"]): image["id"] for image in truth["images"]}
-    kept, problems = [], []
+    sizes: dict[str, tuple[int, int]] = {}
+    ids: dict[str, Any] = {}
+    kept: list[dict[str, Any]] = []
+    problems: list[str] = []
+    truth: dict[str, Any] = {"images": [], "categories": []}
+    for number, entry in enumerate(coco_entries(path, "images")):
+        with _told(problems, "image", entry, number):
+            identity, height, width = _identity_and_size(entry)
+            sizes[_key(identity)], ids[_key(identity)] = (height, width), identity
+            truth["images"].append(entry)
+    for number, entry in enumerate(coco_entries(path, "categories")):
+        with _told(problems, "category", entry, number):
+            truth["categories"].append(checked(entry, _Category))
     for number, entry in enumerate(coco_entries(path, "annotations")):
-        try:
-            key = _key(entry["image_id"])
+        with _told(problems, "annotation", entry, number):
+            key = _key(checked(entry, _Annotation)["image_id"])
             if key in sizes:
                 kept.append({"iscrowd": 0, **entry, "image_id": ids[key], **_as_rle(entry, sizes[key])})
-        except Exception as error:  # pycocotools raises bare ones
-            problems.append(f"annotation {_name(entry, number)}: {error}")
     if problems:
-        remark(f"{path}: {len(problems)} annotations are left out of the truth: {shortened(problems, 3)}")
+        remark(f"{path}: {len(problems)} entries are left out of the truth: {shortened(problems, 3)}")
     return {**truth, "annotations": kept}
+
+
+@contextlib.contextmanager
+def _told(problems: list[str], what: str, entry: Any, number: int) -> Iterator[None]:
+    """Note down what is wrong with an entry, and go on."""
+    try:
+        yield
+    except InputError as error:
+        problems.append(f"{what} {_name(entry, number)}: {error}")
 
 
 def _as_rle(entry: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
     rle = read_rle(entry, size)
     found: dict[str, Any] = {"segmentation": rle}
-    if not isinstance(entry.get("area"), int | float):
+    if not is_number(entry.get("area")):
         found["area"] = rle_area(rle)
-    if not isinstance(entry.get("bbox"), list):
+    box = entry.get("bbox")
+    if not isinstance(box, list) or len(box) != 4 or not all(is_number(value) for value in box):
         found["bbox"] = list(rle_box(rle))
     return found
 
 
 def _name(entry: Any, number: int) -> Any:
-    return entry.get("id", f"number {number}") if isinstance(entry, dict) else f"number {number}"
+    identity = entry.get("id") if isinstance(entry, dict) else None
+    return str(identity)[:_SHOWN] if _is_identity(identity) else f"number {number}"
+
+
+class _Category(TypedDict):
+    id: int
+
+
+class _Annotation(TypedDict):
+    image_id: int | float | str
+    category_id: int
+
+
+class _Image(TypedDict):
+    id: int | float | str
+    height: int | float
+    width: int | float
+
+
+def _is_identity(value: Any) -> bool:
+    return isinstance(value, int | float | str) and not isinstance(value, bool)
+
+
+def _identity_and_size(entry: Any) -> tuple[Any, int, int]:
+    """What an image is called, its height and its width.
+
+    Raises:
+        InputError: one of them is none.
+    """
+    found = checked(entry, _Image)
+    height, width = int(found["height"]), int(found["width"])
+    check_size(height, width)
+    return found["id"], height, width
+
+
+def _file_name(value: Any) -> str:
+    """A name that a file can have; raises InputError for anything else."""
+    if not isinstance(value, str) or not value or "\0" in value or len(value) > _LONGEST_NAME:
+        raise InputError(f"file_name is {shown(value)}; expected the name of a file")
+    return value
 
 
 def _key(identity: Any) -> str:
@@ -170,7 +232,9 @@ def coco_entries(path: Path, key: str) -> Iterator[Any]:
     """
     try:
         yield from _streamed(path, key)
-    except (OSError, UnicodeDecodeError) as error:
+    except DocumentError as error:
+        raise InputError(f"{path} {error}") from error
+    except (OSError, UnicodeDecodeError, OverflowError) as error:
         raise InputError(f"{path} cannot be read as JSON: {error}") from error
 
 
@@ -179,7 +243,7 @@ def _streamed(path: Path, key: str) -> Iterator[Any]:
     try:
         with _opened(path) as file:
             found, first = False, ""
-            for prefix, event, _ in ijson.parse(file):  # the list may be empty, but it must be there
+            for prefix, event, _ in ijson.parse(Watched(file, _ENTRY)):  # the list may be empty, but it must be there
                 first = first or event
                 if (prefix, event) == (key, "start_array"):
                     found = True
@@ -189,10 +253,12 @@ def _streamed(path: Path, key: str) -> Iterator[Any]:
         if not found:
             raise InputError(f"{path} has no {key!r}; expected SA-1B or COCO instances JSON")
         with _opened(path) as file:
-            for entry in ijson.items(file, f"{key}.item", use_float=True):
+            for entry in ijson.items(Watched(file, _ENTRY), f"{key}.item", use_float=True):
                 given += 1
                 yield entry
-    except ijson.JSONError as error:
+    except (ijson.JSONError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
         for entry in _tolerant(path, key, error)[given:]:
             yield entry
 
@@ -203,10 +269,10 @@ def _tolerant(path: Path, key: str, reason: Exception) -> list[Any]:
     Raises:
         InputError: it is no JSON all the same, or too large to be read at once.
     """
-    content: Any = None
-    if path.stat().st_size <= _LARGEST_AT_ONCE:
-        with contextlib.suppress(ValueError, RecursionError):
-            content = json.loads(path.read_text(encoding="utf-8-sig"))
+    try:
+        content = parse_json(path.read_bytes(), _LARGEST_AT_ONCE) if path.stat().st_size <= _LARGEST_AT_ONCE else None
+    except DocumentError as error:
+        raise InputError(f"{path} {error}") from reason
     if content is None:
         raise InputError(f"{path} cannot be read as JSON: {reason}") from reason
     if not isinstance(content, dict) or not isinstance(content.get(key), list):

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from samlet.data.annotations import Annotation, read_annotations
+from samlet.data.annotations import Annotation, read_annotations, read_sa1b
 from samlet.data.coco import CocoSource
 from samlet.data.folders import Survey, find_images, survey
 from samlet.data.label_maps import LabelMapSource, find_pairs
+from samlet.data.planes import stored_size
 from samlet.data.samples import Sample
 from samlet.data.shards import ShardSource
 from samlet.errors import InputError
+from samlet.io.documents import read_json
+from samlet.io.paths import expanded
 
 __all__ = ["Annotation", "Dataset", "Sample", "open_dataset", "plain_images"]
 
@@ -102,7 +105,8 @@ class _Sidecars:
 
     def sample(self, index: int) -> Sample:
         path, sidecar = self._pairs[index]
-        found, problems = read_annotations(str(sidecar), _read(sidecar)["annotations"], None)
+        entries = read_sa1b(read_json(sidecar), str(sidecar))["annotations"]
+        found, problems = read_annotations(str(sidecar), entries, None, partial(stored_size, path))
         return Sample(path, found, problems=problems)
 
 
@@ -133,7 +137,7 @@ def open_dataset(path: str | Path, images: str | Path | None = None) -> Dataset:
     Raises:
         InputError: none of these is there, or it is damaged.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if path.is_file() and path.suffix == ".json":
         return _whole(path, CocoSource(path, Path(images) if images is not None else path.parent / "images"))
     if path.is_file() and path.suffix == ".tar":
@@ -141,7 +145,7 @@ def open_dataset(path: str | Path, images: str | Path | None = None) -> Dataset:
     if path.is_file():
         raise InputError(f"{path} is a file; {_EXPECTED}")
     if images is not None:
-        return _open_apart(path, Path(images).expanduser())
+        return _open_apart(path, expanded(images))
     if path.is_dir() and (shards := sorted(path.glob("*.tar"))):
         return _shards(path, shards)
     seen = survey(path)
@@ -163,7 +167,7 @@ def plain_images(path: str | Path, files: Sequence[Path] | None = None) -> Datas
     if files is not None:
         return _whole(Path(path), _Images(list(files)))
     seen = survey(path)
-    return replace(_whole(Path(path).expanduser(), _Images(list(seen.images))), survey=seen)
+    return replace(_whole(expanded(path), _Images(list(seen.images))), survey=seen)
 
 
 def _whole(path: Path, source: Source, without_masks: int = 0, without_image: int = 0) -> Dataset:
@@ -205,13 +209,3 @@ def _is_sidecar(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         return b'"annotations"' in file.read() if path.stat().st_size < 1 << 20 else True
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
-        raise InputError(f"{path} has no list of 'annotations'; expected SA-1B or COCO instances JSON")
-    return content

@@ -12,6 +12,7 @@ from PIL import Image
 
 from samlet.data.formats import EXTENSIONS, allowed_formats
 from samlet.errors import InputError
+from samlet.io.paths import expanded
 from samlet.io.remarks import remark, shortened
 
 _MASK_ENDINGS = ("_mask", "-mask", "_masks", "-masks", "_seg", "-seg", "_label", "-label", "_labels", "_gt", "-gt")
@@ -54,7 +55,7 @@ def candidates(folder: str | Path) -> tuple[list[Path], dict[Path, str]]:
     Raises:
         InputError: no such folder.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; expected a folder of images")
     readable = "HEIF" in allowed_formats()
@@ -90,7 +91,7 @@ def survey(folder: str | Path) -> Survey:
     Raises:
         InputError: no such folder, or no photograph in it.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     found, others = candidates(folder)
     doubtful = _doubtful(found, folder)
     images = tuple(path for path in found if path not in doubtful)
@@ -114,7 +115,7 @@ def find_images(folder: str | Path) -> list[Path]:
         InputError: as `survey`.
     """
     found = survey(folder)
-    found.tell(Path(folder).expanduser())
+    found.tell(expanded(folder))
     return list(found.images)
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,70 +16,29 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from samlet.data.folders import find_images
 from samlet.data.formats import EXPECTED, EXTENSIONS, allowed_formats, kind_of
-from samlet.data.ranges import Range, to_8_bits
+from samlet.data.ranges import to_8_bits
+from samlet.data.reading import Reading, check_pixels, current_reading, reading, set_reading, too_large
 from samlet.errors import InputError
+from samlet.io.paths import expanded
 from samlet.io.remarks import remark
 
-__all__ = ["EXTENSIONS", "RGBImage", "Reading", "array_to_rgb", "find_images", "read_image", "reading", "to_rgb"]
+__all__ = [
+    "EXTENSIONS",
+    "RGBImage",
+    "Reading",
+    "array_to_rgb",
+    "current_reading",
+    "find_images",
+    "read_image",
+    "reading",
+    "set_reading",
+    "to_rgb",
+]
 
 RGBImage = NDArray[np.uint8]
 """(H, W, 3) red, green, blue in 0…255."""
 
 _PAGED = ("TIFF", "GIF", "WEBP", "PNG", "AVIF")
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How photographs are read.
-
-    Attributes:
-        range: of pictures with more than 8 bits, what is black and what is white; told by the values if None.
-        page: of files with several pages or frames, which one, from 1 on; the first, with a remark, if None.
-        stored_pixels: leave the pixels as they are stored, whatever the EXIF orientation says, so that coordinates
-            count there; otherwise photographs are upright everywhere.
-    """
-
-    range: Range | None = None
-    page: int | None = None
-    stored_pixels: bool = False
-
-    def __post_init__(self) -> None:
-        if self.page is not None and self.page < 1:
-            raise InputError(f"page is {self.page}; expected 1 for the first")
-
-    def as_dict(self) -> dict[str, Any]:
-        """What differs from the default, ready for JSON."""
-        given = {
-            "range": None if self.range is None else str(self.range),
-            "page": self.page,
-            "stored_pixels": self.stored_pixels or None,
-        }
-        return {name: value for name, value in given.items() if value is not None}
-
-
-_reading = Reading()
-
-
-def current_reading() -> Reading:
-    """How photographs are read at present."""
-    return _reading
-
-
-def set_reading(chosen: Reading) -> None:
-    """Read photographs so from now on, in all threads of this process."""
-    global _reading
-    _reading = chosen
-
-
-@contextlib.contextmanager
-def reading(chosen: Reading) -> Iterator[None]:
-    """Read photographs so while it lasts."""
-    before = _reading
-    set_reading(chosen)
-    try:
-        yield
-    finally:
-        set_reading(before)
 
 
 def read_image(path: str | Path, upright: bool = True, page: int | None = None) -> RGBImage:
@@ -98,7 +55,7 @@ def read_image(path: str | Path, upright: bool = True, page: int | None = None) 
     Raises:
         InputError: no such file, no image of the formats that are read, or a damaged one.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if not path.is_file():
         raise InputError(f"{path} is not a file; expected an image")
     with path.open("rb") as file:
@@ -114,20 +71,23 @@ def decode_image(
     """
     head = source.read(1024)
     source.seek(0)
-    upright = upright and (forced or not _reading.stored_pixels)
+    upright = upright and (forced or not current_reading().stored_pixels)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(source, formats=allowed_formats()) as image:
                 _turn_to(image, name, page)
+                check_pixels(image, name)
                 deep = _deep_colour(image, source)
                 if deep is None:
                     image.load()
                     return to_rgb(ImageOps.exif_transpose(image) if upright else image, False, name)
                 turned = deep if not upright else _turn(deep, image.getexif().get(0x0112, 1))
-                return to_8_bits(turned, name, _reading.range)
+                return to_8_bits(turned, name, current_reading().range)
     except InputError:
         raise
+    except MemoryError as error:
+        raise InputError(f"{name} needs more memory than there is; make it smaller, or leave it out") from error
     except UnidentifiedImageError as error:
         kind = kind_of(head)
         if kind is not None:
@@ -135,8 +95,11 @@ def decode_image(
                 f"{name} is {kind}, which is not opened as a photograph; expected {EXPECTED}. Convert it to one of them"
             ) from error
         raise InputError(f"{name} is not an image that can be read; expected {EXPECTED}") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{name} is a damaged or oversized image: {error}; save it again or leave it out") from error
+    except Image.DecompressionBombError as error:
+        raise InputError(too_large(name, str(error).split(",")[0])) from error
+    except Exception as error:  # a damaged byte leads the readers of a dozen formats anywhere
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise InputError(f"{name} is a damaged image: {reason}; save it again or leave it out") from error
 
 
 def faces_upright(source: BinaryIO, size: tuple[int, int]) -> bool:
@@ -160,7 +123,7 @@ def faces_upright(source: BinaryIO, size: tuple[int, int]) -> bool:
         source.seek(0)
     if orientation in (5, 6, 7, 8) and stored != stored[::-1] and size in (stored, stored[::-1]):
         return size != stored
-    return not _reading.stored_pixels
+    return not current_reading().stored_pixels
 
 
 def orientation_of(path: Path) -> int:
@@ -188,7 +151,7 @@ def count_pages(path: Path) -> int:
 def _turn_to(image: Image.Image, name: str, page: int | None) -> None:
     """Go to the page that was asked for, or say that there are others."""
     pages = int(getattr(image, "n_frames", 1)) if image.format in _PAGED else 1
-    chosen = page or _reading.page
+    chosen = page or current_reading().page
     if chosen is None:
         if pages > 1:
             remark(f"{name} has {pages} pages or frames, of which the first is used; --page N takes another", "pages")
@@ -251,7 +214,7 @@ def _turn(pixels: NDArray, orientation: int) -> NDArray:
 
 def to_rgb(image: Image.Image, upright: bool = True, name: str = "the image") -> RGBImage:
     """A PIL image as 8-bit RGB; see `read_image`."""
-    if upright and not _reading.stored_pixels:
+    if upright and not current_reading().stored_pixels:
         image = ImageOps.exif_transpose(image)
     if image.mode == "F" or image.mode.startswith("I"):  # floating point, or 16 or 32 bits of grey
         return array_to_rgb(np.asarray(image), name)
@@ -274,7 +237,7 @@ def array_to_rgb(values: NDArray, name: str = "the image") -> RGBImage:
         )
     values = values[..., :3]
     if values.dtype != np.uint8:
-        values = to_8_bits(values, name, _reading.range)
+        values = to_8_bits(values, name, current_reading().range)
     return np.ascontiguousarray(np.broadcast_to(values, (*values.shape[:2], 3)))
 
 
@@ -291,6 +254,6 @@ def fingerprint(paths: Iterable[Path]) -> str:
     """SHA-256 over the names and contents of files, in the order given."""
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(path.name.encode())
+        digest.update(path.name.encode(errors="surrogateescape"))
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()

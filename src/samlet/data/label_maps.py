@@ -6,20 +6,25 @@ nothing), in the same folder or in a second one. Every connected region of one l
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from scipy import io, ndimage
 
-from samlet.data.annotations import Annotation, annotation
+from samlet.data.annotations import Annotation, annotation, other_size
 from samlet.data.masks import encode_rle
+from samlet.data.planes import read_plane, stored_size
 from samlet.data.samples import Sample
 from samlet.errors import InputError
 
 _SMALLEST = 0.005  # of the image: smaller regions are slips of the pencil
+_MOST_BYTES = 1 << 28  # of the maps of one photograph
+_SEEN = 1 << 24  # pixels of a map that is looked at whatever the photograph is
+_PACKED = 15  # type of a packed variable in a `.mat` of version 5
 
 _FORMATS = ("PNG",)
 
@@ -46,7 +51,10 @@ class LabelMapSource:
     def sample(self, index: int) -> Sample:
         """One photograph with its annotations."""
         path, label_path = self._pairs[index]
-        return Sample(path, regions(read_label_map(label_path)))
+        labels = read_label_map(label_path)
+        if labels.size > _SEEN and (stored := stored_size(path)) != labels.shape:
+            return Sample(path, problems=(other_size(path, stored or (0, 0), (labels.shape[0], labels.shape[1])),))
+        return Sample(path, regions(labels))
 
 
 def find_pairs(images: list[Path], folder: Path | None = None) -> list[tuple[Path, Path]]:
@@ -68,7 +76,9 @@ def _may_be_map(path: Path) -> bool:
     try:
         with Image.open(path, formats=_FORMATS) as image:
             return len(image.getbands()) == 1
-    except (UnidentifiedImageError, OSError):
+    except Image.DecompressionBombError:  # which reading it will say
+        return True
+    except Exception:  # a damaged byte leads the reader anywhere
         return False
 
 
@@ -79,34 +89,53 @@ def read_label_map(path: Path) -> LabelMap:
         InputError: the file is no label map.
     """
     if path.suffix == ".mat":
-        try:
-            content = io.loadmat(path)["groundTruth"]
-            maps = [np.asarray(entry["Segmentation"][0, 0]) for entry in content.ravel()]
-        except Exception as error:  # the reader raises whatever a damaged byte leads it to
-            raise InputError(f"{path} is no label map: {error!r}; expected BSDS's groundTruth") from error
-        maps = [one for one in maps if one.ndim == 2 and np.issubdtype(one.dtype, np.integer)]
-        if not maps:
-            raise InputError(f"{path} holds no segmentation; expected BSDS's groundTruth")
-        maps.sort(key=lambda one: len(np.unique(one)))
-        return maps[(len(maps) - 1) // 2]
-    try:
-        with Image.open(path, formats=_FORMATS) as image:
-            labels: Any = np.asarray(image)
-    except (UnidentifiedImageError, OSError, ValueError) as error:
-        raise InputError(f"{path} is no label map: {error}; expected a PNG of one channel") from error
+        return _read_mat(path)
+    labels = read_plane(path, str(path))
     if labels.ndim != 2:
         raise InputError(f"{path} has {labels.ndim} axes; expected a PNG of one channel, a number for each region")
-    return labels.astype(np.int64)
+    return labels.astype(np.int64) if labels.dtype != np.uint16 else labels.astype(np.int32)
+
+
+def _read_mat(path: Path) -> LabelMap:
+    try:
+        _check_mat(path)
+        content = io.loadmat(path)["groundTruth"]
+        maps = [np.asarray(entry["Segmentation"][0, 0]) for entry in content.ravel()]
+    except Exception as error:  # the reader raises whatever a damaged byte leads it to
+        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
+        raise InputError(f"{path} is no label map ({reason}); expected BSDS's groundTruth") from error
+    maps = [one for one in maps if one.ndim == 2 and np.issubdtype(one.dtype, np.integer)]
+    if not maps:
+        raise InputError(f"{path} holds no segmentation; expected BSDS's groundTruth")
+    maps.sort(key=lambda one: len(np.unique(one)))
+    return maps[(len(maps) - 1) // 2]
+
+
+def _check_mat(path: Path) -> None:
+    """Refuse a file that unpacks to more than the maps of any photograph; MATLAB packs each variable with zlib."""
+    if path.stat().st_size > _MOST_BYTES:
+        raise InputError(f"it has {path.stat().st_size} bytes")
+    content, place, total = path.read_bytes(), 128, 0
+    while place + 8 <= len(content):
+        kind, size = struct.unpack_from("<II", content, place)
+        if kind == _PACKED:
+            unpacker = zlib.decompressobj()
+            total += len(unpacker.decompress(content[place + 8 : place + 8 + size], _MOST_BYTES + 1))
+            if total > _MOST_BYTES:
+                raise InputError(f"it unpacks to more than {_MOST_BYTES} bytes")
+        place += 8 + size
 
 
 def regions(labels: LabelMap) -> tuple[Annotation, ...]:
     """The connected regions of a map, each a mask, from the lowest label up."""
     found = []
-    for label in np.unique(labels[labels > 0]):
-        pieces, count = ndimage.label(labels == label)
-        for piece in range(1, count + 1):
-            mask = pieces == piece
-            made = annotation(encode_rle(mask)) if mask.sum() >= _SMALLEST * mask.size else None
+    present, counts = np.unique(labels[labels > 0], return_counts=True)
+    least = _SMALLEST * labels.size
+    for label in present[counts >= least]:
+        pieces, _ = ndimage.label(labels == label)
+        sizes = np.bincount(pieces.ravel())
+        for piece in np.flatnonzero(sizes[1:] >= least) + 1:
+            made = annotation(encode_rle(pieces == piece))
             if made is not None:
                 found.append(made)
     return tuple(found)

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from scipy import ndimage
 
+from samlet.data.rle import RLE as RLE
+from samlet.data.rle import checked_code
+
 Mask = NDArray[np.bool_]
 """(H, W) bool."""
-
-RLE = dict[str, Any]
-"""COCO's compressed run-length code: `size` (height, width) and `counts`, a string."""
 
 
 def encode_rle(mask: Mask) -> RLE:
@@ -26,7 +26,7 @@ def encode_rle(mask: Mask) -> RLE:
 def decode_rle(rle: RLE) -> Mask:
     """(H, W) mask of a COCO RLE, compressed or not."""
     if isinstance(rle["counts"], list):
-        rle = coco_mask.frPyObjects(rle, *rle["size"])
+        rle = checked_code(rle, *rle["size"])
     return coco_mask.decode(rle).astype(bool)
 
 
@@ -42,14 +42,12 @@ def rle_box(rle: RLE) -> tuple[int, int, int, int]:
 
 
 def rle_from_segmentation(segmentation: Any, height: int, width: int) -> RLE:
-    """RLE of a COCO `segmentation`: polygons, uncompressed or compressed RLE."""
-    if isinstance(segmentation, list):
-        merged = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
-    elif isinstance(segmentation["counts"], list):
-        merged = coco_mask.frPyObjects(segmentation, height, width)
-    else:
-        return {"size": list(segmentation["size"]), "counts": segmentation["counts"]}
-    return {"size": [int(n) for n in merged["size"]], "counts": merged["counts"].decode("ascii")}
+    """RLE of a COCO `segmentation`: polygons, uncompressed or compressed RLE.
+
+    Raises:
+        InputError: it is no mask of an image of that size; see `samlet.data.rle`.
+    """
+    return checked_code(segmentation, height, width)
 
 
 def bounding_box(mask: Mask) -> tuple[int, int, int, int]:

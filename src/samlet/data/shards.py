@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import tarfile
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from samlet.data.annotations import read_annotations
+from samlet.data.annotations import read_annotations, read_sa1b
 from samlet.data.images import EXTENSIONS
+from samlet.data.planes import stored_size
 from samlet.data.samples import Sample
 from samlet.errors import InputError
+from samlet.io.documents import DocumentError, parse_json
 
 _LONGEST_NAME = 512
 
@@ -46,14 +48,17 @@ class ShardSource:
         images: dict[str, tuple[int, int]] = {}
         sidecars: dict[str, tuple[int, int]] = {}
         try:
+            whole = shard.stat().st_size
             with tarfile.open(shard, "r:") as archive:
                 for member in archive:
+                    if member.offset_data + member.size > whole:
+                        raise tarfile.ReadError(f"{member.name[:80]!r} ends beyond the file")
                     name = PurePosixPath(member.name)
                     kind = images if name.suffix.lower() in EXTENSIONS else sidecars
                     if member.isreg() and (kind is images or name.suffix == ".json"):
                         kind[str(name.with_suffix(""))] = (member.offset_data, member.size)
                     archive.members = []  # type: ignore[attr-defined]  # it would keep them all
-        except (tarfile.TarError, OSError) as error:
+        except (tarfile.TarError, OSError, ValueError, OverflowError) as error:
             raise InputError(
                 f"{shard} cannot be read as a tar file: {error}; expected an uncompressed shard"
             ) from error
@@ -69,18 +74,23 @@ class ShardSource:
         shard, start, size, json_start, json_size = (int(n) for n in self._places[index])
         path = self._shards[shard]
         entry = self._json(path, json_start, json_size)
-        name = path / str(entry.get("image", {}).get("file_name", f"image {index}"))[:_LONGEST_NAME]
-        found, problems = read_annotations(str(name), entry["annotations"], None)
-        return Sample(name, found, content=lambda: _read(path, start, size), problems=problems)
+        about = entry.get("image")
+        called = about.get("file_name") if isinstance(about, dict) else None
+        name = path / (called if isinstance(called, str) else f"image {index}").replace("\0", "")[:_LONGEST_NAME]
+
+        def picture() -> bytes:
+            return _read(path, start, size)
+
+        stored = partial(stored_size, picture)
+        found, problems = read_annotations(str(name), entry["annotations"], None, stored)
+        return Sample(name, found, content=picture, problems=problems)
 
     def _json(self, path: Path, start: int, size: int) -> dict[str, Any]:
+        where = f"{path}, JSON at byte {start}"
         try:
-            content = json.loads(_read(path, start, size))
-        except ValueError as error:
-            raise InputError(f"{path}: the JSON at byte {start} cannot be read: {error}") from error
-        if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
-            raise InputError(f"{path}: the JSON at byte {start} has no 'annotations'; expected SA-1B's")
-        return content
+            return {**read_sa1b(parse_json(_read(path, start, size)), where)}
+        except DocumentError as error:
+            raise InputError(f"{where}, {error}") from error
 
 
 def _read(path: Path, start: int, size: int) -> bytes:

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from samlet.bounds import EVERY
 from samlet.data.folders import survey
 from samlet.data.images import RGBImage, count_pages, current_reading, read_image
 from samlet.errors import InputError
+from samlet.io.paths import expanded
 
 VIDEO_EXTENSIONS = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg"})
 
@@ -71,9 +73,8 @@ def open_source(path: str | Path, every: int = 1) -> Source:
     Raises:
         InputError: neither, no image in it, or `every` below 1.
     """
-    path = Path(path).expanduser()
-    if every < 1:
-        raise InputError(f"every is {every}; expected at least 1, which takes all frames")
+    path = expanded(path)
+    EVERY.check("every", every)
     if path.is_file() and path.suffix.lower() in VIDEO_EXTENSIONS:
         return _open_video(path, every)
     if path.is_file():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from samlet.bounds import IMAGE_SIZE
 from samlet.errors import InputError
 from samlet.settings import documented, setting
 from samlet.training.settings import TrainingSettings
@@ -47,6 +48,8 @@ class DistillConfig(TrainingSettings):
         None,
         "side of the teacher's input; the student's if not given. Its embedding and masks are resampled to the "
         "student's grid",
+        least=IMAGE_SIZE.least,
+        most=IMAGE_SIZE.most,
     )
     embedding: float = _weight("embedding", 1.0, "alpha, of the distance of the image embeddings (eq. 2)")
     token: float = _weight("token", 1.0, "beta, of the distance of the decoder's output tokens (eq. 3)")
@@ -66,10 +69,13 @@ class DistillConfig(TrainingSettings):
         "most rounds of hard prompt sampling; each prompt draws its own number from 0 to N, each as likely as the "
         "others; 0 for easy prompts (TinySAM: 9)",
         least=0,
+        most=1000,
         group="prompts",
     )
     clicks: ClicksName = setting("accumulate", "what a round does", choices=CLICKS, group="prompts")
-    prompts: int = setting(64, "prompts of a step, over all its photographs (TinySAM: 64)", least=1, group="prompts")
+    prompts: int = setting(
+        64, "prompts of a step, over all its photographs (TinySAM: 64)", least=1, most=1 << 16, group="prompts"
+    )
     boxes: float = setting(0.5, "share of the prompts that are boxes", least=0, most=1, group="prompts")
     box_noise: float = setting(
         0.05, "deviation of a box's corners, as a share of its sides", least=0, most=1, group="prompts"

@@ -7,13 +7,12 @@ LVIS's own (`lvis_precision`).
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -24,7 +23,9 @@ from samlet.errors import InputError
 from samlet.evaluation.average_precision import Detection, is_lvis, precision
 from samlet.evaluation.miou import as_segmenter, fingerprint
 from samlet.inference.segmenter import Segmenter
+from samlet.io.documents import read_json
 from samlet.io.progress import followed
+from samlet.io.schema import checked
 from samlet.models import PromptableModel
 from samlet.runs.distributed import DistributedContext
 from samlet.runs.records import RecordStore
@@ -108,7 +109,7 @@ def evaluate_detector(
     with tempfile.TemporaryDirectory() as temporary:
         folder = str(temporary if out is None else out)
         store = RecordStore(
-            Path(folder if engine is None else engine.from_main(folder)), recipe, rank, overwrite, engine
+            Path(folder if engine is None else engine.from_main(folder)), recipe, rank, overwrite, engine, _Record
         )
         with store:
             for sample in followed(samples[rank::world], title or "evaluating", "image", shown=progress and not rank):
@@ -132,6 +133,11 @@ def evaluate_detector(
         skipped=skipped,
         seconds=time.perf_counter() - start,
     )
+
+
+class _Record(TypedDict):
+    name: str
+    results: dict[str, list]
 
 
 def _answers(
@@ -168,15 +174,19 @@ def _inside(box: Any, width: int, height: int) -> tuple[float, float, float, flo
 def _read_detections(path: Path) -> dict[Any, list[Detection]]:
     found: dict[Any, list[Detection]] = defaultdict(list)
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-        for entry in content:
-            if len(entry["bbox"]) != 4:
-                raise ValueError(f"a bbox has {len(entry['bbox'])} numbers")
-            float(entry["score"]), entry["category_id"]
+        for entry in checked(read_json(path), list[_Detection]):
             found[entry["image_id"]].append(entry)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except InputError as error:
+        said = str(error).removeprefix(f"{path} ")
         raise InputError(
-            f"{path} is no results JSON of a detector: {error!r}; expected a list of image_id, category_id, bbox "
+            f"{path} is no results JSON of a detector: {said}; expected a list of image_id, category_id, bbox "
             "(x, y, width, height) and score"
         ) from error
     return found
+
+
+class _Detection(TypedDict):
+    image_id: int | float | str
+    category_id: int
+    bbox: tuple[float, float, float, float]
+    score: float

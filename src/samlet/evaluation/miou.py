@@ -192,7 +192,7 @@ def evaluate_all(
     with tempfile.TemporaryDirectory() as temporary:
         folder = str(temporary if out is None else out)
         store = RecordStore(
-            Path(folder if engine is None else engine.from_main(folder)), recipe, rank, overwrite, engine
+            Path(folder if engine is None else engine.from_main(folder)), recipe, rank, overwrite, engine, ImageResult
         )
         share = samples.share(rank, world)
         with store:

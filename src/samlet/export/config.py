@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass
 from typing import Literal
 
+from samlet.bounds import IMAGE_SIZE
 from samlet.errors import InputError
 from samlet.export.targets import TARGETS, Target, holding
 from samlet.precisions import Precision
-from samlet.settings import check_settings, documented, setting
+from samlet.settings import MOST_SEED, check_settings, documented, setting
 
 DeviceName = Literal["this", "other"]
 DEVICES: dict[DeviceName, str] = {
@@ -43,6 +44,8 @@ class ExportConfig:
     image_size: int | None = setting(
         None,
         "side of the encoder's input, pixels, for targets and encoders of fixed sizes; the model's own if not given",
+        least=IMAGE_SIZE.least,
+        most=IMAGE_SIZE.most,
     )
     full_masks: bool = setting(
         False, "the decoder also answers masks at the photograph's size, which is one input more (onnx, openvino)"
@@ -57,10 +60,10 @@ class ExportConfig:
     )
     for_device: DeviceName = setting("this", "where the export is going to run", choices=DEVICES, group="gate")
     force: bool = setting(False, "write what is refused, and mark the folder", group="gate")
-    prompts: int = setting(16, "answered at once", least=1, group="fixed sizes (executorch)")
-    points: int = setting(4, "clicks and corners of a prompt", least=1, group="fixed sizes (executorch)")
+    prompts: int = setting(16, "answered at once", least=1, most=4096, group="fixed sizes (executorch)")
+    points: int = setting(4, "clicks and corners of a prompt", least=1, most=1024, group="fixed sizes (executorch)")
     photographs: int = setting(4, "to compare on", least=1, option="")
-    seed: int = setting(0, "of photographs and prompts", option="")
+    seed: int = setting(0, "of photographs and prompts", least=0, most=MOST_SEED, option="")
 
     def __post_init__(self) -> None:
         if self.to not in TARGETS:

@@ -23,6 +23,7 @@ from samlet.export.probes import answers, photographs, probes
 from samlet.export.report import write_markdown, write_picture
 from samlet.export.result import Exported
 from samlet.export.verification import Figures, drawn, refusals
+from samlet.io.paths import expanded
 from samlet.io.writing import check_output, new_folder
 from samlet.models import Sam
 from samlet.models.quantized import is_quantized
@@ -94,7 +95,7 @@ def export_model(
     if is_quantized(sam) and "precision" not in settings:
         settings["precision"] = "int8"
     config = ExportConfig(to=to, **settings)
-    source = None if images is None else Path(images).expanduser()
+    source = None if images is None else expanded(images)
     path = check_output(Path(folder), EXPORT_FILES, overwrite)
     _check(sam, config)
     search = RunFolder(path.with_name(f"{path.name}-search"))

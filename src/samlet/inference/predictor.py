@@ -19,6 +19,7 @@ from samlet.errors import InputError, SamletError
 from samlet.inference import embeddings
 from samlet.inference.prediction import Prediction
 from samlet.inference.prompts import Prompts, make_prompts
+from samlet.io.paths import expanded
 from samlet.models import Embedding, PromptableModel, joined, maps_of, single_masks
 
 _PROMPT_BATCH = 8  # prompts decoded together: larger batches fall out of a CPU's cache
@@ -90,7 +91,7 @@ class Predictor:
         self._check_set()
         if self._many:
             raise InputError("several images are set; set one of them to save its embedding")
-        embeddings.write(Path(path).expanduser(), self._embeddings[0], self._frames[0], self._digest, self.sam)
+        embeddings.write(expanded(path), self._embeddings[0], self._frames[0], self._digest, self.sam)
 
     def load_embedding(self, path: str | Path, image: AnyImage | None = None) -> None:
         """Set the image whose embedding a file holds.
@@ -104,7 +105,7 @@ class Predictor:
         """
         photograph = None if image is None else as_rgb(image)
         digest = None if photograph is None else embeddings.digest(photograph)
-        embedding, frame, self._digest = embeddings.read(Path(path).expanduser(), self.sam, self.image_size, digest)
+        embedding, frame, self._digest = embeddings.read(expanded(path), self.sam, self.image_size, digest)
         self._embeddings, self._frames, self._images, self._many = [embedding], [frame], [photograph], False
 
     @property

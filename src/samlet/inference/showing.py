@@ -15,6 +15,7 @@ from samlet.data.images import RGBImage
 from samlet.data.masks import Mask, bounding_box, decode_rle, encode_rle, rle_from_segmentation
 from samlet.data.polygons import to_polygons
 from samlet.errors import InputError
+from samlet.io.paths import expanded
 from samlet.io.writing import RESULT_FILES, new_folder, write_json
 from samlet.reporting.overlay import draw_masks, draw_prompts
 
@@ -96,7 +97,7 @@ class Showing:
         Raises:
             InputError: the folder holds something else.
         """
-        out = Path(folder).expanduser()
+        out = expanded(folder)
         records = [
             {**record, "segmentation": encode_rle(mask)}
             for record, mask in zip(self.records(), self._masks(), strict=True)

@@ -24,6 +24,8 @@ def plain(content: Any) -> Any:
 def dumps(content: Any, **options: Any) -> str:
     """As `json.dumps`, of `plain` content."""
     try:
-        return json.dumps(content, allow_nan=False, **options)
+        text = json.dumps(content, allow_nan=False, **options)
     except ValueError:  # seldom, so that nothing is copied for it
-        return json.dumps(plain(content), allow_nan=False, **options)
+        text = json.dumps(plain(content), allow_nan=False, **options)
+    # Bytes of a file's name that are no UTF-8 are lone surrogates in Python, and have an escape of their own in JSON.
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")

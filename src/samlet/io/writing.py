@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import tempfile
@@ -15,7 +14,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from samlet.errors import InputError
+from samlet.io.documents import read_json
 from samlet.io.jsons import dumps
+from samlet.io.paths import expanded
 
 MODEL_FILES = frozenset(
     {
@@ -34,7 +35,11 @@ MODEL_FILES = frozenset(
 RUN_FOLDER = "run"
 """Inside the folder of a model: what the run that made it keeps, checkpoints and logs."""
 
-_TEMPORARY = ".samlet-"
+TEMPORARY = ".samlet-"
+"""How names of what is being written begin."""
+_VIRTUAL = (Path("/proc"), Path("/sys"))  # where nothing can be made, whatever their permissions say
+_LONGEST_NAME, _LONGEST_PATH = 255, 4000  # bytes that file systems allow
+_ROOM = 60  # bytes of the names that are made inside
 
 RESULT_FILES = frozenset({"masks.json", "overlay.png", "labels.png", "masks/", "labels/"})
 """What a folder with the masks of one image holds; a name that ends with a slash is a folder of PNG files alone, or of
@@ -57,50 +62,77 @@ def check_output(path: Path, ours: frozenset[str], overwrite: bool = False, run_
     Raises:
         InputError: the path is a file, holds something else, or cannot be written.
     """
-    path = check_place(path)
+    path = writable_path(path)
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file; expected a new folder to write to")
     held = _held(path, run_folder) if path.is_dir() else set()
     replaceable = held <= ours and all(name.endswith("/") or (path / name).is_file() for name in held)
     if held and not (replaceable and overwrite):
         remedy = "Pass --overwrite to replace it, or name" if replaceable else "Name"
         shown = ", ".join(sorted(held)[:3])
         raise InputError(f"{path} already holds {shown}; nothing was written. {remedy} a new folder")
+    check_writable(path)
     return path
 
 
-def check_place(path: Path) -> Path:
-    """Refuse a place where no folder can be written, by making one there for a moment.
-
-    Args:
-        path: a folder that is there or not.
-
-    Returns:
-        The path, absolute, links followed.
+def check_writable(path: Path) -> None:
+    """Refuse a path below which nothing can be made.
 
     Raises:
-        InputError: a file, or a folder that this user cannot write to.
+        InputError: the nearest folder that is there cannot be written to.
+    """
+    existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    virtual = any(existing == root or existing.is_relative_to(root) for root in _VIRTUAL)
+    if not existing.is_dir() or virtual or not os.access(existing, os.W_OK):
+        raise InputError(f"{path} cannot be written: {existing} is not a folder that this user may write to")
+
+
+def writable_path(path: Path) -> Path:
+    """A path to write to, absolute, links followed.
+
+    Raises:
+        InputError: no file system has such a name.
     """
     try:
-        path = path.expanduser().resolve()
-        if path.exists() and not path.is_dir():
-            raise InputError(f"{path} is a file; expected a new folder to write to")
-        existing = next(parent for parent in (path, *path.parents) if parent.exists())
-    except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself, or ~ of nobody
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise InputError(f"{path} cannot be written: {reason}; name another folder") from error
+        found = expanded(path).resolve()
+        _check_name(found)
+        found.exists()
+    except (OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{str(path)[:200]} cannot be written: {reason}; name another folder") from error
+    return found
+
+
+def _check_name(path: Path) -> None:
+    long = next((part for part in path.parts if len(os.fsencode(part)) > _LONGEST_NAME), None)
+    if long is not None or len(os.fsencode(path)) > _LONGEST_PATH - _ROOM:
+        raise InputError(f"{str(path)[:200]}… is too long a name for a file; name another folder")
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put a path into errors of the system that name none, as those of a full disk."""
     try:
-        Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=existing)).rmdir()
+        yield
     except OSError as error:
-        raise InputError(
-            f"{path} cannot be written: {existing} is not a folder that this user may write to "
-            f"({error.strerror or error}); name another one"
-        ) from error
-    return path
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
 
 
 def _held(path: Path, run_folder: bool) -> set[str]:
     """What stands in a folder, without a run and without what a killed process left half-written."""
-    run = {RUN_FOLDER} if run_folder and (path / RUN_FOLDER / "run.json").is_file() else set()
-    return {_name(entry) for entry in path.iterdir() if not entry.name.startswith(_TEMPORARY)} - run
+    run = {RUN_FOLDER} if run_folder and _is_run(path / RUN_FOLDER) else set()
+    return {_name(entry) for entry in path.iterdir() if not entry.name.startswith(TEMPORARY)} - run
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder is that of a run, or of one that was killed before it wrote anything."""
+    if (folder / "run.json").is_file():
+        return True
+    return folder.is_dir() and all(entry.name.startswith(TEMPORARY) for entry in folder.iterdir())
 
 
 def _name(entry: Path) -> str:
@@ -118,9 +150,10 @@ def _name(entry: Path) -> str:
 def _labels(folder: Path) -> bool:
     """Whether a folder is one of label files that we wrote."""
     try:
-        return "format" in json.loads((folder / "run.json").read_text())
-    except (OSError, ValueError):
+        found = read_json(folder / "run.json")
+    except InputError:
         return False
+    return isinstance(found, dict) and "format" in found
 
 
 def _remove(entry: Path) -> None:
@@ -131,6 +164,14 @@ def _remove(entry: Path) -> None:
         entry.unlink(missing_ok=True)
 
 
+def remove_temporaries(folder: Path, *kept: str) -> None:
+    """Remove what killed processes left half-written in a folder that no other one works in."""
+    for entry in folder.glob(f"{TEMPORARY}*"):
+        if entry.name not in kept:
+            with contextlib.suppress(OSError):
+                _remove(entry)
+
+
 @contextlib.contextmanager
 def temporary_folder(path: Path) -> Iterator[Path]:
     """A folder on the disk of `path`, in it or beside it, that is gone when the block ends.
@@ -139,7 +180,7 @@ def temporary_folder(path: Path) -> Iterator[Path]:
     """
     missing = [parent for parent in path.parents if not parent.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=path if path.is_dir() else path.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=path if path.is_dir() else path.parent))
     try:
         yield temporary
     finally:
@@ -163,7 +204,8 @@ def new_folder(path: Path, ours: frozenset[str], overwrite: bool = False, run_fo
     """
     path = check_output(path, ours, overwrite, run_folder)
     with temporary_folder(path) as temporary:
-        yield temporary
+        with naming(path):
+            yield temporary
         if not path.exists():
             temporary.chmod(0o755)
             temporary.rename(path)
@@ -184,10 +226,11 @@ def new_folder(path: Path, ours: frozenset[str], overwrite: bool = False, run_fo
 def new_file(path: Path) -> Iterator[Path]:
     """A temporary file name beside `path`, renamed to it when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{_TEMPORARY}{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{TEMPORARY}{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        temporary.replace(path)
+        with naming(path):
+            yield temporary
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

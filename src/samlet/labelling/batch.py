@@ -6,10 +6,10 @@ import contextlib
 import dataclasses
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from PIL import Image
@@ -20,14 +20,15 @@ from samlet.errors import InputError
 from samlet.inference.everything.generator import Everything, MaskGenerator
 from samlet.inference.segmenter import Segmenter
 from samlet.io.progress import progress_bar
-from samlet.io.writing import write_json
+from samlet.io.writing import check_writable, writable_path, write_json
 from samlet.labelling.workers import segment_many
 from samlet.labels import FORMATS, LabelFormat, label_format
+from samlet.labels.journal import Journal
 from samlet.models import PromptableModel
 from samlet.reporting.overlay import draw_masks
 from samlet.runs.folder import LOCK, check_same, read_recipe, whole_recipe, working_in
 
-_RECIPE, _FAILURES, _OVERLAYS = "run.json", "failures.json", "overlays"
+_RECIPE, _FAILURES, _OVERLAYS, _COUNTS = "run.json", "failures.json", "overlays", "run.counts.jsonl"
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,10 @@ class BatchResult:
 
     Attributes:
         images: with masks in the output, earlier runs included.
-        masks: of the images of this run.
+        masks: of these images.
         continued: images that earlier runs had written.
         failed: why images have no masks, by name.
-        decoder_prompts: of this run.
+        decoder_prompts: of these images.
         seconds: of this run.
         passed_over: why other files of the folder are no photographs, by name.
         sparse: of the images of this run with next to no masks, which threshold to lower, by name.
@@ -109,7 +110,7 @@ def segment_source(
     layout = label_format(format)
     settings = layout.settings(class_name, tolerance)
     recipe = _recipe(model, format, min_area, options) | layout.recipe(settings)
-    out = out.expanduser().resolve()
+    out = writable_path(out)
     _check(out, recipe, overwrite)
     with working_in(out):
         if overwrite:
@@ -118,7 +119,7 @@ def segment_source(
         results = layout.writer(out, settings)
         done = set(results.done())
         before = len(done)
-        masks = prompts = 0
+        counts = _Counts(out)
         failed: dict[str, str] = {}
         sparse: dict[str, str] = {}
         with progress_bar("segmenting", "image", source.count, before, progress) as bar:
@@ -130,15 +131,14 @@ def segment_source(
                     if answer.hint:
                         sparse[entry.name] = answer.hint
                     answer = _large(answer, min_area)
+                    counts.add(entry.name, answer)  # first: of an image that is not written it is not counted
                     results.write(entry, answer)
                 except InputError as error:
                     failed[entry.name] = str(error)
                     bar.write(f"{entry.name} failed: {error}")
                     continue
                 done.add(entry.name)
-                masks += len(answer)
-                prompts += answer.decoder_prompts
-                bar.set_postfix(masks=masks, failed=len(failed))
+                bar.set_postfix(masks=counts.of(done)[0], failed=len(failed))
                 if overlays:
                     _draw(entry, answer, out / _OVERLAYS, labels)
         results.finish()
@@ -146,6 +146,7 @@ def segment_source(
     if failed:
         write_json(out / _FAILURES, {"failed": failed})
     seconds = time.perf_counter() - start
+    masks, prompts = counts.of(done)
     return BatchResult(len(done), masks, before, failed, prompts, seconds, dict(source.passed_over), sparse)
 
 
@@ -169,6 +170,38 @@ def _recipe(
     return whole_recipe({"format": format, "model": model.fingerprint(), **settings})
 
 
+class _Line(TypedDict):
+    image: str
+    masks: int
+    decoder_prompts: int
+
+
+class _Counts:
+    """Masks and prompts of each image, on disk, so that a run that was continued counts the whole."""
+
+    def __init__(self, out: Path) -> None:
+        self._journal = Journal(out / _COUNTS, _Line)
+        self._by_image = {line["image"]: (line["masks"], line["decoder_prompts"]) for line in self._journal}
+        self._total = [0, 0]
+        self._counted: set[str] = set()
+
+    def add(self, image: str, answer: Everything) -> None:
+        """Note down one image, again where it was not written."""
+        found = len(answer), answer.decoder_prompts
+        if self._by_image.get(image) != found:
+            self._journal.append({"image": image, "masks": found[0], "decoder_prompts": found[1]})
+            self._by_image[image] = found
+
+    def of(self, images: Collection[str]) -> tuple[int, int]:
+        """Masks and prompts of some images, of which there are only ever more."""
+        if len(images) != len(self._counted):
+            for image in set(images) - self._counted:
+                counted = self._by_image.get(image, (0, 0))
+                self._total = [sum(pair) for pair in zip(self._total, counted, strict=True)]
+            self._counted = set(images)
+        return self._total[0], self._total[1]
+
+
 def _remaining(source: Source, done: set[str]) -> Iterator[Entry]:
     """The images that are still to be done."""
     return (entry for entry in source if entry.name not in done)
@@ -185,6 +218,7 @@ def _check(out: Path, recipe: dict[str, Any], overwrite: bool) -> None:
     """Refuse a folder that holds something else, or a run that this one cannot continue."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; expected a folder to write to")
+    check_writable(out)
     if overwrite and (out / _RECIPE).is_file():
         return
     found = read_recipe(out / _RECIPE)
@@ -199,7 +233,7 @@ def _clear(out: Path) -> None:
     shutil.rmtree(out / _OVERLAYS, ignore_errors=True)
     for layout in _earlier(out / _RECIPE):
         layout.clear(out)
-    for name in (_FAILURES, _RECIPE):
+    for name in (_FAILURES, _RECIPE, _COUNTS):
         (out / name).unlink(missing_ok=True)
 
 

@@ -13,6 +13,7 @@ from samlet.data.sources import Source, open_source
 from samlet.errors import InputError
 from samlet.inference.everything.options import Strategy
 from samlet.inference.segmenter import Segmenter
+from samlet.io.paths import expanded
 from samlet.labelling.batch import segment_source
 from samlet.labels import read_labels
 from samlet.labels.sa1b import count_labels
@@ -99,7 +100,7 @@ def label(
     model = as_any_model(model)
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}; expected at least 1")
-    out = Path(out).expanduser().resolve()
+    out = expanded(out).resolve()
     source = _photographs(Path(images), out, overlays)
     if limit is not None:
         source = source.head(limit)
@@ -143,7 +144,7 @@ def _count(out: Path, format: str) -> tuple[int, int]:
 
 def _photographs(images: Path, out: Path, overlays: bool) -> Source:
     """The photographs, each of which can have a file of its own."""
-    images = images.expanduser()
+    images = expanded(images)
     if not images.is_dir():
         raise InputError(
             f"{images} is not a folder; expected a folder of photographs (for a video, `samlet segment --everything "

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import multiprocessing
+import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -12,8 +15,9 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import multiprocessing
+from torch import multiprocessing as torch_multiprocessing
 
+from samlet.bounds import WORKERS
 from samlet.data.images import Reading, RGBImage, current_reading, set_reading
 from samlet.data.sources import Entry
 from samlet.errors import InputError, SamletError
@@ -53,8 +57,8 @@ def segment_many(
         InputError: fewer than one worker, several for a model that is no `Sam`, or options that cannot be.
         SamletError: a worker process died.
     """
-    if workers is not None and workers < 1:
-        raise InputError(f"workers is {workers}; expected at least 1")
+    if workers is not None:
+        WORKERS.check("workers", workers)
     if not isinstance(model, PromptableModel):
         model.check_options(**options)
         if workers is not None and workers > 1:
@@ -70,7 +74,7 @@ def segment_many(
         with _one_thread(model):
             yield from _in_this_process(generator, entries)
         return
-    context = multiprocessing.get_context("spawn")
+    context = torch_multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _start_worker, (model, options, current_reading())) as pool:
         try:
             yield from _in_order(pool, entries, 2 * workers, _work)
@@ -144,9 +148,18 @@ def _segment(generate: Callable[[RGBImage], Everything], image: RGBImage) -> Eve
 
 def _start_worker(sam: PromptableModel, options: dict[str, Any], chosen: Reading) -> None:
     global _generator
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     set_reading(chosen)
     torch.set_num_threads(1)
     _generator = MaskGenerator(sam, **options)
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed has nobody to work for."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(entry: Entry) -> Everything | str:

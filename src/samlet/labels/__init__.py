@@ -10,6 +10,7 @@ import pkgutil
 from pathlib import Path
 
 from samlet.errors import InputError
+from samlet.io.paths import expanded
 from samlet.labels.format import LabelFormat, LabelledImage, LabelledObject, LabelSettings, Masks, Writer
 
 __all__ = [
@@ -52,7 +53,7 @@ def read_labels(folder: str | Path, format: str) -> list[LabelledImage]:
     Raises:
         InputError: an unknown format, no such folder, or a file that is damaged.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; expected one with label files")
     return list(label_format(format).read(folder))

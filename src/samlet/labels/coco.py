@@ -2,23 +2,55 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from samlet.data.masks import decode_rle, rle_area, rle_box, rle_from_segmentation
 from samlet.data.sources import Entry
 from samlet.errors import InputError
+from samlet.io.documents import read_json
 from samlet.io.jsons import dumps
+from samlet.io.schema import SchemaError, checked
 from samlet.io.writing import new_file
-from samlet.labels.files import remove
+from samlet.labels.files import codes_of, remove
 from samlet.labels.format import LabelFormat, LabelledImage, LabelledObject, LabelSettings, Masks
 from samlet.labels.journal import Journal
 from samlet.labels.rings import joined, region_rings
 
 _FILE, _JOURNAL = "instances.json", "run.instances.jsonl"
 _SCORES = ("predicted_iou", "stability_score", "point_coords")
+
+
+class _Line(TypedDict):
+    image: str
+    height: int
+    width: int
+    annotations: list[dict]
+
+
+class _Image(TypedDict):
+    id: int
+    file_name: str
+    height: int
+    width: int
+
+
+class _Category(TypedDict):
+    id: int
+    name: str
+
+
+class _Annotation(TypedDict):
+    image_id: int
+    category_id: int
+    segmentation: Any
+
+
+class _Instances(TypedDict):
+    images: list[_Image]
+    categories: list[_Category]
+    annotations: list[_Annotation]
 
 
 class CocoFile:
@@ -34,7 +66,7 @@ class CocoFile:
 
     def __init__(self, folder: Path, settings: LabelSettings) -> None:
         self._folder, self._settings = folder, settings
-        self._journal = Journal(folder / _JOURNAL)
+        self._journal = Journal(folder / _JOURNAL, _Line)
 
     def done(self) -> set[str]:
         """Names of the images that are written already."""
@@ -79,18 +111,22 @@ class CocoFile:
 def _read(folder: Path) -> Iterator[LabelledImage]:
     path = folder / _FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-        names = {one["id"]: str(one["name"]) for one in content["categories"]}
-        objects: dict[Any, list[LabelledObject]] = {image["id"]: [] for image in content["images"]}
-        sizes = {image["id"]: (int(image["height"]), int(image["width"])) for image in content["images"]}
-        for one in content["annotations"]:
-            code = rle_from_segmentation(one["segmentation"], *sizes[one["image_id"]])
-            objects[one["image_id"]].append(LabelledObject(code, names[one["category_id"]]))
-        images = sorted(content["images"], key=lambda image: image["file_name"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} cannot be read: {error!r}; expected COCO's instances JSON") from error
-    for image in images:
-        yield LabelledImage(image["file_name"], sizes[image["id"]], tuple(objects[image["id"]]))
+        content: _Instances = checked(read_json(path), _Instances)
+    except SchemaError as error:
+        raise InputError(f"{path}: {error}; expected COCO's instances JSON") from error
+    names = {one["id"]: one["name"] for one in content["categories"]}
+    objects: dict[int, list[LabelledObject]] = {image["id"]: [] for image in content["images"]}
+    sizes = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
+    for number, one in enumerate(content["annotations"]):
+        image, category = one["image_id"], one["category_id"]
+        if image not in sizes or category not in names:
+            raise InputError(
+                f"{path}: annotation {number} is of image {image}, category {category}; expected one that it lists"
+            )
+        (code,) = codes_of([one], *sizes[image], f"{path}, annotation {number}")
+        objects[image].append(LabelledObject(code, names[category]))
+    for found in sorted(content["images"], key=lambda one: one["file_name"]):
+        yield LabelledImage(found["file_name"], sizes[found["id"]], tuple(objects[found["id"]]))
 
 
 def _clear(folder: Path) -> None:

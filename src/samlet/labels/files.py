@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any, TypedDict
 
 from PIL import Image
 
 from samlet.data.images import current_reading, orientation_of
+from samlet.data.masks import RLE, rle_from_segmentation
 from samlet.data.sources import Entry
 from samlet.errors import InputError
+from samlet.io.schema import checked
+from samlet.io.writing import naming
 from samlet.labels.journal import Journal
 
 OUR_FILES = frozenset({"run.json", "failures.json", "data.yaml"})
@@ -18,6 +22,10 @@ OUR_FILES = frozenset({"run.json", "failures.json", "data.yaml"})
 
 NAMES = "run.images.jsonl"
 """Which image a file belongs to, in formats that do not say it themselves."""
+
+
+class _Mask(TypedDict):
+    segmentation: Any
 
 
 class FilePerImage:
@@ -59,8 +67,14 @@ class FilePerImage:
         """Write a file of a name in the folder, all or nothing."""
         target = self.folder / name
         temporary = target.with_name(f".samlet-{target.name}.tmp")
-        write(temporary)
-        temporary.replace(target)
+        with naming(target):
+            write(temporary)
+            temporary.replace(target)
+
+
+class _Named(TypedDict):
+    image: str
+    stem: str
 
 
 class NamedByJournal(FilePerImage):
@@ -73,7 +87,7 @@ class NamedByJournal(FilePerImage):
 
     def __init__(self, folder: Path, there: Callable[[str], bool]) -> None:
         super().__init__(folder)
-        self._journal, self._there = Journal(folder / NAMES), there
+        self._journal, self._there = Journal(folder / NAMES, _Named), there
 
     def _found(self) -> Iterator[tuple[str, str]]:
         return ((line["stem"], line["image"]) for line in self._journal if self._there(line["stem"]))
@@ -82,9 +96,25 @@ class NamedByJournal(FilePerImage):
         self._journal.append({"image": entry.name, "stem": stem})
 
 
+def codes_of(entries: Iterable[Any], height: int, width: int, where: str) -> list[RLE]:
+    """The `segmentation` of each entry of a label file as run-length code.
+
+    Raises:
+        InputError: one is no mask of an image of that size.
+    """
+    codes = []
+    for number, entry in enumerate(entries):
+        try:
+            found = checked(entry, _Mask)["segmentation"]
+            codes.append(rle_from_segmentation(found, height, width))
+        except InputError as error:
+            raise InputError(f"{where}: mask {number} {error}. Mend it, or delete it to have it made again") from error
+    return codes
+
+
 def names_by_stem(folder: Path) -> dict[str, str]:
     """Which image each stem of a folder belongs to."""
-    return {line["stem"]: line["image"] for line in Journal(folder / NAMES)}
+    return {line["stem"]: line["image"] for line in Journal(folder / NAMES, _Named)}
 
 
 def original(entry: Entry) -> Path | None:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypedDict
 
 from samlet.errors import InputError
+from samlet.io.documents import parse_json
 from samlet.io.jsons import dumps
+from samlet.io.schema import checked
+from samlet.io.writing import naming
+
+
+class Line(TypedDict):
+    """What every line has."""
+
+    image: str
 
 
 class Journal:
@@ -17,13 +25,14 @@ class Journal:
 
     Args:
         path: the file; a last line that a killed process left unfinished is cut off.
+        kind: what a line must have, as `samlet.io.schema` takes it.
 
     Raises:
         InputError: the file holds lines of another kind.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, kind: Any = Line) -> None:
+        self.path, self._kind = path, kind
         if path.is_file():
             with path.open("rb") as file:
                 whole = sum(len(line) for line in file if line.endswith(b"\n"))
@@ -39,11 +48,11 @@ class Journal:
         with self.path.open("rb") as file:
             for line in file:
                 try:
-                    content = json.loads(line)
-                    content["image"].strip()
-                except (ValueError, KeyError, TypeError, AttributeError) as error:
+                    content = checked(parse_json(line), self._kind)
+                except InputError as error:
                     raise InputError(
-                        f"{self.path} holds a line that samlet did not write: {line[:60]!r}; name a new folder"
+                        f"{self.path} holds a line that samlet did not write ({error}): {line[:60]!r}; the run cannot "
+                        "be continued. Give --overwrite to begin again, or name a new folder"
                     ) from error
                 yield content
 
@@ -51,5 +60,6 @@ class Journal:
         """Add one line, on disk when this returns."""
         if self._file is None:
             self._file = self.path.open("ab")
-        self._file.write(dumps(content).encode() + b"\n")
-        self._file.flush()
+        with naming(self.path):
+            self._file.write(dumps(content).encode() + b"\n")
+            self._file.flush()

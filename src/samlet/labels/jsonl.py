@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypedDict
 
-from samlet.data.masks import rle_from_segmentation
 from samlet.data.sources import Entry
-from samlet.labels.files import remove
+from samlet.labels.files import codes_of, remove
 from samlet.labels.format import LabelFormat, LabelledImage, LabelledObject, LabelSettings, Masks
 from samlet.labels.journal import Journal
 
 _LINES = "masks.jsonl"
+
+
+class _Line(TypedDict):
+    image: str
+    height: int
+    width: int
+    masks: list[dict]
 
 
 class JsonLines:
@@ -22,7 +29,7 @@ class JsonLines:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._journal = Journal(folder / _LINES)
+        self._journal = Journal(folder / _LINES, _Line)
 
     def done(self) -> set[str]:
         """Names of the images that are written already."""
@@ -51,9 +58,9 @@ def _write(folder: Path, _: LabelSettings) -> JsonLines:
 
 
 def _read(folder: Path) -> Iterator[LabelledImage]:
-    for line in Journal(folder / _LINES):
+    for line in Journal(folder / _LINES, _Line):
         height, width = line["height"], line["width"]
-        codes = [rle_from_segmentation(mask["segmentation"], height, width) for mask in line["masks"]]
+        codes = codes_of(line["masks"], height, width, f"{folder / _LINES}: {line['image']}")
         yield LabelledImage(line["image"], (height, width), tuple(LabelledObject(code) for code in codes))
 
 

@@ -12,13 +12,16 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from samlet.data.masks import decode_rle, encode_rle, rle_from_segmentation
+from samlet.data.planes import read_plane
 from samlet.data.sources import Entry
 from samlet.errors import InputError
+from samlet.io.names import escaped, unescaped
 from samlet.labels.files import FilePerImage
 from samlet.labels.format import LabelFormat, LabelledImage, LabelledObject, LabelSettings, Masks
 
 _MOST = 65535
 _NAME = "image"
+_MOST_WORK = 1 << 36  # pixels of all masks of one map
 
 
 def label_map(masks: Iterable[dict[str, Any]], height: int, width: int) -> NDArray[np.uint16]:
@@ -46,7 +49,7 @@ def label_map(masks: Iterable[dict[str, Any]], height: int, width: int) -> NDArr
 def write_label_map(labels: NDArray[np.uint16], path: Path, image: str = "") -> None:
     """Write a PNG of one channel and 16 bits, which remembers its image's name."""
     about = PngInfo()
-    about.add_text(_NAME, image)
+    about.add_text(_NAME, escaped(image))
     Image.fromarray(labels).save(path, format="png", pnginfo=about)
 
 
@@ -54,8 +57,9 @@ def image_of(path: Path) -> str | None:
     """The name of the image that a label map was written for; None if samlet did not write it."""
     try:
         with Image.open(path, formats=["PNG"]) as found:
-            return getattr(found, "text", {}).get(_NAME)
-    except (OSError, ValueError, SyntaxError):
+            name = getattr(found, "text", {}).get(_NAME)
+            return None if name is None else unescaped(str(name))
+    except Exception:  # a damaged byte leads the reader anywhere
         return None
 
 
@@ -82,10 +86,16 @@ def _maps(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _read(folder: Path) -> Iterator[LabelledImage]:
-    for path, name in _maps(folder):
-        with Image.open(path, formats=["PNG"]) as found:
-            labels = np.asarray(found)
-        codes = [encode_rle(labels == number) for number in np.unique(labels[labels > 0])]
+    for path in sorted(folder.glob("*.png")):
+        labels, name = read_plane(path, str(path)), image_of(path)
+        if name is None:
+            continue
+        if labels.ndim != 2 or labels.dtype.kind not in "iu":
+            raise InputError(f"{path} has {labels.ndim} axes of {labels.dtype}; expected a PNG of one channel")
+        present = np.unique(labels[labels > 0])
+        if len(present) * labels.size > _MOST_WORK:
+            raise InputError(f"{path} has {len(present)} labels on {labels.size} pixels; expected fewer")
+        codes = [encode_rle(labels == number) for number in present]
         yield LabelledImage(name, (labels.shape[0], labels.shape[1]), tuple(LabelledObject(code) for code in codes))
 
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from PIL import Image
 
-from samlet.data.masks import Mask, bounding_box, decode_rle, encode_rle, rle_from_segmentation
+from samlet.data.images import current_reading
+from samlet.data.masks import RLE, Mask, bounding_box, decode_rle, encode_rle, rle_from_segmentation
+from samlet.data.planes import read_plane
+from samlet.data.rle import check_size
 from samlet.data.sources import Entry
 from samlet.errors import InputError
+from samlet.io.documents import read_json
 from samlet.io.jsons import dumps
+from samlet.io.schema import checked
 from samlet.labels.files import OUR_FILES, FilePerImage, original, save_frame
 from samlet.labels.format import LabelFormat, LabelledImage, LabelledObject, LabelSettings, Masks
 from samlet.labels.rings import region_rings
@@ -93,47 +97,85 @@ def _all(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         if path.name in OUR_FILES:
             continue
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             if isinstance(content, dict) and "shapes" in content:
-                content["imagePath"] = str(content["imagePath"]).replace("\\", "/")
-                yield path, content
-        except (ValueError, KeyError) as error:
+                found = checked(content, _Content)
+                yield path, {**found, "imagePath": found["imagePath"].replace("\\", "/")}
+        except InputError as error:
+            said = str(error).removeprefix(f"{path} ")
             raise InputError(
-                f"{path} is damaged: {error!r}; expected labelme's JSON with shapes and imagePath. Mend it, or delete "
+                f"{path} is damaged: {said}; expected labelme's JSON with shapes and imagePath. Mend it, or delete "
                 "it to have it made again"
             ) from error
+
+
+class _Content(TypedDict):
+    imagePath: str
+    shapes: list
+
+
+class _Shape(TypedDict):
+    label: str
+    points: list[tuple[float, float]]
+    group_id: NotRequired[int | str | None]
+    shape_type: NotRequired[str | None]
+    mask: NotRequired[str | None]
+
+
+class _Size(TypedDict):
+    imageHeight: int
+    imageWidth: int
 
 
 def _read(folder: Path) -> Iterator[LabelledImage]:
     for path, content in _all(folder):
         try:
-            size = int(content["imageHeight"]), int(content["imageWidth"])
-            groups: dict[Any, tuple[str, Mask]] = {}
-            for number, shape in enumerate(content["shapes"]):
+            sides = checked(content, _Size)
+            size = sides["imageHeight"], sides["imageWidth"]
+            check_size(*size)
+            if size[0] * size[1] > (most := current_reading().max_pixels):
+                raise InputError(f"has {size[0]} x {size[1]} pixels; expected at most {most}")
+            groups: dict[Any, list[_Shape]] = {}
+            for number, given in enumerate(content["shapes"]):
+                shape: _Shape = checked(given, _Shape, f"shapes[{number}]")
                 group = shape.get("group_id")
-                key = (shape["label"], ("alone", number) if group is None else group)
-                _, whole = groups.setdefault(key, (str(shape["label"]), np.zeros(size, bool)))
-                whole |= _mask(shape, size)
-            objects = tuple(LabelledObject(encode_rle(mask), label) for label, mask in groups.values())
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} cannot be read: {error!r}; expected polygons and masks of labelme's") from error
+                groups.setdefault((shape["label"], ("alone", number) if group is None else group), []).append(shape)
+            objects = tuple(LabelledObject(_code(shapes, size), label) for (label, _), shapes in groups.items())
+        except InputError as error:
+            raise InputError(f"{path} cannot be read: {error}; expected polygons and masks of labelme's") from error
         yield LabelledImage(content.get(_NAME) or Path(content["imagePath"]).name, size, objects)
 
 
-def _mask(shape: dict[str, Any], size: tuple[int, int]) -> Mask:
+def _code(shapes: list[_Shape], size: tuple[int, int]) -> RLE:
+    """The mask of one object."""
+    whole = np.zeros(size, bool)
+    for shape in shapes:
+        whole |= _mask(shape, size)
+    return encode_rle(whole)
+
+
+def _mask(shape: _Shape, size: tuple[int, int]) -> Mask:
     """(H, W) mask of a polygon, a rectangle or a mask."""
     kind = shape.get("shape_type") or "polygon"
-    points = np.array(shape["points"], float)
+    points = np.array(shape["points"], float).reshape(-1, 2)
     if kind == "polygon":
         return decode_rle(rle_from_segmentation([points.ravel().tolist()], *size))
-    (x0, y0), (x1, y1) = points.min(0), points.max(0)
+    if kind not in ("rectangle", "mask") or not len(points):
+        raise InputError(f"has a shape of type {kind[:40]!r} and {len(points)} points")
+    (x0, y0), (x1, y1) = points.min(0).tolist(), points.max(0).tolist()
     if kind == "rectangle":
         return decode_rle(rle_from_segmentation([[x0, y0, x1, y0, x1, y1, x0, y1]], *size))
-    if kind != "mask":
-        raise ValueError(f"shape_type {kind}")
     whole = np.zeros(size, bool)
-    with Image.open(io.BytesIO(base64.b64decode(shape["mask"])), formats=["PNG"]) as picture:
-        whole[round(y0) : round(y1) + 1, round(x0) : round(x1) + 1] = np.asarray(picture).astype(bool)
+    try:
+        content = base64.b64decode(shape.get("mask") or "", validate=True)
+    except ValueError as error:
+        raise InputError(f"has a mask that is no base64 ({error})") from error
+    picture = read_plane(content, "a mask of it")
+    top, left = round(y0), round(x0)
+    inside = (round(y1) + 1 - top, round(x1) + 1 - left)
+    if picture.shape != inside or top < 0 or left < 0 or top + inside[0] > size[0] or left + inside[1] > size[1]:
+        raise InputError(f"has a mask of shape {picture.shape} for corners that span {inside}")
+    whole[top : top + inside[0], left : left + inside[1]] = picture.astype(bool)
     return whole
 
 

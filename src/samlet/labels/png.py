@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from samlet.data.masks import decode_rle, encode_rle, rle_from_segmentation
+from samlet.data.masks import Mask, decode_rle, encode_rle, rle_from_segmentation
+from samlet.data.planes import read_plane
 from samlet.data.sources import Entry
 from samlet.errors import InputError
 from samlet.labels.files import NAMES, NamedByJournal, names_by_stem, remove
 from samlet.labels.format import LabelFormat, LabelledImage, LabelledObject, LabelSettings, Masks
 
 _TABLE = "metadata.csv"
+_LARGEST = 1 << 26  # bytes of a table
 _COLUMNS = (
     *("id", "area", "bbox_x0", "bbox_y0", "bbox_w", "bbox_h", "point_input_x", "point_input_y", "predicted_iou"),
     *("stability_score", "crop_box_x0", "crop_box_y0", "crop_box_w", "crop_box_h"),
@@ -62,18 +64,32 @@ def _write(folder: Path, _: LabelSettings) -> PngFolders:
 def _read(folder: Path) -> Iterator[LabelledImage]:
     called = names_by_stem(folder)
     for table in sorted(folder.glob(f"*/{_TABLE}")):
-        objects, size = [], (0, 0)
-        with table.open(newline="") as file:
-            for row in csv.DictReader(file):
-                path = table.parent / f"{row['id']}.png"
-                try:
-                    with Image.open(path, formats=["PNG"]) as picture:
-                        mask = np.asarray(picture.convert("L")) > 0
-                except (OSError, ValueError) as error:
-                    raise InputError(f"{path} cannot be read: {error}; expected the PNG of a mask") from error
-                size = (mask.shape[0], mask.shape[1])
-                objects.append(LabelledObject(encode_rle(mask)))
+        objects: list[LabelledObject] = []
+        size = (0, 0)
+        for number in _numbers(table):
+            path = table.parent / f"{number}.png"
+            values = read_plane(path, str(path))
+            mask: Mask = np.asarray((values if values.ndim == 2 else values[..., :3].max(axis=2)) > 0)
+            if objects and mask.shape != size:
+                raise InputError(f"{path} has other sides than the masks beside it; expected {size[0]} x {size[1]}")
+            size = (mask.shape[0], mask.shape[1])
+            objects.append(LabelledObject(encode_rle(mask)))
         yield LabelledImage(called.get(table.parent.name, table.parent.name), size, tuple(objects))
+
+
+def _numbers(table: Path) -> list[int]:
+    """The numbers of the masks that a table lists.
+
+    Raises:
+        InputError: it is no such table.
+    """
+    try:
+        if table.stat().st_size > _LARGEST:
+            raise ValueError(f"it has {table.stat().st_size} bytes")
+        with table.open(newline="", encoding="utf-8") as file:
+            return [int(row["id"]) for row in csv.DictReader(file)]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise InputError(f"{table} cannot be read: {error!r}; expected a table with a column id") from error
 
 
 def _clear(folder: Path) -> None:

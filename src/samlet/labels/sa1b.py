@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from samlet.data.masks import rle_from_segmentation
 from samlet.data.sources import Entry
 from samlet.errors import InputError
+from samlet.io.documents import read_json
 from samlet.io.jsons import dumps
-from samlet.labels.files import OUR_FILES, FilePerImage, save_frame
+from samlet.io.schema import SchemaError, checked
+from samlet.labels.files import OUR_FILES, FilePerImage, codes_of, save_frame
 from samlet.labels.format import LabelFormat, LabelledImage, LabelledObject, LabelSettings, Masks
 
 
@@ -37,12 +37,29 @@ def _write(folder: Path, _: LabelSettings) -> Sa1bFiles:
     return Sa1bFiles(folder)
 
 
+class _Image(TypedDict):
+    file_name: str
+
+
+class _Content(TypedDict):
+    image: _Image
+    annotations: list
+
+
+class _Size(TypedDict):
+    height: int
+    width: int
+
+
 def _read(folder: Path) -> Iterator[LabelledImage]:
-    for _, content in _contents(folder):
-        image = content["image"]
-        size = int(image["height"]), int(image["width"])
-        codes = [rle_from_segmentation(mask["segmentation"], *size) for mask in content["annotations"]]
-        yield LabelledImage(image["file_name"], size, tuple(LabelledObject(code) for code in codes))
+    for path, content in _contents(folder):
+        try:
+            size: _Size = checked(content["image"], _Size, "image")
+        except SchemaError as error:
+            raise InputError(f"{path}: {error}; expected SA-1B's JSON") from error
+        codes = codes_of(content["annotations"], size["height"], size["width"], str(path))
+        objects = tuple(LabelledObject(code) for code in codes)
+        yield LabelledImage(content["image"]["file_name"], (size["height"], size["width"]), objects)
 
 
 def count_labels(folder: Path) -> tuple[int, int]:
@@ -57,14 +74,13 @@ def _contents(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         if path.name in OUR_FILES:
             continue
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             if isinstance(content, dict) and "annotations" in content:
-                content["image"]["file_name"] = str(content["image"]["file_name"])
-                len(content["annotations"])
-                yield path, content
-        except (ValueError, KeyError, TypeError) as error:
+                yield path, checked(content, _Content)
+        except InputError as error:
+            said = str(error).removeprefix(f"{path} ")
             raise InputError(
-                f"{path} is damaged: {error!r}; expected SA-1B's JSON with image.file_name and annotations. Mend it, "
+                f"{path} is damaged: {said}; expected SA-1B's JSON with image.file_name and annotations. Mend it, "
                 "or delete it to have it made again"
             ) from error
 

@@ -13,12 +13,14 @@ from samlet.data.images import read_image
 from samlet.data.masks import decode_rle, rle_from_segmentation
 from samlet.data.sources import Entry
 from samlet.errors import InputError
+from samlet.io.documents import parse_json
 from samlet.labels.files import NAMES, NamedByJournal, names_by_stem, original, remove, save_frame
 from samlet.labels.format import LabelFormat, LabelledImage, LabelledObject, LabelSettings, Masks
 from samlet.labels.rings import joined, region_rings
 
 _TAKEN = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # endings that ultralytics opens
 _DATA = "data.yaml"
+_LARGEST = 1 << 27  # bytes of one file
 
 
 class YoloFiles(NamedByJournal):
@@ -73,26 +75,41 @@ def _read(folder: Path) -> Iterator[LabelledImage]:
             raise InputError(f"{path} has no photograph {path.stem}.* in {folder / 'images'}; expected one")
         height, width = read_image(images[path.stem]).shape[:2]
         objects = []
-        for number, line in enumerate(path.read_text().splitlines(), start=1):
+        for number, line in enumerate(_text(path).splitlines(), start=1):
             try:
                 kind, *values = line.split()
                 points = np.array(values, float).reshape(-1, 2) * (width, height)
                 code = rle_from_segmentation([points.ravel().tolist()], height, width)
                 objects.append(LabelledObject(code, names[int(kind)]))
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, OverflowError) as error:
+                said = repr(error)[:200]
                 raise InputError(
-                    f"{path}, line {number}, cannot be read: {error!r}; expected a class and x, y of each point"
+                    f"{path}, line {number}, cannot be read: {said}; expected a class and x, y of each point"
                 ) from error
         yield LabelledImage(called.get(path.stem, images[path.stem].name), (height, width), tuple(objects))
+
+
+def _text(path: Path) -> str:
+    """A text file.
+
+    Raises:
+        InputError: it cannot be read, or is larger than any labels are.
+    """
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise ValueError(f"it has {path.stat().st_size} bytes")
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}; expected a text of YOLO's") from error
 
 
 def _classes(path: Path) -> dict[int, str]:
     """The names under `names:`, as samlet writes them."""
     try:
-        lines = path.read_text(encoding="utf-8").split("names:\n", 1)[1].splitlines()
+        lines = _text(path).split("names:\n", 1)[1].splitlines()
         pairs = [line.strip().split(": ", 1) for line in lines if line.startswith(" ")]
-        return {int(number): json.loads(name) if name.startswith('"') else name for number, name in pairs}
-    except (OSError, ValueError, IndexError) as error:
+        return {int(number): str(parse_json(name)) if name.startswith('"') else name for number, name in pairs}
+    except (ValueError, IndexError) as error:
         raise InputError(f"{path} cannot be read: {error!r}; expected names: and a line for each class") from error
 
 

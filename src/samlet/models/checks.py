@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
+from samlet.bounds import IMAGE_SIZE
 from samlet.errors import InputError
 
 WIDEST = 1 << 16
 """More channels than any model has."""
+MOST_BLOCKS = 256
+"""More blocks than any encoder, or stage of one, has."""
+MOST_IMAGE_SIZE = IMAGE_SIZE.most
+"""Pixels of a side of the encoder's input: 64 times the work of 1024."""
 MOST_LAYERS = 64
 """More layers than any head or decoder has."""
 
@@ -16,6 +21,7 @@ def check_positive(owner: str, **values: Any) -> None:
     """Refuse fields of a config that are not whole numbers from 1 to `WIDEST`, at every depth of tuples."""
     for name, value in values.items():
         entries = value if isinstance(value, tuple) else (value,)
+        check_blocks(owner, **{name: entries})
         for entry in entries:
             if isinstance(entry, tuple):
                 check_positive(owner, **{name: entry})
@@ -27,9 +33,16 @@ def check_positive(owner: str, **values: Any) -> None:
                 )
 
 
+def check_blocks(owner: str, **values: tuple[Any, ...]) -> None:
+    """Refuse more entries than any encoder has blocks."""
+    for name, value in values.items():
+        if len(value) > MOST_BLOCKS:
+            raise InputError(f"{owner}.{name} has {len(value)} entries; expected at most {MOST_BLOCKS} blocks")
+
+
 def check_choice(name: str, value: Any, kind: Any) -> None:
     """Refuse what is none of a `Literal`'s values."""
-    if value not in get_args(kind):
+    if not isinstance(value, str) or value not in get_args(kind):
         raise InputError(f"{name} is {value!r}; expected one of {', '.join(get_args(kind))}")
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, NotRequired, Protocol, TypedDict, TypeVar
 
 from samlet.errors import InputError
-from samlet.models.checks import check_choice
+from samlet.io.schema import checked, shown
+from samlet.models.checks import MOST_IMAGE_SIZE, check_choice
 from samlet.models.decoders import DECODERS
 from samlet.models.decoders.config import DecoderConfig as DecoderConfig
 from samlet.models.encoders import ENCODERS, EncoderConfig
@@ -62,8 +64,20 @@ class SamConfig:
             )
         if self.trained_image_size is not None:
             self.check_image_size(self.trained_image_size)
-        if len(self.pixel_mean) != 3 or len(self.pixel_std) != 3:
-            raise InputError(f"pixel_mean {self.pixel_mean} and pixel_std {self.pixel_std}; expected 3 numbers each")
+        for name, values in (("pixel_mean", self.pixel_mean), ("pixel_std", self.pixel_std)):
+            if len(values) != 3 or not all(math.isfinite(value) for value in values):
+                raise InputError(f"{name} is {values}; expected 3 finite numbers")
+        if min(self.pixel_std) <= 0:
+            raise InputError(f"pixel_std is {self.pixel_std}; expected 3 numbers above 0")
+        if not math.isfinite(self.mask_threshold):
+            raise InputError(f"mask_threshold is {self.mask_threshold}; expected a finite logit")
+        if self.encoder.image_size > MOST_IMAGE_SIZE:
+            raise InputError(f"image_size is {self.encoder.image_size}; expected at most {MOST_IMAGE_SIZE}")
+        if (self.encoder.out_channels // 2) % self.decoder.num_heads:
+            raise InputError(
+                f"decoder.num_heads is {self.decoder.num_heads} for {self.encoder.out_channels // 2} channels, half of "
+                "the encoder's out_channels; expected a divisor of them"
+            )
 
     @property
     def can_share_decoder(self) -> bool:
@@ -77,9 +91,10 @@ class SamConfig:
             InputError: the patch grid does not allow the size.
         """
         size, multiple = self.encoder.image_size if image_size is None else image_size, self.encoder.multiple
-        if size < multiple or size % multiple:
+        if size < multiple or size % multiple or size > MOST_IMAGE_SIZE:
             raise InputError(
-                f"image size {size} is not allowed; expected a multiple of {multiple}, such as 512 or 1024"
+                f"image size {size} is not allowed; expected a multiple of {multiple} up to {MOST_IMAGE_SIZE}, such as "
+                "512 or 1024"
             )
         return size
 
@@ -103,20 +118,22 @@ class SamConfig:
         Raises:
             InputError: a key is missing, unknown, or holds an impossible value.
         """
+        said: _Document = checked(values, _Document)
+        encoder = dict(said["encoder"])
+        kind = encoder.pop("kind", None)
+        if not isinstance(kind, str) or kind not in ENCODERS:
+            raise InputError(f"encoder.kind is {shown(kind)}, which is unknown; expected one of {', '.join(ENCODERS)}")
+        widths = ENCODERS[kind].config
         try:
-            encoder = dict(values["encoder"])
-            kind = encoder.pop("kind")
-            if kind not in ENCODERS:
-                raise InputError(f"encoder kind {kind!r} is unknown; expected one of {', '.join(ENCODERS)}")
             return cls(
-                encoder=ENCODERS[kind].config(**_tuples(encoder)),
-                decoder=DecoderConfig(**values["decoder"]),
-                pixel_mean=_tuples(values["pixel_mean"]),
-                pixel_std=_tuples(values["pixel_std"]),
-                mask_threshold=float(values["mask_threshold"]),
-                resize=values.get("resize", "longest_side"),
-                score=values.get("score", "iou"),
-                trained_image_size=values.get("trained_image_size"),
+                encoder=widths(**_tuples(checked(encoder, widths, "encoder"))),
+                decoder=DecoderConfig(**checked(said["decoder"], DecoderConfig, "decoder")),
+                pixel_mean=said["pixel_mean"],
+                pixel_std=said["pixel_std"],
+                mask_threshold=said["mask_threshold"],
+                resize=said.get("resize", "longest_side"),  # type: ignore[arg-type]
+                score=said.get("score", "iou"),  # type: ignore[arg-type]
+                trained_image_size=said.get("trained_image_size"),
             )
         except InputError:
             raise
@@ -129,6 +146,19 @@ def trained_at(sam: Configured, image_size: int) -> Configured:
     own = None if image_size == sam.config.encoder.image_size else image_size
     sam.config = dataclasses.replace(sam.config, trained_image_size=own)
     return sam
+
+
+class _Document(TypedDict):
+    """What `SamConfig.to_dict` gives, as JSON has it."""
+
+    encoder: dict
+    decoder: dict
+    pixel_mean: tuple[float, float, float]
+    pixel_std: tuple[float, float, float]
+    mask_threshold: float
+    resize: NotRequired[str]
+    score: NotRequired[str]
+    trained_image_size: NotRequired[int | None]
 
 
 def _tuples(value: Any) -> Any:

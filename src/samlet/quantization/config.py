@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from samlet.bounds import IMAGE_SIZE
 from samlet.errors import InputError
 from samlet.settings import MOST_SEED, check_settings, documented, setting
 
@@ -60,6 +61,7 @@ class QuantConfig:
         "chunks of N input channels have scales of their own in every output channel, as 32 or 64 for weights of 4 "
         "bits; without, an output channel has one scale",
         least=1,
+        most=1 << 16,
         group="bits",
     )
     keep_float: tuple[str, ...] = setting(
@@ -71,27 +73,40 @@ class QuantConfig:
     )
     metric: Metric = setting("hessian", "how scales are found", choices=METRICS, group="search")
     scheme: Scheme = setting("twin", "what quantizers there are", choices=SCHEMES, group="search")
-    calibration_images: int = setting(8, "photographs to calibrate on (TinySAM: 8)", least=1, group="search")
+    calibration_images: int = setting(
+        8, "photographs to calibrate on (TinySAM: 8)", least=1, most=10**6, group="search"
+    )
     prompts: int = setting(
         16,
         "asked on each: half points of a grid, half boxes of the model's own answers to them",
         least=2,
+        most=4096,
         group="search",
     )
     image_size: int | None = setting(
-        None, "side of the encoder's input while calibrating, pixels; the model's own if not given"
+        None,
+        "side of the encoder's input while calibrating, pixels; the model's own if not given",
+        least=IMAGE_SIZE.least,
+        most=IMAGE_SIZE.most,
     )
     candidates: int = setting(
-        100, "scales tried at a time, from 0.01 to 1.2 of the largest value (TinySAM: 100)", least=2, group="search"
+        100,
+        "scales tried at a time, from 0.01 to 1.2 of the largest value (TinySAM: 100)",
+        least=2,
+        most=10**4,
+        group="search",
     )
     low: float = setting(0.01, "the smallest candidate over the largest value (TinySAM: 0.01)", option="")
     high: float = setting(1.2, "the largest candidate over the largest value (TinySAM: 1.2)", option="")
-    rounds: int = setting(3, "how often weights and inputs take turns at most (TinySAM: 3)", least=1, group="search")
+    rounds: int = setting(
+        3, "how often weights and inputs take turns at most (TinySAM: 3)", least=1, most=1000, group="search"
+    )
     samples: int = setting(
         128,
         "output positions that are kept of a layer and photograph; more where the layer is small, so that rare large "
         "values are among them",
         least=8,
+        most=10**6,
         option="",
     )
     shrinkage: float = setting(

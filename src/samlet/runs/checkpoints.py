@@ -13,13 +13,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from samlet.errors import SamletError
+from samlet.io.documents import read_json
+from samlet.io.schema import checked
 from samlet.io.writing import new_file
 
 _KEPT = 2
@@ -91,11 +93,17 @@ class CheckpointFolder:
         return self.folder / f"step-{step:07d}.{suffix}"
 
     def _read(self, step: int) -> Checkpoint:
-        described = json.loads(self._path(step, "json").read_text(encoding="utf-8"))
+        described = checked(read_json(self._path(step, "json")), _Described)
         content = self._path(step, "safetensors").read_bytes()
         if hashlib.sha256(content).hexdigest() != described["sha256"]:
             raise ValueError("the tensors do not have the digest that was written with them")
         return Checkpoint(int(described["step"]), load(content), dict(described["state"]))
+
+
+class _Described(TypedDict):
+    step: int
+    sha256: str
+    state: dict
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -11,9 +11,18 @@ from typing import Any
 
 from samlet.data.images import current_reading
 from samlet.errors import InputError
+from samlet.io.documents import read_json
 from samlet.io.jsons import dumps
 from samlet.io.locking import BusyError, holding
-from samlet.io.writing import MODEL_FILES, RUN_FOLDER, check_output, write_json
+from samlet.io.writing import (
+    MODEL_FILES,
+    RUN_FOLDER,
+    TEMPORARY,
+    check_output,
+    remove_temporaries,
+    writable_path,
+    write_json,
+)
 from samlet.runs.checkpoints import CheckpointFolder
 from samlet.runs.log import say
 
@@ -25,20 +34,23 @@ LOCK = ".samlet-run.lock"
 def working_in(folder: Path) -> Iterator[None]:
     """Keep other processes out of a folder while the block runs; the folder is made if it is not there.
 
+    A folder that was made for it and is empty in the end, as after a refusal, is removed again.
+
     Raises:
         InputError: another process works there.
     """
-    made = not folder.exists()
+    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with holding(folder / LOCK):
+            remove_temporaries(folder, LOCK)
             yield
     except BusyError as busy:
         raise InputError(f"{busy} works in {folder}; wait for it, or name another folder") from None
     finally:
-        if made:
-            with contextlib.suppress(OSError):  # unless something was written
-                folder.rmdir()
+        with contextlib.suppress(OSError):  # it holds something: a result, or a run that can be continued
+            for parent in made:
+                parent.rmdir()
 
 
 def read_recipe(path: Path) -> dict[str, Any] | None:
@@ -50,8 +62,8 @@ def read_recipe(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found = read_json(path)
+    except InputError:
         found = None
     if not isinstance(found, dict):
         raise InputError(
@@ -102,7 +114,7 @@ class RunFolder:
         Raises:
             InputError: something else is there, a finished model, or a damaged run.
         """
-        run = cls(out.expanduser().resolve())
+        run = cls(writable_path(out))
         described = run._described(damaged=overwrite)
         finished = described is not None and bool(described.get("finished", False))
         goes_on = described is not None and not finished
@@ -146,8 +158,11 @@ class RunFolder:
                 return
             if not overwrite:
                 check_same(earlier if isinstance(earlier, dict) else {}, recipe, self.folder.parent)
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
+        if self.folder.exists():  # moved first: a kill must not leave half of it under its name
+            earlier = self.folder.with_name(f"{TEMPORARY}{self.folder.name}")
+            shutil.rmtree(earlier, ignore_errors=True)
+            self.folder.rename(earlier)
+            shutil.rmtree(earlier)
         self.folder.mkdir(parents=True)
         write_json(self.folder / "run.json", {"recipe": recipe, "finished": False})
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
 
 from samlet.io import progress
+from samlet.io.documents import parse_json
 from samlet.io.jsons import dumps
 
 _NAME = "log.jsonl"
@@ -89,7 +89,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     lines = []
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            line = json.loads(text)
+            line = parse_json(text)
         except ValueError:
             continue
         if isinstance(line, dict) and "stage" in line and "step" in line:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypedDict
 
 from samlet.errors import InputError
+from samlet.io.documents import parse_json
 from samlet.io.jsons import dumps
 from samlet.io.locking import BusyError, holding
-from samlet.io.writing import check_output, write_json
+from samlet.io.schema import checked
+from samlet.io.writing import check_output, naming, remove_temporaries, writable_path, write_json
 from samlet.runs.distributed import DistributedContext
 from samlet.runs.folder import check_same, read_recipe, whole_recipe
 
@@ -33,6 +34,7 @@ class RecordStore:
         rank: number of this process.
         overwrite: start again.
         engine: all processes that write there; each makes a `RecordStore`, and they wait for one another.
+        kind: what a record must have beside its name, as `samlet.io.schema` takes it.
 
     Raises:
         InputError: the folder holds something else, another evaluation, or one that is running.
@@ -45,8 +47,9 @@ class RecordStore:
         rank: int = 0,
         overwrite: bool = False,
         engine: DistributedContext | None = None,
+        kind: Any = dict,
     ) -> None:
-        self.folder = folder.expanduser().resolve()
+        self.folder, self._kind = writable_path(folder), kind
         self._path, self._engine = self.folder / f"images-{rank}.jsonl", engine
         if rank == 0:
             self._begin(whole_recipe(recipe), overwrite)
@@ -64,6 +67,7 @@ class RecordStore:
         ours = {path.name for path in self.folder.glob("images-*.jsonl")} if self.folder.is_dir() else set()
         check_output(self.folder, EVALUATION_FILES | ours, overwrite=True)
         self.folder.mkdir(parents=True, exist_ok=True)
+        remove_temporaries(self.folder)
         run = self.folder / _RUN
         if overwrite:
             for name in ours:
@@ -92,9 +96,10 @@ class RecordStore:
     def add(self, record: Record) -> None:
         """Write one image; a killed process leaves whole images only."""
         assert self._file is not None
-        self._file.write((dumps(record) + "\n").encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with naming(self._path):
+            self._file.write((dumps(record) + "\n").encode())
+            self._file.flush()
+            os.fsync(self._file.fileno())
         self.done.add(record["name"])
 
     def all(self) -> list[Record]:
@@ -106,7 +111,7 @@ class RecordStore:
 
     def _all(self) -> Iterator[Record]:
         for path in sorted(self.folder.glob("images-*.jsonl")):
-            yield from _read(path)
+            yield from _read(path, self._kind)
 
 
 def _whole_lines(path: Path) -> int:
@@ -115,13 +120,18 @@ def _whole_lines(path: Path) -> int:
     return content.rfind(b"\n") + 1
 
 
-def _read(path: Path) -> Iterator[Record]:
-    with path.open(encoding="utf-8") as file:
+class _Named(TypedDict):
+    name: str
+
+
+def _read(path: Path, kind: Any) -> Iterator[Record]:
+    with path.open("rb") as file:
         for line in file:
-            if line.endswith("\n"):
+            if line.endswith(b"\n"):
                 try:
-                    record = json.loads(line)
-                    record["name"]
-                except (ValueError, TypeError, KeyError) as error:
-                    raise InputError(f"{path} is damaged: {error}; pass --overwrite to start again") from error
+                    record = checked(checked(parse_json(line), _Named), kind)
+                except InputError as error:
+                    raise InputError(
+                        f"{path} is damaged: {error}; the run cannot be continued. Pass --overwrite to start again"
+                    ) from error
                 yield record

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from samlet.errors import CheckpointError, InputError
+from samlet.io.paths import expanded
 from samlet.models import DecoderOutput, Embedding, Sam, SamConfig, embedding_of, joined, maps_of
 from samlet.models.config import Resize
 from samlet.models.decoders import DECODERS
@@ -47,7 +48,7 @@ class ExportedSam:
     def __init__(self, folder: str | Path, threads: int | None = None) -> None:
         if threads is not None and threads < 1:
             raise InputError(f"threads is {threads}; expected at least 1")
-        self.manifest = read_manifest(Path(folder).expanduser().resolve())
+        self.manifest = read_manifest(expanded(folder).resolve())
         self._mean, self._std = (
             torch.tensor(values).view(3, 1, 1) for values in (self.config.pixel_mean, self.config.pixel_std)
         )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 
 from samlet.errors import InputError
+
+_MOST = 10**12  # bytes, pixels, or seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class ServeSettings:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name not in ("image_size", "label_studio") and not 0 < value < math.inf:
-                raise InputError(f"{field.name} is {value}; expected more than 0")
+            if field.name not in ("image_size", "label_studio") and not 0 < value <= _MOST:
+                raise InputError(f"{field.name} is {value}; expected more than 0, at most {_MOST}")
         if self.label_studio is not None and not self.label_studio.startswith(("http://", "https://")):
             raise InputError(f"label_studio is {self.label_studio}; expected an address that begins with http")

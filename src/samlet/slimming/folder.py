@@ -20,6 +20,7 @@ from samlet.runs.log import say
 from samlet.slimming import report
 from samlet.slimming.config import SlimConfig
 from samlet.slimming.keywords import SlimKeywords
+from samlet.slimming.latencies import read_table
 from samlet.slimming.pipeline import SlimRun, run_slimming
 from samlet.training.budget import Clock
 from samlet.zoo import load_weights, model_or_name, named_weights
@@ -79,6 +80,8 @@ def slim_into(
     engine = DistributedContext(teacher.device if isinstance(teacher, Sam) else device, config.precision)
     source, name = named_weights(teacher, engine.device, "teacher")
     begin, begin_name = (None, None) if student is None else named_weights(student, engine.device, "student")
+    if config.latency_table is not None:  # before anything is written
+        read_table(config.latency_table, source.image_encoder)
     with folder.locked(engine.is_main):
         made = run_slimming(
             source,

@@ -22,6 +22,7 @@ from scipy.optimize import nnls
 from torch import nn
 
 from samlet.errors import InputError
+from samlet.io.documents import read_json
 from samlet.io.jsons import dumps
 from samlet.io.writing import new_file
 from samlet.models import Embedding, ImageEncoder, build_encoder
@@ -89,7 +90,7 @@ def read_table(path: Path, encoder: ImageEncoder) -> LatencyTable:
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise ValueError(f"it has {path.stat().st_size} bytes")
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = read_json(path, _LARGEST_FILE)
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']!r}")
         timed = [

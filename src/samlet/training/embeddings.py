@@ -7,12 +7,11 @@ names the teacher's weights and the input size; every row has a checksum. So not
 from __future__ import annotations
 
 import hashlib
-import json
 import zlib
 from collections.abc import Callable, Hashable, Iterable
 from math import prod
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NotRequired, Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -20,12 +19,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from samlet.data.images import RGBImage
+from samlet.io.documents import read_json
+from samlet.io.paths import expanded
 from samlet.io.progress import progress_bar
+from samlet.io.schema import checked
 from samlet.io.writing import new_file, write_json
 from samlet.models.embedding import Embedding, embedding_of, maps_of
 from samlet.runs.distributed import DistributedContext
 
 _SHARD = 64
+
+
+class _Described(TypedDict):
+    rows: list[tuple[str, int]]
+    shapes: NotRequired[list[list[int]]]
 
 
 class Readable(Protocol):
@@ -55,7 +62,7 @@ class EmbeddingCache:
     """
 
     def __init__(self, folder: Path, teacher: str, image_size: int, half: bool = False) -> None:
-        self.folder = folder.expanduser() / f"{teacher}-{image_size}{'-half' if half else ''}"
+        self.folder = expanded(folder) / f"{teacher}-{image_size}{'-half' if half else ''}"
         self._dtype = np.float16 if half else np.float32
         self._rows: dict[str, tuple[Path, int, int]] = {}
         self._digests: dict[Hashable, str] = {}
@@ -67,12 +74,12 @@ class EmbeddingCache:
         for described in sorted(self.folder.glob("*.json")):
             shard = described.with_suffix(".npy")
             try:
-                about = json.loads(described.read_text(encoding="utf-8"))
-                rows, shapes = about["rows"], [tuple(int(n) for n in shape) for shape in about.get("shapes", [])]
+                about = checked(read_json(described), _Described)
+                rows, shapes = about["rows"], [tuple(shape) for shape in about.get("shapes", [])]
                 values = np.load(shard, mmap_mode="r")
                 if len(values) != len(rows) or (shapes and values.shape[1:] != (sum(map(prod, shapes)),)):
                     continue
-            except (OSError, ValueError, KeyError, TypeError):  # cut short: computed again
+            except Exception:  # cut short, or damaged, which numpy answers in many ways: computed again
                 continue
             for number, (digest, checksum) in enumerate(rows):
                 self._rows[digest] = (shard, number, checksum)

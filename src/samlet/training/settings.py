@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from samlet.bounds import IMAGE_SIZE
 from samlet.errors import InputError
 from samlet.precisions import Arithmetic
 from samlet.runs.precision import PRECISIONS
@@ -74,6 +75,8 @@ class TrainingSettings:
         None,
         "side of the encoder's square input in pixels, a multiple of 16 (SAM 2: of 32); the model's own (1024) if not "
         "given. Smaller is faster and coarser",
+        least=IMAGE_SIZE.least,
+        most=IMAGE_SIZE.most,
     )
     seed: int = setting(0, "of everything that is drawn", least=0, most=MOST_SEED, option="")
     learning_rate: float = setting(1e-4, "of Adam, at its peak", above=0, example="0.001", group="training")
@@ -84,13 +87,18 @@ class TrainingSettings:
     schedule: ScheduleName = setting("cosine", "what the learning rate does", choices=SCHEDULES, group="training")
     patience: int = setting(4, "epochs without gain before a plateau halves it (SlimSAM: 4)", least=1, group="training")
     batch_size: int = setting(
-        4, "images whose gradients make one step, over all processes (SlimSAM: 4)", least=1, group="training"
+        4,
+        "images whose gradients make one step, over all processes (SlimSAM: 4)",
+        least=1,
+        most=1 << 16,
+        group="training",
     )
     micro_batch: int = setting(
         1,
         "images computed at once, the rest is accumulated, with the same result but for rounding; more is faster for "
         "small images and on GPUs and takes more memory",
         least=1,
+        most=4096,
         group="training",
     )
     clip: float = setting(1.0, "largest gradient norm", above=0, group="training")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from samlet.bounds import IMAGE_SIZE
 from samlet.errors import InputError
 
 Weights = Literal["auto", "float32", "float16", "int8"]
@@ -43,5 +44,5 @@ class WebConfig:
     def __post_init__(self) -> None:
         if self.weights not in get_args(Weights):
             raise InputError(f"weights {self.weights!r} is unknown; expected one of {', '.join(get_args(Weights))}")
-        if self.size < 32:
+        if not 32 <= self.size <= IMAGE_SIZE.most:
             raise InputError(f"size is {self.size}; expected a side of the encoder's input in pixels, such as 512")

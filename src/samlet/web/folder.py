@@ -6,11 +6,13 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, TypedDict
 
 from samlet.errors import InputError
-from samlet.io.writing import check_place, temporary_folder, write_json
+from samlet.io.documents import read_json
+from samlet.io.schema import checked
+from samlet.io.writing import check_writable, temporary_folder, writable_path, write_json
 
 FILES = "files.json"
 FORMAT = "samlet-web"
@@ -29,7 +31,9 @@ def check_folder(path: Path, overwrite: bool) -> Path:
     Raises:
         InputError: a file, a folder with something that is no page of samlet's, or one that cannot be written.
     """
-    path = check_place(path)
+    path = writable_path(path)
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file; expected a new folder to write to")
     if path.is_dir():
         held = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
         others = sorted(set(_listing(path)) - set(_own(path)))
@@ -37,6 +41,7 @@ def check_folder(path: Path, overwrite: bool) -> Path:
             remedy = "Name" if others else "Pass --overwrite to replace it, or name"
             shown = ", ".join((others or sorted(held))[:3])
             raise InputError(f"{path} already holds {shown}; nothing was written. {remedy} a new folder")
+    check_writable(path)
     return path
 
 
@@ -96,11 +101,21 @@ def _listing(folder: Path) -> list[str]:
 
 
 def _own(folder: Path) -> list[str]:
-    """Names of the files of an earlier page."""
+    """Names of the files of an earlier page; none of them climbs out of the folder, whatever its listing says."""
     try:
-        content = json.loads((folder / FILES).read_text(encoding="utf-8"))
-        if content["format"] != FORMAT:
-            return []
-        return [FILES, *(str(entry["path"]) for entry in content["files"])]
-    except (OSError, ValueError, KeyError, TypeError):
+        content = checked(read_json(folder / FILES), _Listing)
+    except InputError:
         return []
+    names = [PurePosixPath(entry["path"]) for entry in content["files"]]
+    if content["format"] != FORMAT or any(name.is_absolute() or ".." in name.parts or not name.parts for name in names):
+        return []
+    return [FILES, *map(str, names)]
+
+
+class _File(TypedDict):
+    path: str
+
+
+class _Listing(TypedDict):
+    format: str
+    files: list[_File]

@@ -11,6 +11,7 @@ import torch
 
 from samlet.checkpoints import load_checkpoint
 from samlet.errors import InputError
+from samlet.io.paths import expanded
 from samlet.models import PromptableModel, Sam, trainable
 from samlet.runtimes import ExportedSam, is_exported
 from samlet.zoo import hub
@@ -51,7 +52,7 @@ def locate(model: str | Path) -> Path:
         InputError: neither a name nor anything on this disk, or a repository without a model.
         SamletError: a download failed.
     """
-    path = Path(model).expanduser()
+    path = expanded(model)
     if path.exists() and str(model) not in ENTRIES:
         return path
     reference = parse_reference(model) if isinstance(model, str) else None

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from samlet import bounds
+
 MODEL = (
     "a zoo name (see `samlet models`), a repository of the Hugging Face hub (ORG/NAME, ORG/NAME@REVISION), a model "
     "folder, or a checkpoint file (.pth, .pt, .safetensors)"
@@ -15,11 +17,28 @@ MODEL = (
 RUNNABLE = MODEL.replace("a model folder", "a model folder (an exported one too)")
 
 
+class whole:  # noqa: N801 - stands where `int` does
+    """Reads an option that is a whole number, and knows its bounds; see `Parser.parse_known_args`."""
+
+    __name__ = "int"
+
+    def __init__(self, limits: bounds.Bounds) -> None:
+        self.limits = limits
+
+    def __call__(self, text: str) -> int:
+        """The number."""
+        return int(text)
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse; a command names itself in errors, and a model is named in one of two ways."""
+        """As argparse; a command names itself in errors, and a model is named in one of two ways.
+
+        Raises:
+            InputError: a whole number is out of its bounds.
+        """
         found, others = super().parse_known_args(args, namespace)
         if others and self.get_default("run") is not None:
             self.error(f"unrecognized arguments: {' '.join(others)}")
@@ -29,6 +48,10 @@ class Parser(argparse.ArgumentParser):
                 self.error("the model is named twice, as M and --model" if both else "no model; give M, or --model M")
             found.model = found.named_model if found.model is None else found.model
             del found.named_model
+        for action in self._actions:
+            value = getattr(found, action.dest, None)
+            if isinstance(action.type, whole) and value is not None:
+                action.type.limits.check(action.option_strings[0], value)
         return found, others
 
     def error(self, message: str) -> NoReturn:
@@ -58,10 +81,10 @@ def add_command(commands: Any, name: str, summary: str, description: str) -> Par
 def add_machine(parser: Parser, seed: bool = False) -> None:
     """Add --threads and --device, and --seed if wanted."""
     group = parser.add_argument_group("machine")
-    group.add_argument("--threads", type=int, metavar="N", help="CPU threads; all cores if not given")
+    group.add_argument("--threads", type=whole(bounds.THREADS), metavar="N", help="CPU threads; all cores if not given")
     group.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, …; default %(default)s")
     if seed:
-        group.add_argument("--seed", type=int, default=0, metavar="N", help="default %(default)s")
+        group.add_argument("--seed", type=whole(bounds.SEED), default=0, metavar="N", help="default %(default)s")
 
 
 def add_reading(parser: Parser) -> None:
@@ -76,7 +99,16 @@ def add_reading(parser: Parser) -> None:
         "the range follows from the type and the values, and a message says so",
     )
     group.add_argument(
-        "--page", type=int, metavar="N", help="of files with several pages or frames, the one to read; the first is 1"
+        "--page",
+        type=whole(bounds.COUNT),
+        metavar="N",
+        help="of files with several pages or frames, the one to read; the first is 1",
+    )
+    group.add_argument(
+        "--max-pixels",
+        type=whole(bounds.MAX_PIXELS),
+        metavar="N",
+        help="refuse pictures of more pixels before they are unpacked; default 160,000,000",
     )
 
 
@@ -106,7 +138,7 @@ def add_image_size(parser: Parser) -> None:
     """Add --image-size."""
     parser.add_argument(
         "--image-size",
-        type=int,
+        type=whole(bounds.IMAGE_SIZE),
         metavar="N",
         help="side of the encoder's square input in pixels, a multiple of 16; the model's own (1024) if not given. "
         "Smaller is faster and coarser",

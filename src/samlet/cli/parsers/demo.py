@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from samlet.cli.parsers.common import add_command
+from samlet import bounds
+from samlet.cli.parsers.common import add_command, whole
 
 
 def add_demo(commands: Any) -> None:
@@ -33,12 +34,12 @@ def add_demo(commands: Any) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier demo in DIR")
     parser.add_argument(
         "--image-size",
-        type=int,
+        type=whole(bounds.IMAGE_SIZE),
         default=512,
         metavar="N",
         help="side of the encoder's input while slimming, pixels, a multiple of 16; default %(default)s",
     )
     group = parser.add_argument_group("machine")
-    group.add_argument("--threads", type=int, metavar="N", help="CPU threads; all cores if not given")
-    group.add_argument("--seed", type=int, default=0, metavar="N", help="default %(default)s")
+    group.add_argument("--threads", type=whole(bounds.THREADS), metavar="N", help="CPU threads; all cores if not given")
+    group.add_argument("--seed", type=whole(bounds.SEED), default=0, metavar="N", help="default %(default)s")
     parser.set_defaults(device="cpu")

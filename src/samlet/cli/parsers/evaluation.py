@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from samlet import bounds
 from samlet.cli.parsers.common import (
     RUNNABLE,
     Parser,
@@ -14,6 +15,7 @@ from samlet.cli.parsers.common import (
     add_model,
     add_reading,
     choice,
+    whole,
 )
 
 _PATH = (
@@ -82,7 +84,7 @@ def _add_evaluation(parser: Parser) -> None:
     parser.add_argument(
         "--detections", type=Path, metavar="FILE", help="box-detector: the detector's results JSON, in COCO's format"
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="use only the first N images")
+    parser.add_argument("--limit", type=whole(bounds.COUNT), metavar="N", help="use only the first N images")
     parser.add_argument("--out", type=Path, metavar="DIR", help="a new folder for the results, image by image")
     parser.add_argument("--overwrite", action="store_true", help="start again in DIR")
     choice(
@@ -93,7 +95,11 @@ def _add_evaluation(parser: Parser) -> None:
         "everything: which points are asked",
     )
     parser.add_argument(
-        "--points-per-side", type=int, default=32, metavar="N", help="everything: of the grid; default %(default)s"
+        "--points-per-side",
+        type=whole(bounds.POINTS_PER_SIDE),
+        default=32,
+        metavar="N",
+        help="everything: of the grid; default %(default)s",
     )
     add_image_size(parser)
     add_reading(parser)

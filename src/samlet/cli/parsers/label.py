@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from samlet import bounds
 from samlet.cli.parsers.common import (
     RUNNABLE,
     add_command,
@@ -12,6 +13,7 @@ from samlet.cli.parsers.common import (
     add_label_format,
     add_machine,
     add_reading,
+    whole,
 )
 
 
@@ -41,7 +43,10 @@ def add_label(commands: Any) -> None:
     parser.add_argument("--images", type=Path, required=True, metavar="PHOTOS", help="a folder of photographs")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder for the labels")
     parser.add_argument(
-        "--limit", type=int, metavar="N", help="use only the first N photographs; a later run may go on to the others"
+        "--limit",
+        type=whole(bounds.COUNT),
+        metavar="N",
+        help="use only the first N photographs; a later run may go on to the others",
     )
     parser.add_argument("--overwrite", action="store_true", help="begin again where an earlier run stands in DIR")
     add_label_format(parser.add_argument_group("label files"), "sa1b")
@@ -51,7 +56,7 @@ def add_label(commands: Any) -> None:
     )
     parser.add_argument(
         "--workers",
-        type=int,
+        type=whole(bounds.WORKERS),
         metavar="N",
         help="processes, of one thread each; as many as there are cores, 8 at most, if not given. A model in ONNX "
         "works in one, with --threads",
@@ -71,7 +76,10 @@ def _add_masks(group: Any) -> None:
         "mask covers. Default hierarchical; for SAM 2 grid, the only one",
     )
     group.add_argument(
-        "--points-per-side", type=int, metavar="N", help="points a side of the grid; default 32, for SAM 2 16"
+        "--points-per-side",
+        type=whole(bounds.POINTS_PER_SIDE),
+        metavar="N",
+        help="points a side of the grid; default 32, for SAM 2 16",
     )
     group.add_argument(
         "--pred-iou-thresh",

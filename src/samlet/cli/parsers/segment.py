@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from samlet import bounds
 from samlet.cli.options import add_settings
 from samlet.cli.parsers.common import (
     RUNNABLE,
@@ -13,6 +14,7 @@ from samlet.cli.parsers.common import (
     add_label_format,
     add_machine,
     add_reading,
+    whole,
 )
 from samlet.inference.everything.options import EverythingOptions
 
@@ -78,10 +80,14 @@ def _add_many(group: Any) -> None:
     group.add_argument("--overlays", action="store_true", help="draw every image with its masks into overlays/")
     group.add_argument(
         "--workers",
-        type=int,
+        type=whole(bounds.WORKERS),
         metavar="N",
         help="processes, of one thread each; as many as there are cores, 8 at most, if not given",
     )
     group.add_argument(
-        "--every", type=int, default=1, metavar="N", help="of a video, take every Nth frame; default %(default)s"
+        "--every",
+        type=whole(bounds.EVERY),
+        default=1,
+        metavar="N",
+        help="of a video, take every Nth frame; default %(default)s",
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
+from samlet.bounds import AREA, CROP_DOWNSCALE, CROP_N_LAYERS, POINTS_PER_BATCH, POINTS_PER_SIDE
 from samlet.errors import InputError
 from samlet.precisions import Arithmetic
 from samlet.settings import check_settings, documented, setting
@@ -39,6 +40,15 @@ PRECISIONS = {
 }
 
 _REFINE = 0.23
+_BOUNDS = {
+    "points_per_side": POINTS_PER_SIDE,
+    "sparse_points_per_side": POINTS_PER_SIDE,
+    "points_per_batch": POINTS_PER_BATCH,
+    "crop_n_layers": CROP_N_LAYERS,
+    "crop_n_points_downscale_factor": CROP_DOWNSCALE,
+    "min_mask_region_area": AREA,
+    "max_mask_region_area": AREA,
+}
 
 
 @documented
@@ -115,6 +125,9 @@ class EverythingOptions:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        for name, limits in _BOUNDS.items():
+            if (value := getattr(self, name)) is not None:
+                limits.check(name, value)
         if self.refine and self.settling == "logits":
             raise InputError(f"refine is {self.refine}, and settling logits has no finer round; use settling consensus")
         self._check_points()

@@ -45,9 +45,13 @@ class DecoderConfig:
         widths = dataclasses.asdict(self)
         for name in ("norm_eps", "object_score", "style"):
             widths.pop(name)
-        if self.style not in DECODERS:
+        if not isinstance(self.style, str) or self.style not in DECODERS:
             raise InputError(f"DecoderConfig.style is {self.style!r}; expected one of {', '.join(DECODERS)}")
         check_positive("DecoderConfig", **widths)
+        if isinstance(self.norm_eps, bool) or not isinstance(self.norm_eps, float) or not 0 < self.norm_eps < 1:
+            raise InputError(f"DecoderConfig.norm_eps is {self.norm_eps!r}; expected a number between 0 and 1")
+        if not isinstance(self.object_score, bool):
+            raise InputError(f"DecoderConfig.object_score is {self.object_score!r}; expected true or false")
         for name in ("depth", "iou_head_depth", "num_multimask_outputs"):
             if widths[name] > MOST_LAYERS:
                 raise InputError(f"DecoderConfig.{name} is {widths[name]}; expected at most {MOST_LAYERS}")

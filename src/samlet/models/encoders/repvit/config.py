@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from samlet.errors import InputError
+from samlet.models.checks import check_blocks
 from samlet.models.encoders.encoder import EncoderConfig
 
 
@@ -49,6 +50,9 @@ class RepViTConfig(EncoderConfig):
     out_channels: int = 256
 
     def __post_init__(self) -> None:
+        for name in ("mixer_dims", "squeeze_dims"):
+            for stage in getattr(self, name):
+                check_blocks("RepViTConfig", **{name: stage if isinstance(stage, tuple) else ()})
         for name in ("image_size", "stem_dim", "embed_dims", "mixer_dims", "out_channels"):
             _check_widths(name, getattr(self, name))
         _check_widths("squeeze_dims", self.squeeze_dims, least=0)

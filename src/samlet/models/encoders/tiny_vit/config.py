@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -66,6 +67,14 @@ class TinyViTConfig(EncoderConfig):
         if len(self.window_sizes) != 3 or len(self.merge_strides) != 3:
             raise InputError(
                 f"TinyViTConfig has windows {self.window_sizes}, strides {self.merge_strides}; expected 3 each"
+            )
+        if (
+            any(not isinstance(stride, int) for stride in self.merge_strides)
+            or 4 * math.prod(self.merge_strides) != self.stride
+        ):
+            raise InputError(
+                f"TinyViTConfig.merge_strides is {self.merge_strides}; expected strides whose product is "
+                f"{self.stride // 4}, as an embedding of stride {self.stride} needs"
             )
         if self.image_size % self.stride:
             raise InputError(f"image_size {self.image_size} is not a multiple of the stride {self.stride}")
