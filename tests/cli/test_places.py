@@ -28,8 +28,8 @@ FOLDERS = {
     "a file": (["m", "--out", "file"], "is a file; expected a new folder"),
     "below a file": (["m", "--out", "file/deeper"], "cannot be written"),
     "a link to itself": (["m", "--out", "loop"], "cannot be written"),
-    "nobody's home": (["m", "--out", "~nobody_of_that_name/o"], "cannot be written"),
-    "a name that is too long": (["m", "--out", "o" * 300], "cannot be written"),
+    "nobody's home": (["m", "--out", "~nobody_of_that_name/o"], "no such user or home folder"),
+    "a name that is too long": (["m", "--out", "o" * 300], "is too long a name for a file"),
     "a size that no grid has": (["m", "--out", "above/o", "--size", "100"], "multiple of 16"),
 }
 

@@ -76,7 +76,7 @@ def test_of_a_folder_the_first_image_without_masks_is_named_and_all_that_was_pas
     (photos / "notes.txt").write_text("no photograph")
     strict = GRID
     out = run(capsys, "segment", photos, "--everything", "--model", model, *strict, "--out", tmp_path / "a")
-    assert "2 images, 0 masks in this run, 0 failed, 3 files passed over" in out
+    assert "2 images, 0 masks, 0 failed, 3 files passed over" in out
     assert "2 images have next to no masks; the first, a.png: " in out
     for name in (".hidden", "linked", "notes.txt"):
         assert name in out

@@ -199,7 +199,7 @@ def test_every_option_of_a_call_is_an_option_of_the_command_with_the_same_defaul
     [
         (["cat.jpg", "--everything", "--point", "3,4"], "takes no prompts"),
         (["cat.jpg", "--everything", "--workers", "2"], "--workers is for folders"),
-        (["cat.jpg", "--everything", "--points-per-side", "0"], "points-per-side is 0"),
+        (["cat.jpg", "--everything", "--points-per-side", "0"], "points_per_side is 0"),
         (["", "--everything", "--workers", "0"], "workers is 0"),
         (["", "--everything", "--output-mode", "binary_mask"], "binary_mask does not fit"),
         (["missing.mp4", "--everything"], "missing.mp4"),

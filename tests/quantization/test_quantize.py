@@ -288,7 +288,7 @@ def test_models_that_cannot_be_quantized(photo_folder):
         ({"weights": 16, "activations": 16}, "quantizes nothing"),
         ({"metric": "hessien"}, "metric 'hessien' is unknown; expected one of hessian, mse"),
         ({"scheme": "int"}, "scheme 'int' is unknown; expected one of twin, log, integer"),
-        ({"weight_group": 0}, "weight_group is 0; expected at least 1"),
+        ({"weight_group": 0}, "weight_group is 0; expected 1 to"),
         (
             {"weight_group": 64, "scheme": "integer"},
             "weight_group is 64 in scheme integer, whose kernels",
@@ -296,11 +296,11 @@ def test_models_that_cannot_be_quantized(photo_folder):
         ({"weight_group": 64, "weights": 16}, "weight_group is 64, but weights stay float"),
         ({"shrinkage": -1.0}, "shrinkage is -1; expected at least 0"),
         ({"mixed": 3}, "mixed is 3; expected 4 to 8"),
-        ({"calibration_images": 0}, "calibration_images is 0; expected at least 1"),
-        ({"prompts": 1}, "prompts is 1; expected at least 2"),
+        ({"calibration_images": 0}, "calibration_images is 0; expected 1 to"),
+        ({"prompts": 1}, "prompts is 1; expected 2 to"),
         ({"candidates": 1}, "candidates is 1"),
         ({"rounds": 0}, "rounds is 0"),
-        ({"samples": 7}, "samples is 7; expected at least 8"),
+        ({"samples": 7}, "samples is 7; expected 8 to"),
         ({"low": 0.0}, "low 0 and high 1.2 span no range"),
         ({"low": 1.5}, "low 1.5 and high 1.2"),
         ({"seed": -1}, "seed is -1"),
@@ -374,7 +374,7 @@ PRODUCTS = "image_encoder.layers.1.blocks.0.attn.products"
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda _: [], "quantization is a list; expected an object"),
+        (lambda _: [], r"quantization is \[\]; expected an object"),
         (lambda q: q | {"neck": {}}, "quantization names the layer 'neck'; expected a layer of the model"),
         (lambda q: q | {"image_encoder": {}}, "a TinyViTEncoder; expected a float layer"),
         (lambda q: q | {NECK: {"weights": 8}}, f"quantization of {NECK} has weights; expected weights, inputs"),

@@ -9,7 +9,7 @@ import contextlib
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import torch
 
@@ -29,7 +29,7 @@ VERSION = 1
 
 class _Content(TypedDict):
     model: dict
-    weights: NotRequired[Literal["float32", "int8"]]
+    weights: NotRequired[Store]
     quantization: NotRequired[dict | None]
 
 

@@ -85,6 +85,13 @@ def check_writable(path: Path) -> None:
     virtual = any(existing == root or existing.is_relative_to(root) for root in _VIRTUAL)
     if not existing.is_dir() or virtual or not os.access(existing, os.W_OK):
         raise InputError(f"{path} cannot be written: {existing} is not a folder that this user may write to")
+    try:
+        Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=existing)).rmdir()
+    except OSError as error:  # a disk that is read-only, or full
+        raise InputError(
+            f"{path} cannot be written: {existing} is not a folder that this user may write to "
+            f"({error.strerror or error}); name another one"
+        ) from error
 
 
 def writable_path(path: Path) -> Path:

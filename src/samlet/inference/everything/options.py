@@ -40,15 +40,6 @@ PRECISIONS = {
 }
 
 _REFINE = 0.23
-_BOUNDS = {
-    "points_per_side": POINTS_PER_SIDE,
-    "sparse_points_per_side": POINTS_PER_SIDE,
-    "points_per_batch": POINTS_PER_BATCH,
-    "crop_n_layers": CROP_N_LAYERS,
-    "crop_n_points_downscale_factor": CROP_DOWNSCALE,
-    "min_mask_region_area": AREA,
-    "max_mask_region_area": AREA,
-}
 
 
 @documented
@@ -58,10 +49,16 @@ class EverythingOptions:
 
     strategy: Strategy = setting("grid", "which points are asked", choices=STRATEGIES)
     points_per_side: int | None = setting(
-        32, "points a side of the grid over each crop; None with `point_grids`", least=1
+        32,
+        "points a side of the grid over each crop; None with `point_grids`",
+        least=POINTS_PER_SIDE.least,
+        most=POINTS_PER_SIDE.most,
     )
     points_per_batch: int = setting(
-        4, "prompts decoded together: larger batches fall out of a CPU's cache; a GPU likes 64", least=1
+        4,
+        "prompts decoded together: larger batches fall out of a CPU's cache; a GPU likes 64",
+        least=POINTS_PER_BATCH.least,
+        most=POINTS_PER_BATCH.most,
     )
     point_grids: tuple[Points, ...] | None = setting(
         None,
@@ -81,7 +78,9 @@ class EverythingOptions:
         least=0,
         most=1,
     )
-    crop_n_layers: int = setting(0, "layer i also runs on 2^i x 2^i crops of the image", least=0)
+    crop_n_layers: int = setting(
+        0, "layer i also runs on 2^i x 2^i crops of the image", least=CROP_N_LAYERS.least, most=CROP_N_LAYERS.most
+    )
     crop_nms_thresh: float = setting(
         0.7, "as --box-nms-thresh, between crops; the smaller crop's mask stays", least=0, most=1
     )
@@ -89,16 +88,26 @@ class EverythingOptions:
         512 / 1500, "overlap of crops in the first layer, as a share of the shorter side", least=0, below=1
     )
     crop_n_points_downscale_factor: int = setting(
-        1, "points a side are divided by this to the power of the layer", least=1
+        1,
+        "points a side are divided by this to the power of the layer",
+        least=CROP_DOWNSCALE.least,
+        most=CROP_DOWNSCALE.most,
     )
-    min_mask_region_area: int = setting(0, "smaller holes and islands of masks are removed, pixels", least=0)
-    max_mask_region_area: int = setting(0, "larger masks are dropped, pixels; 0 for none", least=0)
+    min_mask_region_area: int = setting(
+        0, "smaller holes and islands of masks are removed, pixels", least=AREA.least, most=AREA.most
+    )
+    max_mask_region_area: int = setting(
+        0, "larger masks are dropped, pixels; 0 for none", least=AREA.least, most=AREA.most
+    )
     mask_nms_thresh: float = setting(
         1.0, "if two masks overlap by an IoU above this, that of lower score is dropped; 1 for none", least=0, most=1
     )
     output_mode: OutputMode = setting("coco_rle", "how masks are written", choices=OUTPUT_MODES)
     sparse_points_per_side: int | None = setting(
-        None, "hierarchical: points a side of the first round; a quarter of --points-per-side if not given", least=1
+        None,
+        "hierarchical: points a side of the first round; a quarter of --points-per-side if not given",
+        least=POINTS_PER_SIDE.least,
+        most=POINTS_PER_SIDE.most,
     )
     settling: CoverageRule = setting("consensus", "hierarchical: which areas need no more prompts", choices=COVERAGES)
     high_threshold: float = setting(
@@ -125,9 +134,6 @@ class EverythingOptions:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        for name, limits in _BOUNDS.items():
-            if (value := getattr(self, name)) is not None:
-                limits.check(name, value)
         if self.refine and self.settling == "logits":
             raise InputError(f"refine is {self.refine}, and settling logits has no finer round; use settling consensus")
         self._check_points()
