@@ -164,6 +164,8 @@ def smaller(words: list[str], model: str = "model") -> list[str]:
             replaced.append(model if word in ("mobile_sam", "sam_vit_b", "sam_vit_h") else word)
     if command == "segment" and "--model" not in replaced:
         replaced += ["--model", model]
+    if command == "distill":  # a model with random weights is sure of nothing
+        replaced += ["--pred-iou-thresh", "0", "--stability-score-thresh", "0"]
     if command == "export" and "--int8" in replaced:
         replaced += ["--calibration-images", "2"]
     if command in _SIZED and "--image-size" not in replaced:

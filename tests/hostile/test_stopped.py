@@ -95,6 +95,8 @@ def test_stopped_twice_is_as_never_stopped(name: str, base: Path, photos: Path, 
             if found.code == 0:
                 shutil.rmtree(here / "o")  # it ended before; finished models are not written again
                 continue
+            if found.code == 2 and "already holds" in found.err:
+                continue  # the run before was stopped after its result was whole
             stopped += 1
             assert found.alive == 0, "a process lives on"
             assert "Traceback" not in found.err, found.err

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
+from scipy import ndimage
 
 import samlet
 from samlet.data.bundled import CLICKS, bundled_photographs
@@ -107,7 +108,7 @@ def test_files_are_read_by_those_they_are_for(saved: Path) -> None:
             codes = coco_mask.frPyObjects([np.array(shape["points"], float).ravel().tolist()], size[1], size[0])
             drawn = coco_mask.decode(codes)[..., 0].astype(bool)
             own = masks[shape["group_id"] - 1]
-            assert (drawn & own).sum() > 0.9 * drawn.sum()
+            assert not (drawn & ~ndimage.binary_dilation(own, np.ones((3, 3)))).any()  # a pixel from the edge at most
     assert (saved / "dogs.svg").read_text().count("<path ") == 2
 
 

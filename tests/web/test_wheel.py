@@ -30,7 +30,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # A copy: building leaves `build/` and `*.egg-info` behind, and takes along what lies there from before.
     source = folder / "source"
     shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copyfile(ROOT / name, source / name)
     run([*pip, "wheel", str(source), "--no-deps", "--wheel-dir", str(folder)], timeout=PATIENCE_S)
     (wheel,) = folder.glob("samlet-*.whl")

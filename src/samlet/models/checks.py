@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 from samlet.bounds import IMAGE_SIZE
 from samlet.errors import InputError
+from samlet.io.schema import shown
 
 WIDEST = 1 << 16
 """More channels than any model has."""
@@ -43,7 +44,7 @@ def check_blocks(owner: str, **values: tuple[Any, ...]) -> None:
 def check_choice(name: str, value: Any, kind: Any) -> None:
     """Refuse what is none of a `Literal`'s values."""
     if not isinstance(value, str) or value not in get_args(kind):
-        raise InputError(f"{name} is {value!r}; expected one of {', '.join(get_args(kind))}")
+        raise InputError(f"{name} is {shown(value)}; expected one of {', '.join(get_args(kind))}")
 
 
 def check_lengths(owner: str, expected: int, **values: tuple[Any, ...]) -> None:
