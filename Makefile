@@ -2,6 +2,7 @@
 # make test       a fresh machine: the same with the test extra, then linters, types and the fast tests
 # make test-slow  the tests that `make test` leaves out: long, distributed, benchmarks at a token size,
 #                 ExecuTorch, the documentation as a site
+# make test-thorough   20,000 changed files and 20 stops of each long command, where test-slow takes a fifth of them
 # make format, make lint, make docs   formats the code; linters and types; fills the tables of README and docs/
 # make site       the documentation as a web site, in site/; fails at a broken link
 # make web-tools  what the tests of page and transformers.js need: node, Chromium (as root, with apt-get), packages of npm
@@ -13,7 +14,7 @@ DEMO_MINUTES ?= 4
 TEST_PROCESSES ?= 2
 PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadscope
 
-.PHONY: demo format lint docs site test test-slow web-tools bench clean
+.PHONY: test-thorough demo format lint docs site test test-slow web-tools bench clean
 
 .venv/demo-installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -59,6 +60,9 @@ web-tools:
 		apt-get update -qq && apt-get install -qq --yes --no-install-recommends nodejs npm chromium; fi
 	for folder in tests/web tests/tools; do \
 		(cd $$folder && npm ci --ignore-scripts --no-audit --no-fund) || exit 1; done
+
+test-thorough: .venv/slow-installed
+	SAMLET_THOROUGH=1 $(PYTEST) -m "slow or not slow" tests/hostile
 
 test-slow: .venv/slow-installed
 	-$(MAKE) web-tools  # without them the browser's tests are skipped and say so

@@ -21,6 +21,8 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 import samlet
 from samlet.checkpoints.prescan import DamagedError, UnsafeError
 from samlet.io.remarks import forget
@@ -108,6 +110,7 @@ def _work(files: list[Path], read: Callable[[], object], count: int, seed: str, 
     """In the child: what was done so far stands in `told`."""
     virtual = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (virtual + MEMORY, virtual + MEMORY))
+    torch.set_num_threads(1)  # threads of the process before the fork are not here
     warnings.simplefilter("ignore")
     whole = {file: file.read_bytes() for file in files}
     results = errors = 0

@@ -33,14 +33,14 @@ from samlet.runs.records import RecordStore
 from samlet.runtimes import read_manifest
 from samlet.training.embeddings import EmbeddingCache
 from tests.conftest import make_tiny
-from tests.hostile import flips
+from tests.hostile import THOROUGH, flips
 from tests.hostile.conftest import SIZE, coco_content, sa1b_content
 from tests.runtimes import exporting
 
 Made = tuple[list[Path], Callable[[], object]]
 """The files that are changed, and what reads them."""
 
-FAST, SLOW = 500, 20_000
+FAST, SLOW = 500, 20_000 if THOROUGH else 4_000
 
 
 def native_config(folder: Path, _base: Path) -> Made:
@@ -263,7 +263,7 @@ COSTLY: dict[str, Callable[[Path, Path], Made]] = {
     **{f"model {name}": whole_model(name) for name in ("m", "hf", "m.pth", "m.safetensors")},
     **{f"graph {target}": graph(target) for target in ("onnx", "openvino")},
 }
-_COSTLY_CHANGES = 200
+_COSTLY_CHANGES = 200 if THOROUGH else 40
 _SEED = "1"
 
 

@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
+from tests.hostile import THOROUGH
 from tests.hostile.commands import Commands
 from tests.hostile.conftest import write_photographs
 
-MOMENTS = 20
+MOMENTS = 20 if THOROUGH else 4
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from samlet.errors import InputError
+from samlet.io.schema import shown
 from samlet.models.checks import MOST_LAYERS, check_positive
 
 
@@ -46,12 +47,12 @@ class DecoderConfig:
         for name in ("norm_eps", "object_score", "style"):
             widths.pop(name)
         if not isinstance(self.style, str) or self.style not in DECODERS:
-            raise InputError(f"DecoderConfig.style is {self.style!r}; expected one of {', '.join(DECODERS)}")
+            raise InputError(f"DecoderConfig.style is {shown(self.style)}; expected one of {', '.join(DECODERS)}")
         check_positive("DecoderConfig", **widths)
         if isinstance(self.norm_eps, bool) or not isinstance(self.norm_eps, float) or not 0 < self.norm_eps < 1:
-            raise InputError(f"DecoderConfig.norm_eps is {self.norm_eps!r}; expected a number between 0 and 1")
+            raise InputError(f"DecoderConfig.norm_eps is {shown(self.norm_eps)}; expected a number between 0 and 1")
         if not isinstance(self.object_score, bool):
-            raise InputError(f"DecoderConfig.object_score is {self.object_score!r}; expected true or false")
+            raise InputError(f"DecoderConfig.object_score is {shown(self.object_score)}; expected true or false")
         for name in ("depth", "iou_head_depth", "num_multimask_outputs"):
             if widths[name] > MOST_LAYERS:
                 raise InputError(f"DecoderConfig.{name} is {widths[name]}; expected at most {MOST_LAYERS}")

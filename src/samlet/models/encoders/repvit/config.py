@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from samlet.errors import InputError
+from samlet.io.schema import shown
 from samlet.models.checks import check_blocks
 from samlet.models.encoders.encoder import EncoderConfig
 
@@ -19,7 +20,7 @@ def _check_widths(name: str, value: Any, least: int = 1) -> None:
             entries += entry
         elif not isinstance(entry, int) or isinstance(entry, bool) or entry < least:
             raise InputError(
-                f"RepViTConfig.{name} is {value!r}; every width must be a whole number of at least {least}"
+                f"RepViTConfig.{name} is {shown(value)}; every width must be a whole number of at least {least}"
             )
 
 
