@@ -40,7 +40,7 @@ class Predictor:
         image_size: side that images are resized to, pixels, a multiple of 16; the model's own if None. Smaller is
             faster and coarser.
 
-    Example:
+    Examples:
         >>> predictor = samlet.Predictor("mobile_sam")
         >>> predictor.set_image("photo.jpg")
         >>> answer = predictor.predict(points=[[500, 375]])

@@ -19,7 +19,7 @@ class RunResult:
         pictures: what draws each picture, by name.
         folder: where the report stands; None where nothing was written.
 
-    Example:
+    Examples:
         >>> small = samlet.slim("mobile_sam", "photos", ratio=0.5, steps=200)
         >>> small.result.figures["agreement"]["aligned"]
         >>> small.result.picture("comparison").show()

@@ -97,7 +97,7 @@ class MaskGenerator:
         progress: show a bar over prompts, and over the masks whose small regions are removed.
         **options: fields of `EverythingOptions`.
 
-    Example:
+    Examples:
         >>> generate = MaskGenerator(samlet.load("mobile_sam"), strategy="hierarchical")
         >>> masks = generate("photo.jpg")
         >>> masks[0]["bbox"], masks.decoder_prompts
