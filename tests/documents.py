@@ -135,10 +135,12 @@ _SMALLER = {
     "--limit": "2",
     "--epochs": "1",
 }
+_UNSURE = ("--pred-iou-thresh", "0", "--stability-score-thresh", "0")
+"""A model with random weights is sure of nothing."""
 _MORE = {
     "slim": ("--scoring-images", "2", "--recovery-images", "2", "--micro-batch", "1"),
     "distill": ("--prompts", "4", "--rounds", "1"),
-    "label": ("--points-per-side", "4", "--workers", "1", "--pred-iou-thresh", "0", "--stability-score-thresh", "0"),
+    "label": ("--points-per-side", "4", "--workers", "1", *_UNSURE),
     "quantize": ("--candidates", "4", "--calibration-images", "2"),
     "export": ("--least-agreement", "0", "--force"),
     "compare": ("--no-measure",),
@@ -164,8 +166,10 @@ def smaller(words: list[str], model: str = "model") -> list[str]:
             replaced.append(model if word in ("mobile_sam", "sam_vit_b", "sam_vit_h") else word)
     if command == "segment" and "--model" not in replaced:
         replaced += ["--model", model]
-    if command == "distill":  # a model with random weights is sure of nothing
-        replaced += ["--pred-iou-thresh", "0", "--stability-score-thresh", "0"]
+    if command == "distill":
+        replaced += _UNSURE
+    if "--then" in replaced:
+        replaced[replaced.index("--then") + 1] += f" {' '.join(_UNSURE)}"
     if command == "export" and "--int8" in replaced:
         replaced += ["--calibration-images", "2"]
     if command in _SIZED and "--image-size" not in replaced:
