@@ -230,3 +230,10 @@ def test_a_model_is_named_with_or_without_its_option(capsys):
         error = capsys.readouterr().err
         assert said in error
         assert error.count("\n") == 1
+
+
+def test_compare_takes_the_prompts_of_evaluate():
+    words = ["compare", "a", "b", "--data", "d", "--prompt", "box", "--prompt", "point", "--protocol", "point-3"]
+    assert build_parser().parse_args(words).protocol == ["box", "sa1b-point", "point-3"]
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["compare", "a", "b", "--data", "d", "--prompt", "lines"])

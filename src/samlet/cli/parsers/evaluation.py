@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,14 @@ def add_evaluate(commands: Any) -> None:
     _add_evaluation(parser)
 
 
+def _protocol_of(prompt: str) -> str:
+    """The protocol that a kind of prompt is short for."""
+    protocols = {"point": "sa1b-point", "box": "box"}
+    if prompt not in protocols:
+        raise argparse.ArgumentTypeError(f"invalid choice: '{prompt}' (choose from point, box)")
+    return protocols[prompt]
+
+
 def add_compare(commands: Any) -> None:
     """Add `samlet compare`."""
     parser = add_command(
@@ -69,6 +78,14 @@ def add_compare(commands: Any) -> None:
         action="append",
         metavar="NAME",
         help="see above. May be repeated; sa1b-point and box if not given",
+    )
+    parser.add_argument(
+        "--prompt",
+        dest="protocol",
+        action="append",
+        type=_protocol_of,
+        metavar="point|box",
+        help="short for --protocol sa1b-point or box, as in `samlet evaluate`. May be repeated",
     )
     parser.add_argument("--no-measure", action="store_true", help="no latency and no memory")
     _add_evaluation(parser)
