@@ -80,7 +80,7 @@ def test_a_folder_that_cannot_be_written(
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
         (here / "closed").mkdir()
-        monkeypatch.setattr("tempfile.mkdtemp", full)
+        monkeypatch.setattr("tempfile.TemporaryFile", full)
     said = refused([command, "m", *target, "--out", "closed/o"], here, capsys)
     assert f"{here / 'closed' / 'o'} cannot be written: {here / 'closed'} is not a folder" in said
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shutil
 import tempfile
@@ -17,6 +18,11 @@ from samlet.errors import InputError
 from samlet.io.documents import read_json
 from samlet.io.jsons import dumps
 from samlet.io.paths import expanded
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 MODEL_FILES = frozenset(
     {
@@ -40,6 +46,7 @@ TEMPORARY = ".samlet-"
 _VIRTUAL = (Path("/proc"), Path("/sys"))  # where nothing can be made, whatever their permissions say
 _LONGEST_NAME, _LONGEST_PATH = 255, 4000  # bytes that file systems allow
 _ROOM = 60  # bytes of the names that are made inside
+_SHOWN_NAME = 40  # characters of a folder's name that its temporary one begins with
 
 RESULT_FILES = frozenset({"masks.json", "overlay.png", "labels.png", "masks/", "labels/"})
 """What a folder with the masks of one image holds; a name that ends with a slash is a folder of PNG files alone, or of
@@ -86,7 +93,7 @@ def check_writable(path: Path) -> None:
     if not existing.is_dir() or virtual or not os.access(existing, os.W_OK):
         raise InputError(f"{path} cannot be written: {existing} is not a folder that this user may write to")
     try:
-        Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=existing)).rmdir()
+        tempfile.TemporaryFile(dir=existing).close()  # without a name where the system can: a kill leaves nothing
     except OSError as error:  # a disk that is read-only, or full
         raise InputError(
             f"{path} cannot be written: {existing} is not a folder that this user may write to "
@@ -180,16 +187,53 @@ def remove_temporaries(folder: Path, *kept: str) -> None:
 
 
 @contextlib.contextmanager
+def _in_use(folder: Path) -> Iterator[bool]:
+    """Lock a folder while the block runs, if no other process has; the system unlocks it when a process is killed.
+
+    Yields:
+        Whether it was free. True on systems without such locks.
+    """
+    if fcntl is None:
+        yield True
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        free = True
+    except OSError:
+        free = False
+    try:
+        yield free
+    finally:
+        os.close(handle)
+
+
+def _remove_abandoned(folder: Path, prefix: str) -> None:
+    """Remove temporary folders whose process was killed; nothing on systems without locks of folders."""
+    if fcntl is None or not folder.is_dir():
+        return
+    for entry in folder.glob(f"{glob.escape(prefix)}*"):
+        with contextlib.suppress(OSError), _in_use(entry) as free:
+            if free and entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+
+
+@contextlib.contextmanager
 def temporary_folder(path: Path) -> Iterator[Path]:
     """A folder on the disk of `path`, in it or beside it, that is gone when the block ends.
 
-    So are folders above `path` that were made for it, if nothing was written there.
+    So are folders above `path` that were made for it, if nothing was written there, and what killed processes left that
+    wrote the same.
     """
     missing = [parent for parent in path.parents if not parent.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=path if path.is_dir() else path.parent))
+    prefix = f"{TEMPORARY}{path.name[:_SHOWN_NAME]}."
+    for folder in (path.parent, path):
+        _remove_abandoned(folder, prefix)
+    temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=path if path.is_dir() else path.parent))
     try:
-        yield temporary
+        with _in_use(temporary):
+            yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         with contextlib.suppress(OSError):
