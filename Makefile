@@ -1,8 +1,8 @@
 # make demo       a fresh machine: creates .venv, installs samlet, runs `samlet demo`
 # make test       a fresh machine: the same with the test extra, then linters, types and the fast tests
-# make test-slow  the tests that `make test` leaves out: long, distributed, benchmarks at a token size,
-#                 ExecuTorch, the documentation as a site
-# make test-thorough   20,000 changed files and 20 stops of each long command, where test-slow takes a fifth of them
+# make test-slow  tests that `make test` leaves out: slow, distributed, ExecuTorch, browser, the documentation as a site
+# make test-thorough   what both leave out: benchmarks at a token size, other variants of slow tests, 20,000 changed files
+#                 and 20 stops of each long command, where test-slow takes a fifth of them
 # make format, make lint, make docs   formats the code; linters and types; fills the tables of README and docs/
 # make site       the documentation as a web site, in site/; fails at a broken link
 # make web-tools  what the tests of page and transformers.js need: node, Chromium (as root, with apt-get), packages of npm
@@ -62,11 +62,12 @@ web-tools:
 		(cd $$folder && npm ci --ignore-scripts --no-audit --no-fund) || exit 1; done
 
 test-thorough: .venv/slow-installed
+	$(PYTEST) -m "long or benchmark"
 	SAMLET_THOROUGH=1 $(PYTEST) -m "slow or not slow" tests/hostile
 
 test-slow: .venv/slow-installed
 	-$(MAKE) web-tools  # without them the browser's tests are skipped and say so
-	$(PYTEST) -m "slow or distributed or benchmark"
+	$(PYTEST) -m "(slow or distributed) and not long and not benchmark"
 
 bench: .venv/test-installed
 	$(BIN)/python benchmarks/encoder_speed.py

@@ -4,7 +4,7 @@ python benchmarks/confidence.py [--photographs NAME …] [--points N]
 
 The same grid of clicks for every model. Predicted IoU and stability of all three masks of each; how many pass
 thresholds; and, of each mask, the IoU with the teacher's at 1024 px for the same click, which says whether a low
-prediction is deserved. `samlet_s` (recipes/) is the small model, `mobile_sam` its teacher.
+prediction is deserved. `samlet_s` is the small model, `mobile_sam` its teacher.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import torch
 from numpy.typing import NDArray
 
 import samlet
-from common import ROOT, write
+from common import write
 from samlet.data.bundled import bundled_photographs
 from samlet.data.images import read_image
 
 TEACHER, STUDENT = "mobile_sam", "samlet_s"
-SOURCES = {TEACHER: "mobile_sam", STUDENT: str(ROOT / "recipes" / "samlet_s")}
+SOURCES = {TEACHER: "mobile_sam", STUDENT: "samlet_s"}
 SIZES = (512, 1024)
 THRESHOLDS = {"sure": (1.0, 0.95), "likely": (0.9, 0.9), "any": (0.75, 0.8)}
 """Of the page: share of the published predicted IoU, and stability."""

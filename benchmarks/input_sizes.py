@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 import samlet
-from common import RESULTS, ROOT, shared_data, write
+from common import RESULTS, shared_data, write
 from samlet.data.datasets import open_dataset
 from samlet.evaluation import evaluate_all
 
-MODELS = {"mobile_sam": "mobile_sam", "samlet_s": str(ROOT / "recipes" / "samlet_s")}
+MODELS = {"mobile_sam": "mobile_sam", "samlet_s": "samlet_s"}
 SIZES = (512, 768, 1024)
 
 

@@ -31,7 +31,7 @@ from samlet.web import PageServer, make_page
 from samlet.web.config import Weights
 
 SCRIPTS = ROOT / "tests" / "web" / "browser"
-MODELS = {"samlet_s": str(ROOT / "recipes" / "samlet_s"), "mobile_sam": "mobile_sam"}
+MODELS = {"samlet_s": "samlet_s", "mobile_sam": "mobile_sam"}
 SPEED: list[tuple[str, int, Weights, str]] = [  # model, size, weights, what the address asks for
     ("samlet_s", 512, "int8", ""),
     ("samlet_s", 512, "int8", "?threads=1"),

@@ -6,12 +6,11 @@
 # PHOTOS is a folder of photographs, OUT a new or continued folder. Every command continues where it was stopped.
 set -euo pipefail
 photos=$1 out=$2
-here=$(dirname "$0")
 mkdir -p "$out"
 slim=(samlet slim --teacher mobile_sam --images "$photos" --image-size 512 --scoring-images 32 --precision bf16)
 
 # Widths that were searched, channels by importance, refitting on many photographs.
-[ -d "$out/refitted" ] || "${slim[@]}" --like "$here/samlet_s" --procedure one-step --recovery-images 160 --steps 0 \
+[ -d "$out/refitted" ] || "${slim[@]}" --like samlet_s --procedure one-step --recovery-images 160 --steps 0 \
   --out "$out/refitted"
 
 # Aligning, on four fixed views of each photograph, whose teacher embeddings are computed once.

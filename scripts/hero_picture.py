@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PHOTOS = ROOT / "src" / "samlet" / "assets" / "photos"
 RESULT = ROOT / "benchmarks" / "results" / "first_page.json"
 PICTURE = ROOT / "docs" / "hero.jpg"
+SIZE = "1024"  # side of the input, pixels
 
 PANEL = (330, 270)
 GAP, SIDE, HEAD = 10, 250, 12
@@ -80,10 +81,11 @@ def panel(predictor: samlet.Predictor, shot: Shot) -> Image.Image:
 def bars(draw: ImageDraw.ImageDraw, left: int, top: int, name: str, row: dict[str, Any], full: dict[str, Any]) -> None:
     """Name, and for each of size, work and time a bar in proportion to the larger model's."""
     draw.text((left, top), name, fill=INK, font=ImageFont.load_default(26))
+    here, there = row["at"][SIZE], full["at"][SIZE]
     values = (
         ("parameters", row["parameters"] / 1e6, full["parameters"] / 1e6, "{:.1f} M"),
-        ("encoder MACs", row["encoder_macs"] / 1e9, full["encoder_macs"] / 1e9, "{:.1f} G"),
-        ("encoder, CPU time", 1000 * row["encoder_cpu_s"], 1000 * full["encoder_cpu_s"], "{:.0f} ms"),
+        ("encoder MACs", here["encoder_macs"] / 1e9, there["encoder_macs"] / 1e9, "{:.1f} G"),
+        ("encoder, CPU time", 1000 * here["encoder_cpu_s"], 1000 * there["encoder_cpu_s"], "{:.0f} ms"),
     )
     small, width = ImageFont.load_default(17), SIDE - 20
     for index, (title, value, whole, form) in enumerate(values):
@@ -97,15 +99,12 @@ def bars(draw: ImageDraw.ImageDraw, left: int, top: int, name: str, row: dict[st
 def compose(result: dict[str, Any]) -> Image.Image:
     """Two rows of panels, the larger model above the smaller, figures at the left."""
     rows = result["rows"]
-    models: tuple[tuple[str, str, str | Path], ...] = (
-        ("MobileSAM", "mobile_sam", "mobile_sam"),
-        ("samlet_s", "samlet_s", ROOT / "recipes" / "samlet_s"),
-    )
+    models = (("MobileSAM", "mobile_sam"), ("samlet_s", "samlet_s"))
     step = (PANEL[0] + GAP, PANEL[1] + GAP)
     size = (SIDE + HEAD + step[0] * len(SHOTS), 2 * HEAD + step[1] * len(models) - GAP)
     canvas = Image.new("RGB", size, "white")
-    for line, (title, key, source) in enumerate(models):
-        predictor = samlet.Predictor(samlet.load(source))
+    for line, (title, key) in enumerate(models):
+        predictor = samlet.Predictor(samlet.load(key))
         top = HEAD + line * step[1]
         bars(ImageDraw.Draw(canvas), HEAD, top + 8, title, rows[key], rows["mobile_sam"])
         for column, shot in enumerate(SHOTS):

@@ -52,6 +52,8 @@ PAGES = {
 }
 """What every result file shows, the page with its table (seen from docs/results/), and the script in benchmarks/."""
 
+_RULES = {"best": "best predicted mask", "single": "single mask"}
+
 
 def _row(name: str, dates: dict[str, str]) -> str:
     path = RESULTS / f"{name}.json"
@@ -92,6 +94,32 @@ def aims() -> str:
         lost = 100 * (quantized["float"]["box"] - row["miou"]["box"])
         what = f"MobileSAM with {row['name']} at 1024 px: points of mIoU lost (COCO, boxes)"
         rows.append((what, "{:.2f}", most, lost, "quantization", "quantization.md"))
+    own = _read("first_page")["rows"]["samlet_s"]
+    card = ("samlet_s", "../models/samlet_s.md")
+    lost = {
+        rule: -min(v["mean"] for k, v in own["at"]["1024"]["less_mobile_sam"].items() if k.endswith(rule))
+        for rule in _RULES
+    }
+    rows += [
+        (
+            f"samlet_s: points of mIoU lost to MobileSAM where it loses most ({words})",
+            "{:.1f}",
+            1.0,
+            100 * lost[rule],
+            *card,
+        )
+        for rule, words in _RULES.items()
+    ]
+    rows += [
+        (
+            "samlet_s: multiply-accumulates of the encoder, G",
+            "{:.1f}",
+            11.5,
+            own["at"]["1024"]["encoder_macs"] / 1e9,
+            *card,
+        ),
+        ("samlet_s: file as int8, MB", "{:.2f}", 6.5, own["int8_bytes"] / 1e6, *card),
+    ]
     page = ("the page in a browser", "web.md")
     rows += [
         ("first load of a page, MB", "{:.1f}", 15.0, speed["first_load_bytes"] / 1e6, *page),

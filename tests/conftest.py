@@ -55,8 +55,8 @@ def shared() -> Path:
     return _SHARED
 
 
-OFF_BY_DEFAULT = ("slow", "distributed", "benchmark")
-"""Markers of what `make test` leaves to `make test-slow`."""
+OFF_BY_DEFAULT = ("slow", "distributed", "long", "benchmark")
+"""Markers of what `make test` leaves to `make test-slow`, and both leave to `make test-thorough`."""
 
 _off: Counter[str] = Counter()
 
@@ -79,7 +79,9 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     if _off:
         counts = ", ".join(f"{count} {name}" for name, count in sorted(_off.items()))
-        terminalreporter.write_line(f"off by default: {counts} (a test may be both); `make test-slow` runs them")
+        terminalreporter.write_line(
+            f"off by default: {counts} (a test may be several); `make test-slow` and `make test-thorough` run them"
+        )
 
 
 def peak_growth(run: Callable[[], object]) -> int:

@@ -44,7 +44,7 @@ def _smaller(code: str, model: Path) -> str:
     assert code.startswith("MODEL"), "the first cell of code holds the settings"
     for name, value in SETTINGS.items():
         code = re.sub(rf"^{name} = \S+", f"{name} = {value}", code, flags=re.MULTILINE)
-    code = re.sub(r'"(mobile_sam|\.\./\.\./recipes/samlet_s)"(?!:)', repr(str(model)), code)
+    code = re.sub(r'"(mobile_sam|samlet_s)"(?!:)', repr(str(model)), code)
     assert str(model) in code
     return code
 

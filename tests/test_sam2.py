@@ -184,8 +184,12 @@ def test_quantizing(tmp_path, sam, scheme):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("to", "settings"),
-    [("onnx", {}), ("openvino", {}), ("onnx", {"precision": "float16"}), ("onnx", {"full_masks": True})],
-    ids=["onnx", "openvino", "float16", "full masks"],
+    [
+        pytest.param("onnx", {}, id="onnx"),
+        pytest.param("openvino", {}, id="openvino", marks=pytest.mark.long),
+        pytest.param("onnx", {"precision": "float16"}, id="float16", marks=pytest.mark.long),
+        pytest.param("onnx", {"full_masks": True}, id="full masks", marks=pytest.mark.long),
+    ],
 )
 def test_exports_answer_as_the_model(tmp_path, sam, photograph, to, settings):
     export_model(sam, tmp_path / "x", to=to, photographs=2, force=True, **settings)
@@ -213,7 +217,7 @@ def test_folders_for_transformers_and_published_files(tmp_path):
         export_model(make_hiera(), tmp_path / "other", to="segment-anything", photographs=1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_executorch(tmp_path, sam, photograph):
     pytest.importorskip("executorch")
     export_model(sam, tmp_path / "x", to="executorch", photographs=2, force=True, prompts=2, points=2)

@@ -86,7 +86,9 @@ def test_a_student_sees_photographs_as_its_teacher_does():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoder", [SMALL, SMALL_REPVIT], ids=["tiny_vit", "repvit"])
+@pytest.mark.parametrize(
+    "encoder", [SMALL, pytest.param(SMALL_REPVIT, marks=pytest.mark.long)], ids=["tiny_vit", "repvit"]
+)
 def test_a_student_from_scratch_learns_eight_photographs_by_heart(tmp_path, encoder):
     """Of the bundled photographs three are held out. The best that a student can do that does not look at them is what
     the teacher says of all in the mean; with PyTorch's own initialisation it came no further."""

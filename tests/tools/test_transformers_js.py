@@ -25,6 +25,13 @@ PARTS = ("vision_encoder", "prompt_encoder_mask_decoder")
 DTYPES = ("fp32", "fp16", "q8")
 SUFFIXES = {"fp32": "", "fp16": "_fp16", "q8": "_quantized"}
 PLACES = ("node", "chromium")
+VARIANTS = [
+    pytest.param(
+        place, dtype, id=f"{dtype}-{place}", marks=[pytest.mark.long] if place == "chromium" and dtype != "q8" else []
+    )
+    for place in PLACES
+    for dtype in DTYPES
+]
 SIDE = 512
 
 
@@ -91,8 +98,7 @@ def test_the_command_writes_the_repository(repository: Path, capsys: pytest.Capt
     assert "--overwrite" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("place", "dtype"), VARIANTS)
 def test_sam_model(place: str, dtype: str, repository: Path, tmp_path: Path) -> None:
     predictor = samlet.Predictor(samlet.load("mobile_sam"), SIDE)
     points, boxes = [[[214, 250]], [[305, 415]], [[400, 200]]], [[160, 180, 360, 500], [20, 20, 200, 200]]
@@ -109,8 +115,7 @@ def test_sam_model(place: str, dtype: str, repository: Path, tmp_path: Path) -> 
         assert max(apart) < 0.03, apart
 
 
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("place", "dtype"), VARIANTS)
 def test_sam_2_model(place: str, dtype: str, sam_2: tuple[samlet.Sam, Path], tmp_path: Path) -> None:
     model, folder = sam_2
     side = model.image_size

@@ -22,7 +22,7 @@ from samlet.models import PromptableModel
 from samlet.runtimes import ExportedSam
 from samlet.web import PageServer, make_page
 from tests.conftest import make_hiera
-from tests.web.node import HERE, ROOT, chromium, node, packages, run
+from tests.web.node import HERE, chromium, node, packages, run
 from tests.web.small import small_sam
 
 pytestmark = pytest.mark.slow
@@ -38,7 +38,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     packages()
     chromium()
     folder = tmp_path_factory.mktemp("web") / "onnx"
-    export_model(samlet.load(ROOT / "recipes" / "samlet_s"), folder, "onnx", image_size=SIZE)  # type: ignore[arg-type]
+    export_model(samlet.load("samlet_s"), folder, "onnx", image_size=SIZE)  # type: ignore[arg-type]
     return folder
 
 
@@ -146,14 +146,15 @@ def ious(model: PromptableModel, folder: Path, size: int, names: tuple[str, ...]
     return [(a & b).sum() / (a | b).sum() if (a | b).any() else 1.0 for a, b in zip(found, expected, strict=True)]
 
 
-@pytest.mark.parametrize("weights", ["float32", "int8"])
+@pytest.mark.parametrize("weights", [pytest.param("float32", marks=pytest.mark.long), "int8"])
 def test_masks_are_those_of_pytorch(exported: Path, tmp_path: Path, weights: str) -> None:
     made = make_page(ExportedSam(exported), tmp_path / "page", weights=weights)
-    model = samlet.load(ROOT / "recipes" / "samlet_s")
+    model = samlet.load("samlet_s")
     found = ious(model, made.folder, SIZE, ("dogs.jpg", "cat.jpg", "coffee.jpg", "tulips.jpg"))
     assert np.mean(found) >= LEAST[weights], found
 
 
+@pytest.mark.long
 def test_sam_2_too(tmp_path: Path) -> None:
     packages()
     model = make_hiera()

@@ -39,6 +39,24 @@ def read(folder: Path) -> Sam:
     Raises:
         CheckpointError: a file is missing or does not fit the others.
     """
+    config, content = _described(folder)
+    sam = _built(folder, config, content)
+    with contextlib.suppress(CheckpointError):  # a model is one without it, too
+        sam.provenance = read_json(folder / "provenance.json")
+    return sam
+
+
+def read_config(folder: Path) -> SamConfig:
+    """The architecture of a native folder, without its weights.
+
+    Raises:
+        CheckpointError: see `read`.
+    """
+    return _described(folder)[0]
+
+
+def _described(folder: Path) -> tuple[SamConfig, Mapping[str, Any]]:
+    """The architecture, and all that `config.json` says."""
     content = read_json(folder / "config.json")
     if content.get("format") != FORMAT:
         raise CheckpointError(f"{folder / 'config.json'} has format {content.get('format')!r}; expected {FORMAT!r}")
@@ -51,10 +69,7 @@ def read(folder: Path) -> Sam:
         config = SamConfig.from_dict(content["model"])
     except InputError as error:
         raise CheckpointError(f"{folder / 'config.json'}: model: {error}") from error
-    sam = _built(folder, config, content)
-    with contextlib.suppress(CheckpointError):  # a model is one without it, too
-        sam.provenance = read_json(folder / "provenance.json")
-    return sam
+    return config, content
 
 
 def _built(folder: Path, config: SamConfig, content: Mapping[str, Any]) -> Sam:

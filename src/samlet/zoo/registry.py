@@ -9,7 +9,10 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib.resources import files
+from pathlib import Path
 
+from samlet.checkpoints import native
 from samlet.checkpoints.sam2 import sam2_config
 from samlet.errors import InputError
 from samlet.models import DecoderConfig, EncoderConfig, RepViTConfig, SamConfig, TinyViTConfig, ViTConfig
@@ -103,6 +106,10 @@ def _slim(dim: int, mlp_dim: int) -> Callable[[], SamConfig]:
     )
 
 
+def _packaged(name: str) -> Callable[[], SamConfig]:
+    return lambda: native.read_config(Path(str(files("samlet") / "assets" / name)))
+
+
 def _efficient(dim: int) -> Callable[[], SamConfig]:
     def config() -> SamConfig:
         encoder = ViTConfig(
@@ -134,6 +141,13 @@ ENTRIES: dict[str, Entry] = {
                 Published(parameters=9.8e6, macs=40e9, convention="modules", source=_SLIMSAM),
                 Published(parameters=9.8e6, macs=42.0e9, convention="total", source=_TINYSAM),
             ),
+        ),
+        Entry(
+            name="samlet_s",
+            config=_packaged("samlet_s"),
+            encoder="TinyViT, slimmed",
+            licence="Apache-2.0",
+            source="inside the package as int8 (see samlet/assets/samlet_s/ORIGIN.md)",
         ),
         Entry(
             name="tinysam",
