@@ -121,6 +121,11 @@ class DistillConfig(TrainingSettings):
         return any(getattr(self, name) for name in WEIGHTS if name != "embedding")
 
     @property
+    def asks_teacher(self) -> bool:
+        """Whether a term compares with the teacher; with the true masks alone it is not run."""
+        return any((self.embedding, self.token, self.output))
+
+    @property
     def prompts_per_image(self) -> int:
         """Prompts of one photograph."""
         return max(1, self.prompts // self.batch_size)

@@ -88,16 +88,20 @@ class FullStage(nn.Module):
     def compare(self, embeddings: Embedding, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """As `forward`, of the student's embeddings of the photographs."""
         config, examples = self.config, batch.examples
-        with self.clock.part("teacher"), torch.no_grad():
-            targets = joined([self.teacher_embedding(example, embeddings.device) for example in examples])
-        distances = [
-            losses.distance(own, resampled(wanted, own.shape[-2:]))
-            for own, wanted in zip(maps_of(embeddings), maps_of(targets), strict=True)
-        ]
-        terms = {"embedding": torch.stack(distances).mean()}
+        terms: dict[str, Tensor] = {}
+        targets: Embedding | None = None
+        if config.asks_teacher:
+            with self.clock.part("teacher"), torch.no_grad():
+                targets = joined([self.teacher_embedding(example, embeddings.device) for example in examples])
+            distances = [
+                losses.distance(own, resampled(wanted, own.shape[-2:]))
+                for own, wanted in zip(maps_of(embeddings), maps_of(targets), strict=True)
+            ]
+            terms["embedding"] = torch.stack(distances).mean()
         if config.decodes:
             found = [
-                self._decoded(example, embeddings[i : i + 1], targets[i : i + 1]) for i, example in enumerate(examples)
+                self._decoded(example, embeddings[i : i + 1], None if targets is None else targets[i : i + 1])
+                for i, example in enumerate(examples)
             ]
             terms |= {name: torch.stack([one[name] for one in found]).mean() for name in found[0]}
         loss = torch.stack([getattr(config, name) * terms[name] for name in WEIGHTS if name in terms]).sum()
@@ -111,8 +115,8 @@ class FullStage(nn.Module):
         image = example.image if example.teacher_image is None else example.teacher_image
         return self._teacher[0].encode(image[None].to(device))
 
-    def _decoded(self, example: Example, embedding: Embedding, target: Embedding) -> dict[str, Tensor]:
-        """Terms of one photograph, means over its prompts."""
+    def _decoded(self, example: Example, embedding: Embedding, target: Embedding | None) -> dict[str, Tensor]:
+        """Terms of one photograph, means over its prompts; without a target those of the true masks alone."""
         (teacher,), config = self._teacher, self.config
         rng = _draws(config, example.position)
         rounds = draw_rounds(config.rounds, len(example.masks), rng)
@@ -127,25 +131,29 @@ class FullStage(nn.Module):
         for prompts in groups:
             truth = torch.from_numpy(example.masks[prompts.numbers]).to(device)
             shares = torch.from_numpy(example.shares[prompts.numbers]).to(device)
-            with self.clock.part("teacher"), torch.no_grad():
-                expected = trained_outputs(teacher, teacher.decode(target, **prompts.tensors(device, self._scale)))
-                size = (4 * embedding.shape[2], 4 * embedding.shape[3])
-                wanted = resampled(expected.low_res, size)[..., :height, :width]
             with self.clock.part("decoder"):
                 out = trained_outputs(self.student, self.student.decode(embedding, **prompts.tensors(device)))
                 logits = out.low_res[..., :height, :width]
                 terms = {
-                    "token": losses.distance(out.tokens, expected.tokens),
                     "mask": losses.truth_loss(logits, shares, self.student.has_single_mask),
                     "iou": losses.iou_loss(out.iou, logits, truth, threshold),
                 }
-                errors.append(losses.output_errors(logits, wanted))
-                if config.hard_masks:
-                    hard.append(losses.mask_hardness(logits, wanted, truth, threshold))
+            if target is not None:
+                with self.clock.part("teacher"), torch.no_grad():
+                    expected = trained_outputs(teacher, teacher.decode(target, **prompts.tensors(device, self._scale)))
+                    size = (4 * embedding.shape[2], 4 * embedding.shape[3])
+                    wanted = resampled(expected.low_res, size)[..., :height, :width]
+                with self.clock.part("decoder"):
+                    terms["token"] = losses.distance(out.tokens, expected.tokens)
+                    errors.append(losses.output_errors(logits, wanted))
+                    if config.hard_masks:
+                        hard.append(losses.mask_hardness(logits, wanted, truth, threshold))
             for name, term in terms.items():
                 found[name].append(term * (len(prompts.numbers) / len(example.masks)))
-        output = losses.output_distance(torch.cat(errors), torch.cat(hard) if hard else None)
-        return {name: torch.stack(parts).sum() for name, parts in found.items()} | {"output": output}
+        terms = {name: torch.stack(parts).sum() for name, parts in found.items()}
+        if errors:
+            terms["output"] = losses.output_distance(torch.cat(errors), torch.cat(hard) if hard else None)
+        return terms
 
 
 def _draws(config: DistillConfig, position: int) -> np.random.Generator:

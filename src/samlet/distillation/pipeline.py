@@ -250,7 +250,7 @@ def _cached(
     engine: DistributedContext,
 ) -> Iterator[None]:
     """Let the examples know the teacher's embeddings, which are computed once."""
-    if config.augment:
+    if config.augment or not config.asks_teacher:
         yield
         return
     with tempfile.TemporaryDirectory() as temporary:

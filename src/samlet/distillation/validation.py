@@ -62,7 +62,9 @@ class Validation:
         return {name: value / count for name, value in zip(names, values, strict=True)}
 
     def _with_target(self, example: Example) -> Example:
-        """The teacher's embedding is computed once."""
+        """The teacher's embedding, if it is asked for, is computed once."""
+        if not self._objective.config.asks_teacher:
+            return dataclasses.replace(example, teacher_image=None)
         with self._engine.compute():
             target = self._objective.teacher_embedding(example, self._engine.device)[0].float().cpu()
         return dataclasses.replace(example, target=target, teacher_image=None)
