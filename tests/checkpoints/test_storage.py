@@ -55,7 +55,7 @@ def test_smaller_is_smaller_and_storing_twice_changes_nothing_more(tmp_path):
 
 
 def test_the_bundled_model_is_stored_by_the_same_encoding():
-    folder = locate("mobile_sam")
+    folder = locate("samlet_s")
     stored = load_file(folder / "model.safetensors")
     assert (
         sum(value.numel() * value.element_size() for value in stored.values())
