@@ -93,7 +93,30 @@ def card(name: str) -> str:
     )
 
 
+def variants() -> str:
+    """What stood between the stages of samlet_s's recipe, and what was tried beside it."""
+    result = _read("own_variants")
+    head = ["trained", "photographs seen", *(f"{title}, {size} px" for size in _SIZES for title in _COLUMNS.values())]
+    rows = [
+        [
+            label,
+            f"{row['views']:,}",
+            *(
+                " / ".join(f"{100 * row['at'][size][f'{column} {rule}']['miou']:.1f}" for rule in _RULES)
+                for size in _SIZES
+                for column in _COLUMNS
+            ),
+        ]
+        for label, row in result["rows"].items()
+    ]
+    return (
+        f"{_table(head, rows)}\n\nMean IoU in percent, {' / '.join(_RULES.values())}. "
+        f"Measured by `benchmarks/own_variants.py`: {result['protocol']}."
+    )
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "first_page": first_page,
+    "own_variants": variants,
     "card_samlet_s": functools.partial(card, "samlet_s"),
 }

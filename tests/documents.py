@@ -163,7 +163,7 @@ def smaller(words: list[str], model: str = "model") -> list[str]:
             next(given)
             replaced += [word, _SMALLER[word]]
         else:
-            replaced.append(model if word in ("mobile_sam", "sam_vit_b", "sam_vit_h") else word)
+            replaced.append(model if word in ("mobile_sam", "samlet_s", "sam_vit_b", "sam_vit_h") else word)
     if command == "segment" and "--model" not in replaced:
         replaced += ["--model", model]
     if command == "distill":

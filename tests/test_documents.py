@@ -29,10 +29,10 @@ def test_the_first_page_is_short():
 
 def test_the_first_example_runs(tmp_path, monkeypatch):
     (code,) = blocks("README.md", "python")
-    assert 'Predictor("mobile_sam")' in code
+    assert 'Predictor("samlet_s")' in code
     make_world(tmp_path)
     monkeypatch.chdir(tmp_path)
-    exec(code.replace('Predictor("mobile_sam")', 'Predictor("./model")'), {})
+    exec(code.replace('Predictor("samlet_s")', 'Predictor("./model")'), {})
     assert (tmp_path / "dogs" / "overlay.png").is_file()
     assert (tmp_path / "dogs" / "masks.json").is_file()
 
@@ -76,7 +76,8 @@ EXAMPLES = [
 def test_every_example_in_the_docs_runs_as_a_script(document, number, tmp_path):
     code = blocks(document, "python")[number]
     samlet.save(make_tiny(), tmp_path / "model")
-    code = code.replace('load("mobile_sam")', 'load("./model")')  # the same in a fraction of the time
+    for name in ("mobile_sam", "samlet_s"):  # the same in a fraction of the time
+        code = code.replace(f'load("{name}")', 'load("./model")')
     for folder in ("photos", "examples/photos"):
         (tmp_path / folder).mkdir(parents=True)
         for name in ("dogs.jpg", "cat.jpg"):
