@@ -1,7 +1,7 @@
 """README.md for package indexes, where links between files of the repository would lead nowhere.
 
-They become links to the repository where `[project.urls]` names it, else plain words; pictures of the repository go.
-Everything else stands in pyproject.toml.
+They become links to the repository where `[project.urls]` names it, else plain words; then pictures of the repository
+go, with their captions. Everything else stands in pyproject.toml.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 _PICTURE = re.compile(r"!\[[^\]]*\]\((?!https?:)([^)]+)\)\n*")
+_CAPTION = re.compile(_PICTURE.pattern + r"\*[^\s*](?:[^*]|\n(?!\n))*\*\n\n")
 _LINK = re.compile(r"\[([^\]]+)\]\((?!https?:|#)([^)]+)\)")
 
 
@@ -23,7 +24,7 @@ def absolute_links(text: str, repository: str | None) -> str:
         repository: its address; None if it has none.
     """
     if repository is None:
-        return _LINK.sub(r"\1", _PICTURE.sub("", text))
+        return _LINK.sub(r"\1", _PICTURE.sub("", _CAPTION.sub("", text)))
     base = repository.rstrip("/")
     text = _PICTURE.sub(lambda found: found[0].replace(f"({found[1]})", f"({base}/raw/main/{found[1]})"), text)
     return _LINK.sub(lambda found: f"[{found[1]}]({base}/blob/main/{found[2]})", text)

@@ -46,6 +46,9 @@ def test_without_an_address_the_readme_has_no_links_that_lead_nowhere(absolute_l
     assert all(link.startswith(("https://", "#")) for link in links(made))
     assert "masks for clicks and boxes" in made
     assert "hero.jpg" not in made
+    assert "The same clicks and boxes" in README
+    assert "The same clicks and boxes" not in made
+    assert "\n\n\n" not in made
     assert len(made.splitlines()) > 0.9 * len(README.splitlines())
 
 
