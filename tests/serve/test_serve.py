@@ -29,9 +29,9 @@ from fastapi.testclient import TestClient
 
 from samlet.serve.app import create_app
 from samlet.serve.brush import encode_brush
-from samlet.serve.engine import Prompt
 from samlet.serve.errors import RequestError
 from samlet.serve.label_studio import fetch, read_context, read_interface
+from samlet.serve.model_thread import Prompt
 
 JSON = {"content-type": "application/json"}
 CAT = (PHOTOS / "cat.jpg").read_bytes()
@@ -98,33 +98,33 @@ def test_everything_is_what_the_generator_finds(sam, client, image):
 def test_concurrent_prompts_are_decoded_together_and_faults_stay_alone(sam):
     with TestClient(create_app(sam)) as client:
         image = client.post("/images", content=CAT).json()["image"]
-        engine = client.app.state.engine
+        model_thread = client.app.state.model_thread
         hold = threading.Event()
-        blocked = engine._submit(_job(engine, hold.wait), engine._first)
+        blocked = model_thread._submit(_job(model_thread, hold.wait), model_thread._first)
         bodies = [[Prompt(((20.0 + 9 * i, 150.0),), (1,))] for i in range(6)]
         bodies.insert(3, [Prompt(((9999.0, 150.0),), (1,))])
-        futures = [engine.masks(image, body) for body in bodies]
+        futures = [model_thread.masks(image, body) for body in bodies]
         hold.set()
         blocked.result(10)
         with pytest.raises(InputError, match="9999,150 lies outside"):
             futures[3].result(30)
         answers = [future.result(30)[0] for i, future in enumerate(futures) if i != 3]
-        assert engine.batches == 0  # the fault undid the batch
+        assert model_thread.batches == 0  # the fault undid the batch
         hold = threading.Event()
-        blocked = engine._submit(_job(engine, hold.wait), engine._first)
-        futures = [engine.masks(image, body) for i, body in enumerate(bodies) if i != 3]
+        blocked = model_thread._submit(_job(model_thread, hold.wait), model_thread._first)
+        futures = [model_thread.masks(image, body) for i, body in enumerate(bodies) if i != 3]
         hold.set()
         together = [future.result(30)[0] for future in futures]
-        assert (engine.batches, engine.batched) == (1, 6)
+        assert (model_thread.batches, model_thread.batched) == (1, 6)
         for alone, joint in zip(answers, together, strict=True):
             assert alone["area"] == pytest.approx(joint["area"], rel=0.01)
             assert alone["predicted_iou"] == pytest.approx(joint["predicted_iou"], abs=1e-4)
 
 
-def _job(engine, run):
-    from samlet.serve.engine import _Job
+def _job(model_thread, run):
+    from samlet.serve.model_thread import _Job
 
-    return _Job(run, engine._deadline())
+    return _Job(run, model_thread._deadline())
 
 
 def test_many_clients_at_once_get_their_own_answers(client, image):
@@ -195,7 +195,7 @@ def test_a_body_that_does_not_come_is_given_up(sam):
     try:
         asyncio.run(app(scope, receive, send))
     finally:
-        app.state.engine.close()
+        app.state.model_thread.close()
     assert sent[0]["status"] == 408
     assert b"not there after 0.1 s" in sent[1]["body"]
 
@@ -253,12 +253,12 @@ def test_only_the_last_pictures_are_held(sam):
 
 def test_what_takes_too_long_or_waits_too_long_is_given_up(sam):
     with TestClient(create_app(sam, ServeSettings(timeout_s=0.2, max_waiting=2))) as client:
-        engine, hold = client.app.state.engine, threading.Event()
-        blocked = engine._submit(_job(engine, hold.wait), engine._first)
+        model_thread, hold = client.app.state.model_thread, threading.Event()
+        blocked = model_thread._submit(_job(model_thread, hold.wait), model_thread._first)
         try:
             assert "within 0.2 s" in said(client.post("/images", content=CAT), 503)
-            assert engine.waiting == 0  # what was given up waits no more
-            late = [engine._submit(_job(engine, hold.wait), engine._later) for _ in range(2)]
+            assert model_thread.waiting == 0  # what was given up waits no more
+            late = [model_thread._submit(_job(model_thread, hold.wait), model_thread._later) for _ in range(2)]
             assert "wait already" in said(client.post("/images", content=CAT), 503)
             time.sleep(0.25)
         finally:

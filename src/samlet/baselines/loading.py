@@ -9,7 +9,7 @@ import torch
 from samlet.baselines.fast_sam import FastSam
 from samlet.baselines.sam2_onnx import Sam2Onnx, find_pair
 from samlet.errors import InputError
-from samlet.inference.segmenter import Segmenter
+from samlet.inference.segmenter import AnyModel
 from samlet.models import PromptableModel
 from samlet.zoo import load_path, locate
 
@@ -36,7 +36,7 @@ def load_any(
     return load_path(path).to(device or torch.device("cpu"))
 
 
-def as_any_model(model: PromptableModel | Segmenter | str | Path) -> PromptableModel | Segmenter:
+def as_any_model(model: AnyModel | str | Path) -> AnyModel:
     """A model that segments, loaded where it is named.
 
     Raises:
@@ -44,7 +44,7 @@ def as_any_model(model: PromptableModel | Segmenter | str | Path) -> PromptableM
     """
     if isinstance(model, str | Path):
         return load_any(model)
-    if not isinstance(model, PromptableModel | Segmenter):
+    if not isinstance(model, AnyModel):
         raise InputError(
             f"the model is a {type(model).__name__}; expected a model of samlet's, or its name or path as for "
             "samlet.load"

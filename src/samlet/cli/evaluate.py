@@ -14,9 +14,8 @@ from samlet.evaluation.detector import DetectorEvaluation, evaluate_detector
 from samlet.evaluation.miou import Evaluation, as_segmenter, evaluate_all
 from samlet.evaluation.protocols import find_protocol
 from samlet.evaluation.worst import write_worst
-from samlet.inference.segmenter import Segmenter
+from samlet.inference.segmenter import AnyModel
 from samlet.io.writing import write_json
-from samlet.models import PromptableModel
 from samlet.runs.distributed import DistributedContext
 
 
@@ -76,9 +75,7 @@ def _text(found: Evaluation) -> str:
     return "\n".join([*lines, f"protocol: {found.protocol}"])
 
 
-def _detector(
-    options: argparse.Namespace, model: PromptableModel | Segmenter, engine: DistributedContext | None
-) -> None:
+def _detector(options: argparse.Namespace, model: AnyModel, engine: DistributedContext | None) -> None:
     if options.detections is None or options.reference or options.data.suffix != ".json":
         raise InputError("protocol box-detector needs --detections FILE and a COCO or LVIS JSON, and no --reference")
     found: DetectorEvaluation = evaluate_detector(

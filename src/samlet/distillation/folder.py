@@ -16,7 +16,7 @@ from samlet.distillation.config import DistillConfig
 from samlet.distillation.fresh import OWN_INITIALISATION, fresh_student
 from samlet.distillation.keywords import DistillKeywords
 from samlet.distillation.pipeline import DistillRun, run_distillation
-from samlet.inference.segmenter import Segmenter
+from samlet.inference.segmenter import AnyModel
 from samlet.labelling.folder import label
 from samlet.labelling.workers import all_cores
 from samlet.models import PromptableModel, Sam
@@ -43,7 +43,7 @@ class Labelling:
         limit: only the first so many photographs.
     """
 
-    labeller: PromptableModel | Segmenter | None = None
+    labeller: AnyModel | None = None
     name: str = "the teacher"
     pred_iou_thresh: float | None = None
     stability_score_thresh: float | None = None

@@ -24,7 +24,7 @@ from samlet.evaluation.detector import DetectorEvaluation, evaluate_detector
 from samlet.evaluation.miou import Evaluation, as_segmenter, evaluate_all
 from samlet.evaluation.protocols import find_protocol
 from samlet.evaluation.statistics import Difference, paired_difference
-from samlet.inference.segmenter import Segmenter
+from samlet.inference.segmenter import AnyModel
 from samlet.models import PromptableModel, embedding_of
 from samlet.runs.distributed import DistributedContext
 
@@ -45,7 +45,7 @@ class Contestant:
     """
 
     name: str
-    model: PromptableModel | Segmenter
+    model: AnyModel
     file_bytes: int | None = None
     load: Callable[[], PromptableModel] | None = None
     storage: str | None = None
@@ -106,7 +106,7 @@ def compare(
     dataset: Dataset,
     protocols: Sequence[str],
     *,
-    reference: PromptableModel | Segmenter | None = None,
+    reference: AnyModel | None = None,
     detections: Path | None = None,
     images: Path | None = None,
     image_size: int | None = None,
@@ -250,7 +250,7 @@ def in_turns(contestants: Sequence[Contestant], image_size: int | None) -> dict[
     return {name: (plain.median(encoder), plain.median(decoder)) for name, (encoder, decoder) in times.items()}
 
 
-def _runs(model: PromptableModel | Segmenter, image_size: int | None) -> tuple[Callable[[], Any], Callable[[], Any]]:
+def _runs(model: AnyModel, image_size: int | None) -> tuple[Callable[[], Any], Callable[[], Any]]:
     """A pass of the encoder, and one prompt."""
     if not isinstance(model, PromptableModel):
         segmenter = as_segmenter(model, image_size)

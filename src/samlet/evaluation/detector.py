@@ -22,11 +22,10 @@ from samlet.data.samples import Sample
 from samlet.errors import InputError
 from samlet.evaluation.average_precision import Detection, is_lvis, precision
 from samlet.evaluation.miou import as_segmenter, fingerprint
-from samlet.inference.segmenter import Segmenter
+from samlet.inference.segmenter import AnyModel, Segmenter
 from samlet.io.documents import read_json
 from samlet.io.progress import followed
 from samlet.io.schema import checked
-from samlet.models import PromptableModel
 from samlet.runs.distributed import DistributedContext
 from samlet.runs.records import RecordStore
 
@@ -58,7 +57,7 @@ class DetectorEvaluation:
 
 
 def evaluate_detector(
-    sam: PromptableModel | Segmenter,
+    sam: AnyModel,
     annotations: Path,
     detections: Path,
     images: Path | None = None,

@@ -22,7 +22,7 @@ from samlet.evaluation import statistics
 from samlet.evaluation.ground_truth import RULES, Rule, annotated_truth, reference_truth
 from samlet.evaluation.protocols import COUNTS, Protocol, Values, find_protocol, score
 from samlet.inference.sam_segmenter import SamSegmenter
-from samlet.inference.segmenter import Segmenter
+from samlet.inference.segmenter import AnyModel, Segmenter
 from samlet.io.progress import followed
 from samlet.models import PromptableModel
 from samlet.runs.distributed import DistributedContext
@@ -89,10 +89,10 @@ class Evaluation:
 
 
 def evaluate(
-    sam: PromptableModel | Segmenter | str | Path,
+    sam: AnyModel | str | Path,
     dataset: Dataset | str | Path,
     prompt: str = "point",
-    reference: PromptableModel | Segmenter | str | Path | None = None,
+    reference: AnyModel | str | Path | None = None,
     image_size: int | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -126,10 +126,10 @@ def evaluate(
 
 
 def evaluate_all(
-    sam: PromptableModel | Segmenter | str | Path,
+    sam: AnyModel | str | Path,
     dataset: Dataset | str | Path,
     protocols: Sequence[str],
-    reference: PromptableModel | Segmenter | str | Path | None = None,
+    reference: AnyModel | str | Path | None = None,
     image_size: int | None = None,
     *,
     limit: int | None = None,
@@ -213,7 +213,7 @@ def evaluate_all(
     ]
 
 
-def as_segmenter(model: PromptableModel | Segmenter, image_size: int | None = None) -> Segmenter:
+def as_segmenter(model: AnyModel, image_size: int | None = None) -> Segmenter:
     """A model as a `Segmenter`.
 
     Raises:
@@ -227,8 +227,8 @@ def as_segmenter(model: PromptableModel | Segmenter, image_size: int | None = No
 
 
 def _recipe(
-    sam: PromptableModel | Segmenter,
-    reference: PromptableModel | Segmenter | None,
+    sam: AnyModel,
+    reference: AnyModel | None,
     dataset: Dataset,
     protocols: Sequence[Protocol],
     image_size: int,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from samlet.data.images import RGBImage
 from samlet.inference.everything.generator import Everything
+from samlet.models import PromptableModel
 
 
 @dataclass(frozen=True)
@@ -63,3 +64,7 @@ class Segmenter(Protocol):
     def fingerprint(self) -> str:
         """What tells the model from others: a digest of its weights."""
         ...
+
+
+AnyModel = PromptableModel | Segmenter
+"""What evaluation and labelling take; `as_segmenter` makes one of the other."""

@@ -18,7 +18,7 @@ from samlet.data.masks import rle_from_segmentation
 from samlet.data.sources import Entry, Source
 from samlet.errors import InputError
 from samlet.inference.everything.generator import Everything, MaskGenerator
-from samlet.inference.segmenter import Segmenter
+from samlet.inference.segmenter import AnyModel
 from samlet.io.progress import progress_bar
 from samlet.io.writing import check_writable, writable_path, write_json
 from samlet.labelling.workers import segment_many
@@ -63,7 +63,7 @@ def told_sparse(sparse: dict[str, str]) -> str:
 
 
 def segment_source(
-    model: PromptableModel | Segmenter,
+    model: AnyModel,
     source: Source,
     out: Path,
     format: str = "jsonl",
@@ -150,9 +150,7 @@ def segment_source(
     return BatchResult(len(done), masks, before, failed, prompts, seconds, dict(source.passed_over), sparse)
 
 
-def _recipe(
-    model: PromptableModel | Segmenter, format: str, min_area: float, options: dict[str, Any]
-) -> dict[str, Any]:
+def _recipe(model: AnyModel, format: str, min_area: float, options: dict[str, Any]) -> dict[str, Any]:
     """What determines the masks of an image; raises InputError for options that the model does not take."""
     if isinstance(model, PromptableModel):
         settings = dataclasses.asdict(MaskGenerator(model, **options).options)

@@ -12,7 +12,7 @@ from samlet.baselines.loading import as_any_model
 from samlet.data.sources import Source, open_source
 from samlet.errors import InputError
 from samlet.inference.everything.options import Strategy
-from samlet.inference.segmenter import Segmenter
+from samlet.inference.segmenter import AnyModel
 from samlet.io.paths import expanded
 from samlet.labelling.batch import segment_source
 from samlet.labels import read_labels
@@ -47,7 +47,7 @@ class LabelResult:
 
 
 def label(
-    model: PromptableModel | Segmenter | str | Path,
+    model: AnyModel | str | Path,
     images: str | Path,
     out: str | Path,
     *,

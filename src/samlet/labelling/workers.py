@@ -22,7 +22,7 @@ from samlet.data.images import Reading, RGBImage, current_reading, set_reading
 from samlet.data.sources import Entry
 from samlet.errors import InputError, SamletError
 from samlet.inference.everything.generator import Everything, MaskGenerator
-from samlet.inference.segmenter import Segmenter
+from samlet.inference.segmenter import AnyModel, Segmenter
 from samlet.models import PromptableModel
 
 _DIED = (
@@ -35,7 +35,7 @@ _generator: MaskGenerator | None = None  # of a worker process
 
 
 def segment_many(
-    model: PromptableModel | Segmenter, entries: Iterable[Entry], workers: int | None = None, **options: Any
+    model: AnyModel, entries: Iterable[Entry], workers: int | None = None, **options: Any
 ) -> Iterator[tuple[Entry, Everything | str]]:
     """Masks of images, in the order of the images, as they come.
 
@@ -82,7 +82,7 @@ def segment_many(
             raise SamletError(_DIED) from error
 
 
-def all_cores(model: PromptableModel | Segmenter) -> int:
+def all_cores(model: AnyModel) -> int:
     """As many workers as torch has threads, 8 at most; 1 on a GPU, and for a model that uses all threads itself."""
     alone = not isinstance(model, PromptableModel) or model.device.type != "cpu"
     return 1 if alone else min(torch.get_num_threads(), _MAX_WORKERS)

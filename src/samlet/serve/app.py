@@ -19,9 +19,9 @@ from samlet.errors import InputError, SamletError
 from samlet.models import PromptableModel
 from samlet.serve import label_studio
 from samlet.serve.cache import Held
-from samlet.serve.engine import DistributedContext
 from samlet.serve.errors import RequestError
 from samlet.serve.limits import BodyLimit
+from samlet.serve.model_thread import ModelThread
 from samlet.serve.pictures import check_picture
 from samlet.serve.schemas import (
     ErrorAnswer,
@@ -65,12 +65,12 @@ def create_app(model: PromptableModel, settings: ServeSettings | None = None, na
         name: of the model, for `/health`.
     """
     chosen = settings or ServeSettings()
-    service = _Service(DistributedContext(model, chosen), name)
+    service = _Service(ModelThread(model, chosen), name)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        service.engine.close()
+        service.model_thread.close()
 
     app = FastAPI(
         title="samlet",
@@ -78,7 +78,7 @@ def create_app(model: PromptableModel, settings: ServeSettings | None = None, na
         summary="Masks for points and boxes, and of everything, by a small Segment Anything Model.",
         lifespan=lifespan,
     )
-    app.state.engine = service.engine
+    app.state.model_thread = service.model_thread
     app.add_middleware(BodyLimit, max_bytes=chosen.max_bytes, timeout_s=chosen.timeout_s)
     app.add_exception_handler(RequestError, _said)
     app.add_exception_handler(SamletError, _said)
@@ -114,12 +114,12 @@ class _Service:
     """The routes.
 
     Args:
-        engine: runs the model.
+        model_thread: runs the model.
         name: of the model.
     """
 
-    def __init__(self, engine: DistributedContext, name: str) -> None:
-        self.engine, self.name, self.settings = engine, name, engine.settings
+    def __init__(self, model_thread: ModelThread, name: str) -> None:
+        self.model_thread, self.name, self.settings = model_thread, name, model_thread.settings
 
     async def image(self, request: Request) -> ImageAnswer:
         """Send a picture; what is answered names it in later requests. The last ones sent are held."""
@@ -145,25 +145,25 @@ class _Service:
                 prompts.append(one.prompt())
             except ValueError as error:
                 raise RequestError(422, f"prompt {number}: {error}") from error
-        self.engine.held(image)
-        found = await self._wait(self.engine.masks(image, prompts))
+        self.model_thread.held(image)
+        found = await self._wait(self.model_thread.masks(image, prompts))
         return MasksAnswer.model_validate({"masks": found, "seconds": time.perf_counter() - start})
 
     async def everything(self, image: str, body: EverythingBody | None = None) -> MasksAnswer:
         """Ask for all masks of a picture, without prompts. Takes seconds; prompts of others go first."""
-        self.engine.held(image)
-        found = await self._wait(self.engine.everything(image, (body or EverythingBody()).options()))
+        self.model_thread.held(image)
+        found = await self._wait(self.model_thread.everything(image, (body or EverythingBody()).options()))
         return MasksAnswer.model_validate({"masks": list(found), "seconds": found.seconds})
 
     async def health(self) -> Health:
         """Say that the service runs, and what it holds."""
-        images, image_bytes = self.engine.cache.counts()
+        images, image_bytes = self.model_thread.cache.counts()
         return Health(
             model=self.name,
-            image_size=self.engine.image_size,
+            image_size=self.model_thread.image_size,
             images=images,
             image_bytes=image_bytes,
-            waiting=self.engine.waiting,
+            waiting=self.model_thread.waiting,
         )
 
     async def setup(self) -> dict[str, str]:
@@ -190,12 +190,12 @@ class _Service:
         address = data.get(interface.key) if isinstance(data, dict) else None
         held = await self._held(await run_in_threadpool(label_studio.fetch, address, self.settings))
         prompt, label = label_studio.read_context(context, held.size)
-        (mask,) = await self._wait(self.engine.masks(held.identity, [prompt]))
+        (mask,) = await self._wait(self.model_thread.masks(held.identity, [prompt]))
         return await run_in_threadpool(label_studio.result, mask, interface, label, held.size, self.name)
 
     async def _held(self, content: bytes) -> Held:
         check_picture(content, self.settings.max_pixels)
-        return await self._wait(self.engine.encode(content))
+        return await self._wait(self.model_thread.encode(content))
 
     async def _wait(self, future: Future[Answer]) -> Answer:
         """What the model's thread answers, within the time of a request."""

@@ -17,8 +17,8 @@ from typing import Any
 
 from samlet.data.masks import decode_rle
 from samlet.serve.brush import encode_brush
-from samlet.serve.engine import Prompt
 from samlet.serve.errors import RequestError
+from samlet.serve.model_thread import Prompt
 from samlet.serve.settings import ServeSettings
 
 KEY = "LABEL_STUDIO_API_KEY"
@@ -101,7 +101,7 @@ def result(
     """A prediction with one brush stroke.
 
     Args:
-        mask: as the engine answers.
+        mask: as the model answers.
         interface: where it goes.
         label: of the prompt.
         size: height and width of the picture, pixels.

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from samlet.serve.engine import Prompt
+from samlet.serve.model_thread import Prompt
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -38,7 +38,7 @@ class PromptBody(_Strict):
     )
 
     def prompt(self) -> Prompt:
-        """As the engine takes it; ValueError where labels do not fit."""
+        """As `ModelThread` takes it; ValueError where labels do not fit."""
         labels = [1] * len(self.points) if self.labels is None else self.labels
         if len(labels) != len(self.points):
             raise ValueError(f"{len(labels)} labels were given for {len(self.points)} points; expected one a point")

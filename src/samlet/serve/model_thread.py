@@ -59,7 +59,7 @@ class _Job:
     future: Future[Any] = field(default_factory=Future)
 
 
-class DistributedContext:
+class ModelThread:
     """The model's thread with its queue and its cache.
 
     Args:
