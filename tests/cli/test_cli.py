@@ -17,6 +17,7 @@ from samlet.cli import main
 from samlet.cli.common import giga, mega
 from samlet.cli.parsers import FIRST_STEPS, build_parser
 from samlet.data.masks import decode_rle
+from samlet.evaluation.counts import _table, counted, digest
 from samlet.zoo import ENTRIES, locate
 from tests.conftest import PHOTOS
 from tests.documents import DOCUMENTS
@@ -99,6 +100,16 @@ def test_models(capsys, monkeypatch):
 
 
 @pytest.mark.slow
+def test_counts_of_the_zoo_are_those_of_the_models():
+    """Of all architectures that are not large; a new model without a count is found, too."""
+    configs = [config for entry in ENTRIES.values() if (config := entry.sam_config()) is not None]
+    table = _table()
+    assert {digest(config) for config in configs} == {*table}, "run scripts/count_zoo.py"
+    for config in configs:
+        if table[digest(config)][0] < 12e6:
+            assert tuple(table[digest(config)]) == counted(config)
+
+
 def test_the_whole_zoo_is_listed_and_the_largest_is_counted(capsys):
     code, out, _ = run(capsys, "models")
     assert code == 0

@@ -6,11 +6,8 @@ import argparse
 import dataclasses
 from typing import Any
 
-import torch
-
 from samlet.cli.common import columns, giga, mega, show
-from samlet.evaluation.costs import count_encoder_macs, count_parameters
-from samlet.models import Sam
+from samlet.evaluation.counts import counts
 from samlet.zoo import ENTRIES, is_available
 
 
@@ -22,10 +19,7 @@ def run(options: argparse.Namespace) -> None:
         config = entry.sam_config()
         parameters = modules = total = None
         if config is not None:
-            with torch.device("meta"):
-                sam = Sam(config)
-            macs, parameters = count_encoder_macs(sam), count_parameters(sam)
-            modules, total = macs.macs_modules, macs.macs_total
+            parameters, modules, total = counts(config)
         elif entry.published:
             parameters = int(entry.published[0].parameters)
         available = is_available(entry)
