@@ -188,6 +188,9 @@ MISTAKES = {
         ["segment", CAT, "--image-size", "64", "--point", "999,1", "--out", "{tmp}/o"], "999,1 lies outside the image",
     ),
     "unreadable point": (["segment", CAT, "--point", "a,b", "--out", "{tmp}/o"], "--point a,b cannot be read"),
+    "a folder and a point": (
+        ["segment", str(PHOTOS), "--point", "1,1", "--out", "{tmp}/o"], "is a folder; expected one image for a point",
+    ),
     "no prompt": (["segment", CAT, "--out", "{tmp}/o"], "no prompt"),
     "points and boxes": (
         ["segment", CAT, "--point", "1,1", "--box", "1,1,5,5", "--box", "1,1,9,9", "--out", "{tmp}/o"],

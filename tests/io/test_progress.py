@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import sys
+import threading
+import time
 import types
 
 import pytest
@@ -103,3 +105,16 @@ def test_a_notebook_gets_its_own_bar(monkeypatch):
     monkeypatch.setattr("tqdm.auto.tqdm", lambda **given: made.append(given))
     progress.progress_bar("work", "step", 3)
     assert made == [{"total": 3, "initial": 0, "desc": "work", "unit": "step", "unit_scale": False}]
+
+
+def test_what_cannot_be_counted_shows_a_sign_of_life(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.05)
+    with progress.working("measuring"):
+        time.sleep(0.4)
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) >= 2
+    assert all(line.startswith("samlet: measuring, ") and line.endswith(" so far") for line in said)
+    before = threading.active_count()
+    with progress.working("measuring", shown=False):
+        assert threading.active_count() == before
+    assert capsys.readouterr().err == ""

@@ -10,6 +10,7 @@ import json
 import socket
 import threading
 import tomllib
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -229,6 +230,30 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
         assert main(["web", "mobile_sam"]) == 2
     assert "port is 70000" in said.getvalue()
     assert "neither --out nor --serve" in said.getvalue()
+
+
+def test_a_page_that_is_there_is_shown_and_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "page"
+    page.mkdir()
+    (page / "index.html").write_text("<p>")
+    (page / "files.json").write_text(json.dumps({"format": "samlet-web", "files": [{"path": "index.html"}]}))
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        assert main(["web", str(page)]) == 2
+        assert main(["web", str(page), "--serve", "0", "--out", str(tmp_path / "o")]) == 2
+    assert said.getvalue().count(f"{page} is a page already and no model; `samlet web {page} --serve` shows it") == 2
+    assert not (tmp_path / "o").exists()
+    fetched = []
+
+    def once(server: PageServer) -> None:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        with urllib.request.urlopen(server.url + "index.html") as answer:
+            fetched.append(answer.read())
+
+    monkeypatch.setattr(PageServer, "serve_forever", once)
+    with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.redirect_stderr(io.StringIO()):
+        assert main(["web", str(page), "--serve", "0", "--json"]) == 0
+    assert fetched == [b"<p>"]
+    assert json.loads(shown.getvalue())["url"].startswith("http://127.0.0.1:")
 
 
 def test_the_command_line_answers_by_its_contract(exported: Path, tmp_path: Path) -> None:

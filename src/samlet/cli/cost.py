@@ -14,6 +14,7 @@ from samlet.cli.common import columns, file_bytes, file_size, giga, load_to_run,
 from samlet.errors import InputError, SamletError
 from samlet.evaluation.costs import PartCost, cost, peak_memory
 from samlet.io.paths import expanded
+from samlet.io.progress import working
 from samlet.models import PromptableModel, Sam, SamConfig
 from samlet.models.quantized import is_quantized
 from samlet.slimming.latencies import LatencyTable
@@ -34,7 +35,8 @@ def run(options: argparse.Namespace) -> None:
     else:
         path, sam = _found(options.model, config, device)
     table = None if options.table is None else _latency_table(sam, options)
-    found = cost(sam, options.image_size, measure=not options.no_measure)
+    with working("measuring", shown=not options.no_measure):
+        found = cost(sam, options.image_size, measure=not options.no_measure)
     content = dataclasses.asdict(found)
     content["file_bytes"] = None if path is None else file_bytes(path)
     content["file_storage"] = stored = None if path is None else storage_of(path)

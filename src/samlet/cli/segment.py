@@ -50,6 +50,10 @@ def run(options: argparse.Namespace) -> None:
             f"{len(clicks)} points and {len(boxes)} boxes were given together; points refine exactly one box, so give "
             "one box, or the points alone"
         )
+    if options.image.is_dir():
+        raise InputError(
+            f"{options.image} is a folder; expected one image for a point or box (--everything takes folders)"
+        )
     labelled = label_files.asked(options)
     check_output(options.out, RESULT_FILES, options.overwrite)
     image = read_image(options.image)
@@ -70,7 +74,7 @@ def run(options: argparse.Namespace) -> None:
     codes = [mask["segmentation"] for mask in masks]
     seconds = time.perf_counter() - start
     shown = [mask for prompt in answer.masks for mask in prompt]
-    picture = draw_prompts(draw_masks(image, shown), points, labels, np.array(boxes) if boxes else None)
+    picture = draw_prompts(draw_masks(image, shown, options.labels), points, labels, np.array(boxes) if boxes else None)
     content = {"masks": masks, "seconds": seconds, "decoder_prompts": len(answer.masks)}
     with new_folder(options.out, RESULT_FILES, options.overwrite) as folder:
         found = Everything(masks, len(answer.masks), seconds, image.shape[:2])

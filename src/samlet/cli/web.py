@@ -11,15 +11,20 @@ from typing import Any
 from samlet.cli.common import load_to_run, note, set_up, show
 from samlet.errors import InputError
 from samlet.io.paths import expanded
+from samlet.io.progress import working
 from samlet.web import PageServer, WebConfig, WebPage, make_page
 from samlet.web.config import FIRST_LOAD
-from samlet.web.folder import check_folder
+from samlet.web.folder import check_folder, is_page
 from samlet.web.page import check_page
 from samlet.zoo import locate
 
 
 def run(options: argparse.Namespace) -> None:
     """Write the page, and serve it if asked to."""
+    page = expanded(options.model)
+    if is_page(page):
+        _serve_page(page, options)
+        return
     if options.out is None and options.serve is None:
         raise InputError("neither --out nor --serve was given; expected a folder to write to, or --serve to look at it")
     device = set_up(options)
@@ -34,15 +39,16 @@ def run(options: argparse.Namespace) -> None:
         check_folder(folder, options.overwrite)
         model = load_to_run(options.model, device)
         check_page(model, folder, options.overwrite, config)
-        note("samlet: writing the graphs and comparing their masks with the model's; that takes a minute or so")
-        made = make_page(
-            model,
-            folder,
-            name=Path(options.model).name,
-            overwrite=options.overwrite,
-            notices=locate(options.model),
-            **vars(config),
-        )
+        note("samlet: writing the graphs and comparing their masks with the model's; that takes some minutes")
+        with working("making the page"):
+            made = make_page(
+                model,
+                folder,
+                name=Path(options.model).name,
+                overwrite=options.overwrite,
+                notices=locate(options.model),
+                **vars(config),
+            )
         if made.first_load_bytes > FIRST_LOAD:
             note(
                 f"samlet: the first load is {made.first_load_bytes / 1e6:.1f} MB; people on phones wait less for at "
@@ -52,6 +58,16 @@ def run(options: argparse.Namespace) -> None:
         if server is not None:
             with contextlib.suppress(KeyboardInterrupt):
                 server.serve_forever()
+
+
+def _serve_page(page: Path, options: argparse.Namespace) -> None:
+    """Serve a page that was written before."""
+    if options.out is not None or options.serve is None:
+        raise InputError(f"{page} is a page already and no model; `samlet web {page} --serve` shows it")
+    with PageServer(page.resolve(), options.serve) as server:
+        show(options, {"url": server.url}, f"Look at {server.url} (Ctrl+C ends it)")
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
 
 
 def to_json(made: WebPage, server: PageServer | None) -> dict[str, Any]:

@@ -56,6 +56,8 @@ def read_image(path: str | Path, upright: bool = True, page: int | None = None) 
         InputError: no such file, no image of the formats that are read, or a damaged one.
     """
     path = expanded(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; expected one image")
     if not path.is_file():
         raise InputError(f"{path} is not a file; expected an image")
     with path.open("rb") as file:

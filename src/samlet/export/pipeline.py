@@ -24,6 +24,7 @@ from samlet.export.report import write_markdown, write_picture
 from samlet.export.result import Exported
 from samlet.export.verification import Figures, drawn, refusals
 from samlet.io.paths import expanded
+from samlet.io.progress import working
 from samlet.io.writing import check_output, new_folder
 from samlet.models import Sam
 from samlet.models.quantized import is_quantized
@@ -118,8 +119,12 @@ def export_model(
                 raise
             out_of_range = str(error)
             notes.append(f"no float16 files were written: {error}")
-    expected = answers(sam, asked, size)
-    with new_folder(path, EXPORT_FILES, overwrite) as temporary:
+    with working("running the model", progress):
+        expected = answers(sam, asked, size)
+    with (
+        new_folder(path, EXPORT_FILES, overwrite) as temporary,
+        working("writing the files, running them and comparing masks", progress),
+    ):
         variants: list[bundles.Variant] = []
         if config.target.kind == "graphs":
             figures, found = write_and_run(sam, integer, temporary, config, asked, expected, size, provenance)

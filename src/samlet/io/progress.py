@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
@@ -58,6 +59,49 @@ def followed(things: Iterable[T], what: str, unit: str, total: int | None = None
         for thing in things:
             yield thing
             bar.update()
+
+
+@contextlib.contextmanager
+def working(what: str, shown: bool = True) -> Iterator[None]:
+    """A sign of life while something goes on that cannot be counted: the time so far, or a plain line a minute.
+
+    Args:
+        what: goes on.
+        shown: whether there is one at all.
+    """
+    if not shown:
+        yield
+        return
+    done, began = threading.Event(), time.monotonic()
+    terminal = sys.stderr.isatty() or in_notebook()
+    bar = _clock(what) if terminal else None
+
+    def tell() -> None:
+        while not done.wait(1.0 if terminal else LINE_SECONDS):
+            if bar is not None:
+                bar.refresh()
+            else:
+                write(f"samlet: {what}, {_duration(time.monotonic() - began)} so far")
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        if bar is not None:
+            bar.close()
+
+
+def _clock(what: str) -> Any:
+    if in_notebook():
+        from tqdm.auto import tqdm as of_notebooks
+
+        return of_notebooks(desc=what, bar_format="{desc}: {elapsed}")
+    from tqdm import tqdm
+
+    return tqdm(desc=what, bar_format="{desc}: {elapsed}", file=sys.stderr)
 
 
 @contextlib.contextmanager

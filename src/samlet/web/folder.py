@@ -45,6 +45,11 @@ def check_folder(path: Path, overwrite: bool) -> Path:
     return path
 
 
+def is_page(path: Path) -> bool:
+    """Whether a folder is a page that was written."""
+    return path.is_dir() and bool(_own(path))
+
+
 @contextlib.contextmanager
 def page_folder(path: Path, overwrite: bool) -> Iterator[Path]:
     """A temporary folder whose content takes its place in `path` when the block ends well."""

@@ -19,7 +19,8 @@ def add_web(commands: Any) -> None:
         "Writes a static folder that any web server can hold, GitHub Pages included: the page, the model, the runtime\n"
         "(onnxruntime-web) and some photographs. Everything is computed in the browser, nothing is uploaded, nothing\n"
         "is fetched from elsewhere. After the first visit the page works offline.\n\n"
-        "The graphs are asked beside the model first; they must give its masks, or nothing is written.",
+        "The graphs are asked beside the model first; they must give its masks, or nothing is written.\n\n"
+        "M may also be a page that was written before; --serve then shows it. Any other web server will do, too.",
     )
     add_model(parser, f"{RUNNABLE}; of the exported ones those for onnx")
     parser.add_argument("--out", type=Path, metavar="DIR", help="a new folder; with --serve it may be left out")
