@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 
 from samlet.baselines.loading import load_any
 from samlet.cli.common import file_table, set_up, show
@@ -50,5 +51,7 @@ def run(options: argparse.Namespace) -> None:
     text += f"; {result.seconds:.1f} s"
     if result.sparse:
         text += "\n" + told_sparse(result.sparse)
+    review = shlex.join(["samlet", "review", str(options.out), "--images", str(options.images)])
+    text += f"\nto look at them: {review}"
     table = file_table(result.images, result.failed, result.passed_over)
     show(options, content, f"{text}\n\n{table}" if table else text)
