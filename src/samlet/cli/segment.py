@@ -34,8 +34,15 @@ def _numbers(text: str, option: str, form: str, counts: tuple[int, ...]) -> list
     return values
 
 
+_FOR_PROMPTS, _FOR_EVERYTHING = "samlet_s", "mobile_sam"
+"""The models that are used if none is named. samlet_s predicts lower IoUs of its masks, so that few of them pass the
+thresholds of everything mode, which were made for other models."""
+
+
 def run(options: argparse.Namespace) -> None:
     """Segment one image into a new folder."""
+    if options.model is None:
+        options.model = _FOR_EVERYTHING if options.everything else _FOR_PROMPTS
     if options.everything:
         if options.point or options.box:
             raise InputError("--everything takes no prompts; leave out --point and --box, or --everything")

@@ -42,7 +42,11 @@ def add_segment(commands: Any) -> None:
         metavar="IMAGE",
         help="JPEG, PNG, WebP, BMP or TIFF; with --everything also a folder or a video",
     )
-    parser.add_argument("--model", default="samlet_s", metavar="M", help=f"{RUNNABLE}; default %(default)s")
+    parser.add_argument(
+        "--model",
+        metavar="M",
+        help=f"{RUNNABLE}; default samlet_s, with --everything mobile_sam, whose predicted IoU fits the thresholds",
+    )
     parser.add_argument(
         "--point",
         action="append",
