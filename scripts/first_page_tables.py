@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from compact_table import compact_table
+
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 _TITLES = {
     "mobile_sam": "MobileSAM",
     "sam2_hiera_tiny": "SAM 2 Hiera-T",
     "samlet_s": "**samlet_s**",
-    "samlet_m": "**samlet_m**",
 }
 _COLUMNS = {
     "bsds500_val sa1b-point": "BSDS500, one click",
@@ -22,17 +23,11 @@ _COLUMNS = {
     "coco100_train box": "COCO, box",
 }
 _SIZES = ("1024", "512")
-_RULES = {"best": "best predicted mask", "single": "single mask"}
+RULES = {"best": "best predicted mask", "single": "single mask"}
 
 
 def _read(name: str) -> dict[str, Any]:
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-
-
-def _table(head: list[str], rows: list[list[str]], right: int = 1) -> str:
-    """Markdown; from the column `right` on, text is at the right."""
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * right + "--:|" * (len(head) - right)]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def first_page() -> str:
@@ -62,7 +57,7 @@ def first_page() -> str:
         f"{machine['processor']} CPU, the models in turns. Measured by `benchmarks/first_page.py` and "
         "`benchmarks/sam2.py`."
     )
-    return f"{_table(head, rows)}\n\n{note}"
+    return f"{compact_table(head, rows)}\n\n{note}"
 
 
 def card(name: str) -> str:
@@ -72,7 +67,7 @@ def card(name: str) -> str:
     rows = []
     for size in _SIZES:
         at = result[name]["at"][size]
-        for rule, words in _RULES.items():
+        for rule, words in RULES.items():
             for column, title in _COLUMNS.items():
                 key = f"{column} {rule}"
                 own, less = at["miou"][key], at["less_mobile_sam"][key]
@@ -88,8 +83,8 @@ def card(name: str) -> str:
                     ]
                 )
     return (
-        f"{_table(head, rows, 3)}\n\nMean IoU in percent, all photographs of both sets, 95 % intervals by bootstrap "
-        "over photographs; the difference is taken on the same masks. Measured by `benchmarks/first_page.py`."
+        f"{compact_table(head, rows, 3)}\n\nMean IoU in percent, all photographs of both sets, 95 % intervals by "
+        "bootstrap over photographs; the difference is taken on the same masks. Measured by `benchmarks/first_page.py`."
     )
 
 
@@ -102,7 +97,7 @@ def variants() -> str:
             label,
             f"{row['views']:,}",
             *(
-                " / ".join(f"{100 * row['at'][size][f'{column} {rule}']['miou']:.1f}" for rule in _RULES)
+                " / ".join(f"{100 * row['at'][size][f'{column} {rule}']['miou']:.1f}" for rule in RULES)
                 for size in _SIZES
                 for column in _COLUMNS
             ),
@@ -110,7 +105,7 @@ def variants() -> str:
         for label, row in result["rows"].items()
     ]
     return (
-        f"{_table(head, rows)}\n\nMean IoU in percent, {' / '.join(_RULES.values())}. "
+        f"{compact_table(head, rows)}\n\nMean IoU in percent, {' / '.join(RULES.values())}. "
         f"Measured by `benchmarks/own_variants.py`: {result['protocol']}."
     )
 

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import samlet
 from samlet.data.images import find_images, read_image
-from samlet.data.masks import Mask, decode_rle, interior_point
+from samlet.data.masks import decode_rle, interior_point, mask_iou
 from samlet.models import Sam
 from samlet.reporting.overlay import draw_difference, draw_masks, draw_prompts
 from samlet.zoo import load_weights
@@ -72,12 +72,8 @@ def failures(sam: Sam, reference: Sam) -> list[Failure]:
                 points = np.array([click]) if prompt == "click" else None
                 boxes = np.array([box]) if prompt == "box" else None
                 drawn = draw_prompts(picture, points=points, boxes=boxes)
-                found.append(Failure(_iou(truth, mask), path.name, prompt, drawn))
+                found.append(Failure(mask_iou(truth, mask), path.name, prompt, drawn))
     return sorted(found, key=lambda one: one.iou)
-
-
-def _iou(a: Mask, b: Mask) -> float:
-    return float((a & b).sum() / max((a | b).sum(), 1))
 
 
 def worst(found: list[Failure]) -> list[Failure]:

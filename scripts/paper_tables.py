@@ -7,9 +7,11 @@ until it has been run), and those of samlet's own small runs on other photograph
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from compact_table import compact_table
 
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 
@@ -126,11 +128,6 @@ def _number(value: Value, digits: int = 2) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(head)} |", "|---|" + "--:|" * (len(head) - 1)]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
-
-
 def _protocol(result: Mapping[str, Any], script: str) -> str:
     return f"Last columns: `benchmarks/{script}`: {result['protocol']}."
 
@@ -148,7 +145,7 @@ def slimsam_models() -> str:
         work = f"{counted['macs_modules'] / 1e9:.1f} G" if counted else ""
         other = f"{100 * here[name]:.1f}" if name in here else ""
         rows.append([title, parameters, size, macs, work, images, iterations, _number(miou), ours(name), other])
-    table = _table([*head, "samlet, SA-1B", "samlet, BSDS500"], rows)
+    table = compact_table([*head, "samlet, SA-1B", "samlet, BSDS500"], rows)
     return f"{table}\n\n{_protocol(accuracy, 'sam2.py accuracy')}"
 
 
@@ -182,7 +179,7 @@ def slimsam_criteria() -> str:
         for name, (title, half, most) in SLIMSAM_CRITERIA.items()
     ]
     parts = ("paper, mIoU", "samlet, mIoU", "samlet, agreement")
-    table = _table(["criterion", *(f"{ratio}: {part}" for ratio in ("50 %", "77 %") for part in parts)], rows)
+    table = compact_table(["criterion", *(f"{ratio}: {part}" for ratio in ("50 %", "77 %") for part in parts)], rows)
     return f"{table}\n\nAgreement: `benchmarks/slimming_tables.py importance`: {result['protocol']}."
 
 
@@ -213,7 +210,7 @@ def slimsam_ablations() -> str:
         for name, (title, most, half) in SLIMSAM_ABLATIONS.items()
     ]
     parts = ("paper, mIoU", "samlet, mIoU", "samlet, agreement")
-    table = _table(["variant", *(f"{ratio}: {part}" for ratio in ("77 %", "50 %") for part in parts)], rows)
+    table = compact_table(["variant", *(f"{ratio}: {part}" for ratio in ("77 %", "50 %") for part in parts)], rows)
     return f"{table}\n\nAgreement: `benchmarks/slimming_tables.py selection`: {result['protocol']}."
 
 
@@ -230,7 +227,7 @@ def slimsam_data() -> str:
         ]
         for number, (half, most) in SLIMSAM_DATA.items()
     ]
-    return _table(["photographs", "50 %: paper, mIoU", "samlet", "77 %: paper, mIoU", "samlet"], rows)
+    return compact_table(["photographs", "50 %: paper, mIoU", "samlet", "77 %: paper, mIoU", "samlet"], rows)
 
 
 def tinysam_ap() -> str:
@@ -242,7 +239,7 @@ def tinysam_ap() -> str:
         counted = f"{costs[name]['macs_total'] / 1e9:.1f} G" if name in costs else ""
         rows.append([title, macs, counted, milliseconds, _number(coco, 1), ours(name), _number(lvis, 1)])
     head = ["model", "MACs", "counted here", "ms on a T4", "COCO AP", "samlet, COCO AP", "LVIS AP"]
-    return _table(head, rows)
+    return compact_table(head, rows)
 
 
 def tinysam_modules() -> str:
@@ -264,7 +261,7 @@ def tinysam_modules() -> str:
         for name, ap in TINYSAM_MODULES.items()
     ]
     head = ["", "paper, COCO AP", "samlet, COCO AP", *(f"samlet, mIoU on {title}" for title in columns.values())]
-    return f"{_table(head, rows)}\n\n{_protocol(result, 'distillation.py ablation')}"
+    return f"{compact_table(head, rows)}\n\n{_protocol(result, 'distillation.py ablation')}"
 
 
 def tinysam_bits() -> str:
@@ -277,7 +274,7 @@ def tinysam_bits() -> str:
         [title, _number(ap, 1), ours(name), f"{100 * here[name]:.2f}" if name in here else ""]
         for name, (title, ap) in TINYSAM_BITS.items()
     ]
-    table = _table(["model", "paper, COCO AP", "samlet, COCO AP", "samlet, mIoU of boxes on COCO"], rows)
+    table = compact_table(["model", "paper, COCO AP", "samlet, COCO AP", "samlet, mIoU of boxes on COCO"], rows)
     return f"{table}\n\n{_protocol(result, 'quantization.py aim')}"
 
 
@@ -292,7 +289,7 @@ def tinysam_everything() -> str:
         for name, (title, miou, seconds) in TINYSAM_EVERYTHING.items()
     ]
     head = ["model, strategy", "paper, mIoU", "seconds on a V100", "samlet, val2017", "samlet, 100 others of COCO"]
-    return f"{_table(head, rows)}\n\n{_protocol(result, 'everything.py recall')}"
+    return f"{compact_table(head, rows)}\n\n{_protocol(result, 'everything.py recall')}"
 
 
 TABLES = {

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from first_page_tables import RULES
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 DATES = ROOT / "scripts" / "result_dates.json"
@@ -53,8 +55,6 @@ PAGES = {
 }
 """What every result file shows, the page with its table (seen from docs/results/), and the script in benchmarks/."""
 
-_RULES = {"best": "best predicted mask", "single": "single mask"}
-
 
 def _row(name: str, dates: dict[str, str]) -> str:
     path = RESULTS / f"{name}.json"
@@ -99,7 +99,7 @@ def aims() -> str:
     card = ("samlet_s", "../models/samlet_s.md")
     lost = {
         rule: -min(v["mean"] for k, v in own["at"]["1024"]["less_mobile_sam"].items() if k.endswith(rule))
-        for rule in _RULES
+        for rule in RULES
     }
     rows += [
         (
@@ -109,7 +109,7 @@ def aims() -> str:
             100 * lost[rule],
             *card,
         )
-        for rule, words in _RULES.items()
+        for rule, words in RULES.items()
     ]
     rows += [
         (

@@ -6,16 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from compact_table import compact_table
+
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 
 
 def _read(name: str) -> dict[str, Any]:
     return json.loads((RESULTS / f"web_{name}.json").read_text(encoding="utf-8"))
-
-
-def _table(*rows: list[str]) -> list[str]:
-    head, *others = rows
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] + ["--:"] * (len(head) - 1), *others)]
 
 
 def _title(row: dict[str, Any]) -> str:
@@ -52,16 +49,16 @@ def speed() -> str:
     source = f"Aims, by the first row: {aims}.\n\n`benchmarks/web.py speed memory`: {result['protocol']}; memory: "
     source += f"{memory['protocol']}."
     source += f" {machine['processor']} CPU of two cores."
-    return "\n".join([*_table(head, *rows), "", source])
+    return f"{compact_table(head, rows)}\n\n{source}"
 
 
 def parts() -> str:
     """Where the time of the first row goes."""
     row = _read("speed")["rows"][0]
     found = row["everything"]
-    rows = [["part", "time"], *([name, f"{1e3 * seconds:.0f} ms"] for name, seconds in row["parts_s"].items())]
+    head, rows = ["part", "time"], [[name, f"{1e3 * seconds:.0f} ms"] for name, seconds in row["parts_s"].items()]
     many = f"everything: {found['objects']} objects from {found['clicks']} clicks in {found['seconds']:.1f} s"
-    return "\n".join([*_table(*rows), "", f"{_title(row)}; {row['backend']}; {many}."])
+    return f"{compact_table(head, rows)}\n\n{_title(row)}; {row['backend']}; {many}."
 
 
 def masks() -> str:
@@ -73,7 +70,7 @@ def masks() -> str:
     ]
     count = result["rows"][0]["prompts"]
     source = f"`benchmarks/web.py masks`: {result['protocol']}; {count} prompts."
-    return "\n".join([*_table(["", "graphs", "mask IoU", "least"], *rows), "", source])
+    return f"{compact_table(['', 'graphs', 'mask IoU', 'least'], rows)}\n\n{source}"
 
 
 def confidence() -> str:
@@ -90,7 +87,7 @@ def confidence() -> str:
         for row in result["rows"]
     ]
     note = f"`benchmarks/confidence.py`: {result['protocol']}. Shown: median and 90 % quantile; shares of all masks."
-    return "\n".join([*_table(head, *rows), "", note])
+    return f"{compact_table(head, rows)}\n\n{note}"
 
 
 TABLES = {"web_confidence": confidence, "web_speed": speed, "web_parts": parts, "web_masks": masks}
