@@ -99,13 +99,25 @@ def test_names_that_cannot_be():
         criteria.unregister("empty")
 
 
-def test_a_criterion_that_answers_nothing_is_told_so(photo_folder):
-    samlet.register_criterion("empty")(lambda _: {})
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda _: {}, "criterion faulty has no scores of"),
+        (
+            lambda given: {g.name: torch.ones(3) for g in given.groups},
+            r"of the shape \(3,\), and the group has \d+ chan",
+        ),
+        (lambda given: {g.name: torch.full((g.size,), torch.nan) for g in given.groups}, "that are NaN; expected one"),
+    ],
+    ids=["nothing", "too few", "NaN"],
+)
+def test_a_criterion_that_answers_no_scores_is_told_so(photo_folder, answer, said):
+    samlet.register_criterion("faulty")(answer)
     try:
-        with pytest.raises(samlet.InputError, match="criterion empty has no scores of"):
-            run_slimming(make_tiny(), photo_folder, SlimConfig(**QUICK, importance="empty"))
+        with pytest.raises(samlet.InputError, match=said):
+            run_slimming(make_tiny(), photo_folder, SlimConfig(**QUICK, importance="faulty"))
     finally:
-        criteria.unregister("empty")
+        criteria.unregister("faulty")
 
 
 def test_an_encoder_from_outside_is_slimmed_saved_and_loaded(photo_folder, tmp_path):

@@ -242,6 +242,12 @@ def test_a_page_that_is_there_is_shown_and_not_made_again(tmp_path: Path, monkey
         assert main(["web", str(page), "--serve", "0", "--out", str(tmp_path / "o")]) == 2
     assert said.getvalue().count(f"{page} is a page already and no model; `samlet web {page} --serve` shows it") == 2
     assert not (tmp_path / "o").exists()
+    monkeypatch.chdir(tmp_path)
+    page.rename("mobile_sam")  # a name of the zoo means the model, whatever is called so here
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        assert main(["web", "mobile_sam"]) == 2
+    assert "neither --out nor --serve" in said.getvalue()
+    Path("mobile_sam").rename(page)
     fetched = []
 
     def once(server: PageServer) -> None:

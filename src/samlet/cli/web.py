@@ -16,13 +16,13 @@ from samlet.web import PageServer, WebConfig, WebPage, make_page
 from samlet.web.config import FIRST_LOAD
 from samlet.web.folder import check_folder, is_page
 from samlet.web.page import check_page
-from samlet.zoo import locate
+from samlet.zoo import ENTRIES, locate
 
 
 def run(options: argparse.Namespace) -> None:
     """Write the page, and serve it if asked to."""
     page = expanded(options.model)
-    if is_page(page):
+    if options.model not in ENTRIES and is_page(page):
         _serve_page(page, options)
         return
     if options.out is None and options.serve is None:

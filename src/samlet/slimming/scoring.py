@@ -104,12 +104,13 @@ class Scorer:
         if not groups:
             return {}
         found = criteria[self.config.importance](CriterionInputs(self, encoder, groups))
-        wrong = [g.name for g in groups if g.name not in found or tuple(found[g.name].shape) != (g.size,)]
-        if wrong:
-            raise InputError(
-                f"criterion {self.config.importance} has no scores of {wrong[0]}; expected one for each channel of "
-                "each group, by the group's name"
-            )
+        for group in groups:
+            fault = _fault(found.get(group.name), group)
+            if fault:
+                raise InputError(
+                    f"criterion {self.config.importance} has {fault}; expected one number for each channel of each "
+                    "group, by the group's name"
+                )
         return {g.name: found[g.name] for g in groups}
 
     def _shared(self, items: Iterable[T]) -> Iterator[tuple[int, T]]:
@@ -162,6 +163,17 @@ class CriterionInputs:
         sam = with_encoder(self.teacher, self.encoder)
         size = scorer.photographs.image_size
         return sam, scorer._shared(labelled_sample(labels, self.config.scoring_images, size, sam, self.config.seed))
+
+
+def _fault(scores: Tensor | None, group: ChannelGroup) -> str:
+    """What is wrong with a criterion's scores of a group; empty if nothing is."""
+    if scores is None:
+        return f"no scores of {group.name}"
+    if tuple(scores.shape) != (group.size,):
+        return f"scores of {group.name} of the shape {tuple(scores.shape)}, and the group has {group.size} channels"
+    if scores.isnan().any():
+        return f"scores of {group.name} that are NaN"
+    return ""
 
 
 @criteria.built_in("random")
