@@ -4,7 +4,7 @@ import { History } from '../../../src/samlet/web/page/lib/history.js';
 import { NOTHING, activate, activeThing, added, answered, removed, renamed } from '../../../src/samlet/web/page/lib/objects.js';
 
 const prompts = { box: null, clicks: [{ x: 1, y: 2, positive: true }] };
-const answer = { lowRes: new Float32Array(1), rows: 1, columns: 1, iou: 0.9 };
+const answer = { lowRes: new Float32Array(1), rows: 1, columns: 1, iou: 0.9, output: null };
 
 test('answers make an object, then change it, then another', () => {
   const one = answered(NOTHING, prompts, answer, null);

@@ -63,7 +63,7 @@ export async function findEverything(segmenter, options, tell, isStopped) {
  * @returns {Found | null}
  */
 function judge(segmenter, lowRes, iou, point) {
-  const answer = { lowRes, rows: segmenter.side, columns: segmenter.side, iou };
+  const answer = { lowRes, rows: segmenter.side, columns: segmenter.side, iou, output: null };
   const mask = segmenter.draw(answer, ...coarse(segmenter));
   const covered = area(mask) / mask.data.length;
   return covered < LEAST_AREA ? null : { answer, box: boundingBox(mask), iou, point, area: covered };

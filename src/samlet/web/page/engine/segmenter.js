@@ -105,6 +105,7 @@ export class Segmenter {
       rows: this.side,
       columns: this.side,
       iou: iou[chosen],
+      output: chosen === 0 ? null : chosen - 1,
     };
   }
 

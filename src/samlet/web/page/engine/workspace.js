@@ -124,12 +124,13 @@ export class Workspace extends EventTarget {
     return this.inTurn(() => this.commit(prompts));
   }
 
-  /** Another of the three masks that the prompts may mean. */
+  /** Another of the three masks that the prompts may mean: the one after that which is shown. */
   other() {
     return this.inTurn(async () => {
       const thing = this.active;
       if (!thing || isEmpty(thing.prompts)) return;
-      await this.commit(thing.prompts, thing.output === null ? 0 : (thing.output + 1) % OUTPUTS);
+      const shown = thing.answer?.output ?? null;
+      await this.commit(thing.prompts, shown === null ? 0 : (shown + 1) % OUTPUTS);
     });
   }
 

@@ -10,6 +10,7 @@
  * @property {number} rows
  * @property {number} columns
  * @property {number} iou predicted
+ * @property {number | null} output which of the three masks it is; null for another one
  *
  * @typedef {object} Thing an object on the photograph
  * @property {number} id
