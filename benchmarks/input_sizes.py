@@ -41,7 +41,7 @@ def main() -> None:
     write(
         "input_sizes",
         f"BSDS500 val, first {options.limit} photographs, single mask, 95 % bootstrap interval over images, seed 0; "
-        "samlet_s: slimmed from mobile_sam and aligned at 512 px (recipes/)",
+        "samlet_s: slimmed from mobile_sam, aligned at 512 px, then trained on masks at 512 and 1024 px (recipes/)",
         {"rows": rows},
         options.out,
     )
