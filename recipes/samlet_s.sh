@@ -25,13 +25,13 @@ made "$out/aligned" || "${slim[@]}" --stage align --student "$out/refitted" --vi
   --out "$out/aligned"
 
 # 3. Distillation from the masks alone, first at 512 and then at 1024 px. The teacher is not asked: the masks are better
-#    than its own.
+#    than its own. The last command puts predicted IoU and stability on MobileSAM's scale again.
 distill=(samlet distill --teacher mobile_sam --data "$masks" --prompts 16 --rounds 1 --learning-rate 5e-5
   --embedding-weight 0 --token-weight 0 --output-weight 0 --no-hard-masks "${more[@]}")
 made "$out/coarse" || "${distill[@]}" --student "$out/aligned" --image-size 512 --micro-batch 4 \
   --steps "${COARSE:-300}" --out "$out/coarse"
 made "$out/samlet_s" || "${distill[@]}" --student "$out/coarse" --image-size 1024 --micro-batch 2 \
-  --steps "${FINE:-240}" --out "$out/samlet_s"
+  --steps "${FINE:-240}" --calibrate 32 --out "$out/samlet_s"
 
 # 4. The file of the package, and how good it is:
 #      python scripts/embed_samlet.py OUT/samlet_s --name samlet_s --from "…" --views N

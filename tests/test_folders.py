@@ -94,5 +94,7 @@ def test_a_damaged_run_is_told_with_the_remedy(tiny, photo_folder, tmp_path, cap
         assert main([*command, "--out", str(out)]) == 2, name
         said = capsys.readouterr().err
         assert said.count("\n") == 1, said
-        assert "is damaged, so the run there cannot be continued; give --overwrite to begin again" in said
+        assert (
+            "is damaged, so the run there cannot be continued; give --overwrite (overwrite=True) to begin again" in said
+        )
         assert run.read_text() == content

@@ -133,7 +133,10 @@ def _claim(out: Path, overwrite: bool) -> Path:
         shown = ", ".join(sorted(held - _OURS)[:3])
         raise InputError(f"{out} already holds {shown}; nothing was written. Name a new folder")
     if _PAGE in held and not overwrite:
-        raise InputError(f"{out} already holds a demo; look at {out / _PAGE}, pass --overwrite, or name a new folder")
+        raise InputError(
+            f"{out} already holds a demo; look at {out / _PAGE}, pass --overwrite (overwrite=True), or "
+            "name a new folder"
+        )
     if overwrite:
         (out / _PAGE).unlink(missing_ok=True)
     out.mkdir(parents=True, exist_ok=True)

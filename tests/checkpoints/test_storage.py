@@ -54,6 +54,14 @@ def test_smaller_is_smaller_and_storing_twice_changes_nothing_more(tmp_path):
         assert torch.allclose(twice.state_dict()[name], value, rtol=1e-5, atol=1e-7), name
 
 
+def test_where_a_model_comes_from_is_saved_with_it(tmp_path):
+    samlet.save(make_tiny(), tmp_path / "a", provenance={"method": "by hand", "parents": []})
+    samlet.save(samlet.load(tmp_path / "a"), tmp_path / "b", store="int8")
+    found = json.loads((tmp_path / "b" / "provenance.json").read_text())
+    assert found["method"] == "by hand"
+    assert found["versions"]["samlet"] == samlet.__version__
+
+
 def test_the_bundled_model_is_stored_by_the_same_encoding():
     folder = locate("samlet_s")
     stored = load_file(folder / "model.safetensors")

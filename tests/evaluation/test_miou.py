@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import samlet
+from samlet.cli import main
 from samlet.data.datasets import open_dataset
 from samlet.data.masks import decode_rle, encode_rle
 from samlet.evaluation.miou import evaluate_all
@@ -144,6 +146,24 @@ def test_damaged_coco_files(tmp_path, content, expected):
     (tmp_path / "coco.json").write_text(json.dumps(content))
     with pytest.raises(samlet.InputError, match=expected):
         open_dataset(tmp_path / "coco.json")
+
+
+def test_annotations_without_their_images_say_how_to_name_them(sa1b, tmp_path):
+    apart = tmp_path / "apart"
+    apart.mkdir()
+    for sidecar in sa1b.glob("*.json"):
+        shutil.copy(sidecar, apart)
+    with pytest.raises(samlet.InputError, match=r"holds annotations \(\d+ files like ID.json\) and no images; .*--images"):
+        open_dataset(apart)
+    assert open_dataset(apart, sa1b).size
+
+
+def test_the_json_says_what_was_measured(sam, sa1b, tmp_path, capsys):
+    samlet.save(sam, tmp_path / "model")
+    assert main(["evaluate", str(tmp_path / "model"), "--data", str(sa1b), "--seed", "3", "--limit", "1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    wanted = {"model": str(tmp_path / "model"), "data": str(sa1b), "reference": None, "limit": 1, "seed": 3}
+    assert found | wanted | {"samlet": samlet.__version__} == found
 
 
 def test_empty_masks_and_points_outside_are_no_prompts(photo_folder):

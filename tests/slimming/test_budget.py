@@ -256,6 +256,7 @@ def test_the_command_takes_one_size(tmp_path, photo_folder, capsys):
     assert "not allowed with" in capsys.readouterr().err
     assert main([*words, "--macs", "3"]) == 2
     assert "smallest widths" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists(), "the folder is free for another budget"
     assert main([*words, "--latency", "0"]) == 2
     assert "latency is 0; expected a share" in capsys.readouterr().err
 

@@ -127,7 +127,7 @@ def save(
         path: a new folder (`native`, `hugging-face`) or file (`segment-anything`, `mobile-sam`, `sam2`; `.pth`, `.pt`
             or `.safetensors`).
         format: one of `FORMATS`.
-        provenance: for the native format: what the model comes from.
+        provenance: for the native format: what the model comes from; what the model itself knows of that if None.
         overwrite: replace an earlier file, or an earlier model folder.
         store: how the native format stores weights, one of `STORES`; what is loaded again computes in float32.
 
@@ -144,7 +144,7 @@ def save(
             "the model it was made from"
         )
     if format == "native":
-        native.write(sam, path, provenance, overwrite, store=store)
+        native.write(sam, path, sam.provenance if provenance is None else provenance, overwrite, store=store)
         return
     if format in FORMATS:
         native.check_float(sam, f"format {format}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from samlet._version import __version__
 from samlet.baselines.loading import load_any
 from samlet.cli.common import columns, note, set_up, several_processes, show, tell_left_out
 from samlet.data.datasets import Dataset, open_dataset, plain_images
@@ -47,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
     tell_skipped(found.skipped)
     if engine is not None and not engine.is_main:
         return
-    content = report.evaluation_json(found)
+    content = report.evaluation_json(found) | _asked(options)
     written = ""
     if options.out is not None:
         write_json(options.out / "evaluation.json", content)
@@ -57,6 +58,18 @@ def run(options: argparse.Namespace) -> None:
         else:
             written = f"\n{options.out}: evaluation.json, what was measured on each image"
     show(options, content, _text(found) + written)
+
+
+def _asked(options: argparse.Namespace) -> dict[str, Any]:
+    """What was measured and how, so that the JSON speaks for itself."""
+    return {
+        "model": options.model,
+        "data": str(options.data),
+        "reference": options.reference,
+        "limit": options.limit,
+        "seed": options.seed,
+        "samlet": __version__,
+    }
 
 
 def _text(found: Evaluation) -> str:
@@ -92,7 +105,7 @@ def _detector(options: argparse.Namespace, model: AnyModel, engine: DistributedC
     tell_skipped(found.skipped)
     if engine is not None and not engine.is_main:
         return
-    content = report.detector_json(found)
+    content = report.detector_json(found) | _asked(options)
     if options.out is not None:
         write_json(options.out / "evaluation.json", content)
     names = list(next(iter(found.precision.values())))

@@ -148,7 +148,7 @@ def open_dataset(path: str | Path, images: str | Path | None = None) -> Dataset:
         return _open_apart(path, expanded(images))
     if path.is_dir() and (shards := sorted(path.glob("*.tar"))):
         return _shards(path, shards)
-    seen = survey(path)
+    seen = _survey_with_hint(path)
     pairs = [(p, p.with_suffix(".json")) for p in seen.images if _is_sidecar(p.with_suffix(".json"))]
     if pairs:
         found = seen.images
@@ -168,6 +168,20 @@ def plain_images(path: str | Path, files: Sequence[Path] | None = None) -> Datas
         return _whole(Path(path), _Images(list(files)))
     seen = survey(path)
     return replace(_whole(expanded(path), _Images(list(seen.images))), survey=seen)
+
+
+def _survey_with_hint(path: Path) -> Survey:
+    """`survey`; for annotations without photographs the message says how to name these."""
+    try:
+        return survey(path)
+    except InputError:
+        alone = sum(map(_is_sidecar, path.glob("*.json"))) if path.is_dir() else 0
+        if not alone:
+            raise
+        raise InputError(
+            f"{path} holds annotations ({alone} files like ID.json) and no images; name the folder of their images too "
+            "(--images DIR, images=)"
+        ) from None
 
 
 def _whole(path: Path, source: Source, without_masks: int = 0, without_image: int = 0) -> Dataset:

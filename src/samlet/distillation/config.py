@@ -97,6 +97,15 @@ class DistillConfig(TrainingSettings):
         group="training",
     )
     augment: bool = setting(False, "mirror, scale and colour the photographs at random", group="training")
+    calibrate: int = setting(
+        0,
+        "after training, put predicted IoU and stability on the teacher's scale, with so many of the photographs to "
+        "train on; no mask changes. For students that learned from the true masks alone, which predict less",
+        least=0,
+        most=1 << 16,
+        group="training",
+        metavar="N",
+    )
     cache: Path | None = setting(
         None,
         "keep the teacher's embeddings there for other runs. Without it they are kept until the run ends. "

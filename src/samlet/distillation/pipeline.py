@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from samlet.data.datasets import Dataset
+from samlet.distillation.calibration import Calibration, calibrate
 from samlet.distillation.config import WEIGHTS, DistillConfig
 from samlet.distillation.examples import Example, Examples, Preparation, TeacherPhotographs
 from samlet.distillation.layer_decay import layer_rates
@@ -58,8 +59,9 @@ class DistillRun:
         parts: share of the time of each part of the work.
         log: of every step.
         processes: that shared the work.
-        seconds: of the run, in all its sessions.
+        seconds: of the run; of sessions that were stopped, what their kept steps took.
         minutes: the budget of time that its steps follow from; None where they were given.
+        calibration: what was scaled after training; None if nothing was.
     """
 
     teacher: Sam
@@ -78,6 +80,7 @@ class DistillRun:
     processes: int
     seconds: float
     minutes: float | None = None
+    calibration: Calibration | None = None
 
     @property
     def images_per_second(self) -> float:
@@ -169,6 +172,7 @@ def run_distillation(
             layer_rates(made, config.layer_decay, "student."),
         )
     log.close()
+    calibration = _calibrated(made, teacher, examples, config, sizes)
     return DistillRun(
         teacher=teacher,
         origin=student,
@@ -184,9 +188,20 @@ def run_distillation(
         parts=_shares(log, result, engine.world),
         log=log,
         processes=engine.world,
-        seconds=time.perf_counter() - begin,
+        seconds=time.perf_counter() - begin + result.earlier,
         minutes=minutes,
+        calibration=calibration,
     )
+
+
+def _calibrated(
+    student: Sam, teacher: Sam, examples: Examples, config: DistillConfig, sizes: tuple[int, int]
+) -> Calibration | None:
+    """The student on its teacher's scale, if that is asked for; every process does the same."""
+    if not config.calibrate:
+        return None
+    images = [sample.image() for sample in examples.visited(config.calibrate)]
+    return calibrate(student.eval(), teacher, images, sizes)
 
 
 def _counted(minutes: float, trial: Trial, clock: Clock, workspace: RunFolder | None) -> DistillConfig:

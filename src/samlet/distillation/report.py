@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from PIL import Image
 from samlet.data.images import RGBImage, fingerprint
 from samlet.data.masks import Mask, decode_rle, mask_iou
 from samlet.data.samples import Sample
+from samlet.distillation.calibration import Calibration
 from samlet.distillation.config import CLICKS, TRAINED, WEIGHTS
 from samlet.distillation.pipeline import STAGE, DistillRun
 from samlet.errors import InputError
@@ -42,6 +44,7 @@ def to_json(run: DistillRun) -> dict[str, Any]:
         "images_per_second": run.images_per_second,
         "image_size": run.image_size,
         "model_image_size": run.sam.image_size,
+        "calibration": None if run.calibration is None else dataclasses.asdict(run.calibration),
         "shares_of_time": run.parts,
         "held_out": {
             "photographs": len(run.held_out),
@@ -179,7 +182,23 @@ def settings(run: DistillRun) -> dict[str, str]:
         "views": "mirrored, scaled and coloured at random" if config.augment else "as they are",
         "precision": f"{config.precision}: {PRECISIONS[config.precision]}",
         "processes": f"{run.processes}",
+        **(
+            {
+                "budget of time": f"{run.minutes:g} minutes; the same weights without a clock: `--steps "
+                f"{len(run.stage.losses)}` in place of `--minutes {run.minutes:g}`"
+            }
+            if run.minutes is not None
+            else {}
+        ),
+        "calibrated": "no" if run.calibration is None else _in_words(run.calibration),
     }
+
+
+def _in_words(made: Calibration) -> str:
+    return (
+        f"after training, with {made.photographs} photographs: predicted IoU × {made.iou_factor:.3g} "
+        f"{made.iou_offset:+.3g}, mask logits × {made.logit_factor:.3g}"
+    )
 
 
 def losses_figure(run: DistillRun) -> Figure:
@@ -198,14 +217,14 @@ def losses_figure(run: DistillRun) -> Figure:
     top.set_title(
         f"{len(run.stage.losses)} steps of {run.config.batch_size} photographs at {run.image_size} px", fontsize=11
     )
-    top.legend(loc="upper right", ncols=3)
+    top.legend(loc="best", ncols=3)
     top.grid(which="both", **GRID)
     for name, colour in zip(_MEASURED, _COLOURS[1:], strict=False):
         steps, values = run.log.values(STAGE, f"validation_{name}")
         bottom.plot([0, *steps], [run.start[name], *values], color=colour, marker="o", markersize=4, label=name)
     bottom.set_ylabel("mean IoU, photographs held out")
     bottom.set_xlabel("optimizer step")
-    bottom.legend(loc="lower right")
+    bottom.legend(loc="best")
     bottom.grid(**GRID)
     return figure
 

@@ -75,7 +75,7 @@ def check_output(path: Path, ours: frozenset[str], overwrite: bool = False, run_
     held = _held(path, run_folder) if path.is_dir() else set()
     replaceable = held <= ours and all(name.endswith("/") or (path / name).is_file() for name in held)
     if held and not (replaceable and overwrite):
-        remedy = "Pass --overwrite to replace it, or name" if replaceable else "Name"
+        remedy = "Pass --overwrite (overwrite=True) to replace it, or name" if replaceable else "Name"
         shown = ", ".join(sorted(held)[:3])
         raise InputError(f"{path} already holds {shown}; nothing was written. {remedy} a new folder")
     check_writable(path)

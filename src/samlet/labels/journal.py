@@ -52,7 +52,7 @@ class Journal:
                 except InputError as error:
                     raise InputError(
                         f"{self.path} holds a line that samlet did not write ({error}): {line[:60]!r}; the run cannot "
-                        "be continued. Give --overwrite to begin again, or name a new folder"
+                        "be continued. Give --overwrite (overwrite=True) to begin again, or name a new folder"
                     ) from error
                 yield content
 

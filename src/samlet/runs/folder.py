@@ -31,6 +31,16 @@ LOCK = ".samlet-run.lock"
 
 
 @contextlib.contextmanager
+def telling_how_to_continue() -> Iterator[None]:
+    """Say, where the block is stopped by Ctrl+C, that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("what is done so far is kept; the same command continues")
+        raise
+
+
+@contextlib.contextmanager
 def working_in(folder: Path) -> Iterator[None]:
     """Keep other processes out of a folder while the block runs; the folder is made if it is not there.
 
@@ -44,7 +54,8 @@ def working_in(folder: Path) -> Iterator[None]:
     try:
         with holding(folder / LOCK):
             remove_temporaries(folder, LOCK)
-            yield
+            with telling_how_to_continue():
+                yield
     except BusyError as busy:
         raise InputError(f"{busy} works in {folder}; wait for it, or name another folder") from None
     finally:
@@ -67,8 +78,8 @@ def read_recipe(path: Path) -> dict[str, Any] | None:
         found = None
     if not isinstance(found, dict):
         raise InputError(
-            f"{path} is damaged, so the run there cannot be continued; give --overwrite to begin again, or another "
-            "folder"
+            f"{path} is damaged, so the run there cannot be continued; give --overwrite (overwrite=True) to begin "
+            "again, or another folder"
         )
     return found
 
@@ -86,7 +97,7 @@ def check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path
         more = f" and {len(different) - 3} more" if len(different) > 3 else ""
         raise InputError(
             f"{folder} holds a run with other settings ({shown}{more}); give the same to continue it, "
-            "--overwrite to begin again, or another folder"
+            "--overwrite (overwrite=True) to begin again, or another folder"
         )
 
 
@@ -100,6 +111,7 @@ class RunFolder:
     def __init__(self, out: Path) -> None:
         self.out = out
         self.folder = out / RUN_FOLDER
+        self._began = False  # this session, with nothing of an earlier one
 
     @property
     def finished(self) -> bool:
@@ -121,15 +133,26 @@ class RunFolder:
         check_output(out, MODEL_FILES, overwrite or goes_on, run_folder=True)
         if finished and not overwrite:
             check_output(run.folder.parent, frozenset())  # says what is there
-        if goes_on:
-            say(f"{run.folder.parent} holds an unfinished run; continuing it")
         return run
 
     @contextlib.contextmanager
     def locked(self, wanted: bool = True) -> Iterator[None]:
-        """Keep other processes out while the block runs; nothing if not `wanted`. See `working_in`."""
+        """Keep other processes out while the block runs; nothing if not `wanted`. See `working_in`.
+
+        A run that began in the block and is refused, as for a budget that cannot be met, leaves no folder behind: a
+        command with other settings finds it free.
+        """
         with working_in(self.folder.parent) if wanted else contextlib.nullcontext():
-            yield
+            try:
+                yield
+            except InputError:
+                if wanted and self._began and not self._has_checkpoints:
+                    shutil.rmtree(self.folder, ignore_errors=True)
+                raise
+
+    @property
+    def _has_checkpoints(self) -> bool:
+        return any(path.is_file() for path in (self.folder / "checkpoints").rglob("*"))
 
     def _described(self, damaged: bool = False) -> dict[str, Any] | None:
         """What the run has written; None if it is damaged where that is allowed."""
@@ -155,6 +178,8 @@ class RunFolder:
         if found is not None and not found.get("finished", False):
             earlier = found.get("recipe")
             if earlier == recipe:
+                if self._has_checkpoints or found.get("noted"):
+                    say(f"{self.folder.parent} holds an unfinished run; continuing it")
                 return
             if not overwrite:
                 check_same(earlier if isinstance(earlier, dict) else {}, recipe, self.folder.parent)
@@ -165,6 +190,7 @@ class RunFolder:
             shutil.rmtree(earlier)
         self.folder.mkdir(parents=True)
         write_json(self.folder / "run.json", {"recipe": recipe, "finished": False})
+        self._began = True
 
     def note(self, name: str, value: Any) -> None:
         """Write down what the run has found out and goes by when it is continued."""

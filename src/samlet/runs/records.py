@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import IO, Any, TypedDict
 
 from samlet.errors import InputError
@@ -15,7 +16,7 @@ from samlet.io.locking import BusyError, holding
 from samlet.io.schema import checked
 from samlet.io.writing import check_output, naming, remove_temporaries, writable_path, write_json
 from samlet.runs.distributed import DistributedContext
-from samlet.runs.folder import check_same, read_recipe, whole_recipe
+from samlet.runs.folder import check_same, read_recipe, telling_how_to_continue, whole_recipe
 
 _RUN = "run.json"
 EVALUATION_FILES = frozenset({_RUN, "evaluation.json", "worst.png"})
@@ -75,7 +76,9 @@ class RecordStore:
         elif (found := read_recipe(run)) is not None:
             check_same(found, recipe, self.folder)
         elif ours:
-            raise InputError(f"{self.folder} holds results without {_RUN}; name a new folder, or pass --overwrite")
+            raise InputError(
+                f"{self.folder} holds results without {_RUN}; name a new folder, or pass --overwrite (overwrite=True)"
+            )
         write_json(run, recipe)
 
     def __enter__(self) -> RecordStore:
@@ -86,12 +89,15 @@ class RecordStore:
                 raise InputError(f"{busy} writes {self.folder}; wait for it, or name a new folder") from None
             self._file = stack.enter_context(self._path.open("ab"))
             self._file.truncate(_whole_lines(self._path))
+            stack.enter_context(telling_how_to_continue())
             self._held = stack.pop_all()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._file = None
-        self._held.close()
+        self._held.__exit__(kind, error, trace)
 
     def add(self, record: Record) -> None:
         """Write one image; a killed process leaves whole images only."""
@@ -132,6 +138,7 @@ def _read(path: Path, kind: Any) -> Iterator[Record]:
                     record = checked(checked(parse_json(line), _Named), kind)
                 except InputError as error:
                     raise InputError(
-                        f"{path} is damaged: {error}; the run cannot be continued. Pass --overwrite to start again"
+                        f"{path} is damaged: {error}; the run cannot be continued. Pass --overwrite (overwrite=True) "
+                        "to start again"
                     ) from error
                 yield record

@@ -54,6 +54,7 @@ class SlimRun:
         kept: the channels that stayed, by group.
         config: the settings.
         image_size: side of the encoder's input while slimming, pixels.
+        available: number of photographs that were there to score and align with.
         trained_on: photographs that the aligning stages saw.
         held_out: photographs never trained or scored on.
         skipped: photographs that could not be used, with the reason.
@@ -61,7 +62,7 @@ class SlimRun:
         log: of every step.
         refitted_on: pictures that layers were refitted on after each cut.
         processes: that shared the work.
-        seconds: of the run, in all its sessions.
+        seconds: of the run; of sessions that were stopped, what their kept steps took.
         minutes: the budget of time that its steps follow from; None where they were given.
         allocation: the widths that were searched for a budget of cost; None where a ratio was given.
     """
@@ -73,6 +74,7 @@ class SlimRun:
     kept: Kept
     config: SlimConfig
     image_size: int
+    available: int
     trained_on: list[Path]
     held_out: list[Path]
     skipped: dict[Path, str]
@@ -192,6 +194,7 @@ def run_slimming(
         kept=shared.kept,
         config=config,
         image_size=size,
+        available=len(trained_on),
         trained_on=sorted({photographs.path_at(position) for position in positions}),
         held_out=held_out,
         skipped=skipped,
@@ -199,7 +202,7 @@ def run_slimming(
         log=shared.log,
         refitted_on=0 if config.stage == "align" else shared.recovery_views,
         processes=engine.world,
-        seconds=time.perf_counter() - start,
+        seconds=time.perf_counter() - start + sum(stage.earlier for stage in stages.values()),
         minutes=minutes,
         allocation=shared.allocation,
     )

@@ -61,7 +61,7 @@ def losses_figure(run: SlimRun) -> Figure:
         top.set_yscale("log")
     top.set_ylabel("training loss")
     top.grid(which="both", **GRID)
-    top.legend(loc="upper right")
+    top.legend(loc="best")
     middle.set_ylabel("embedding error,\nshare of the variance", color=_ERROR)
     middle.set_ylim(0, 1.1 * max(errors, default=1.0))
     right.set_ylabel("agreement with teacher,\nmean IoU", color=_AGREEMENT)

@@ -120,7 +120,7 @@ def write(run: SlimRun, figures: SlimFigures, folder: Path, data: str = "the fol
         table(figures),
         "",
         f"Size: {config.size}; {run.steps} steps of {config.batch_size} images at {run.image_size} px, "
-        f"learning rate {config.learning_rate:g}, seed {config.seed}; {len(run.trained_on)} photographs to align on, "
+        f"learning rate {config.learning_rate:g}, seed {config.seed}; {_photographs(run)}, "
         f"{labels}; {run.seconds:.0f} s, {run.images_per_second:.2f} images a second while aligning.",
         "",
         *(
@@ -162,6 +162,11 @@ def write(run: SlimRun, figures: SlimFigures, folder: Path, data: str = "the fol
     if skipped:
         lines += ["## Photographs that could not be read", "", *(f"- {name}" for name in skipped), ""]
     markdown.write_lines(folder / "report.md", lines)
+
+
+def _photographs(run: SlimRun) -> str:
+    seen = len(run.trained_on)
+    return f"{seen} photographs to align on" + (f" of {run.available} that were there" if seen < run.available else "")
 
 
 def _allocation(found: Allocation) -> list[str]:
@@ -214,7 +219,7 @@ def settings(run: SlimRun) -> dict[str, str]:
         found["procedure"] = f"{config.procedure}: {PROCEDURES[config.procedure]}"
         found["importance"] = f"{config.importance}: {CRITERIA[config.importance]}"
         if config.importance in ("disturbed-taylor", "taylor", "hessian"):
-            found["scoring"] = f"{config.scoring_images} photographs"
+            found["scoring"] = f"{min(config.scoring_images, run.available)} photographs"
         found["selection"] = f"{config.selection}: {SELECTIONS[config.selection]}"
         found["heads"] = (
             "whole heads are cut first, then channels inside those that stay"
@@ -231,6 +236,7 @@ def settings(run: SlimRun) -> dict[str, str]:
             f"bottleneck aligning: {ALPHAS[config.bottleneck_alpha]}; embedding aligning: "
             f"{ALPHAS[config.embedding_alpha]}; N = {config.alpha_epochs or 'half of the stage'}"
         )
+    also = "" if config.recovery_images is None else f" --recovery-images {config.recovery_images}"
     loss = "mean squared error" + (" over the target's variance" if config.loss == "relative" else "")
     clipped = f"gradients clipped at {config.clip:g}"
     return {
@@ -241,4 +247,12 @@ def settings(run: SlimRun) -> dict[str, str]:
         "views": "cropped and mirrored at random" if config.augment else "as they are",
         "precision": f"{config.precision}: {PRECISIONS[config.precision]}",
         "processes": f"{run.processes}",
+        **(
+            {
+                "budget of time": f"{run.minutes:g} minutes; the same weights without a clock: `--steps {run.steps}"
+                f"{also}` in place of `--minutes {run.minutes:g}`"
+            }
+            if run.minutes is not None
+            else {}
+        ),
     }

@@ -68,12 +68,14 @@ class StageResult:
         seconds: of its steps, in all sessions.
         images: photographs seen.
         validation: last measured.
+        earlier: of its seconds, those of earlier sessions.
     """
 
     losses: list[float]
     seconds: float
     images: int
     validation: dict[str, float]
+    earlier: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,7 +217,13 @@ def train(
         average.take()
     seconds = earlier_seconds + time.perf_counter() - start - paused
     losses = log.values(stage.name, "loss")[1]
-    return StageResult(losses=losses, seconds=seconds, images=config.steps * config.batch_size, validation=validation)
+    return StageResult(
+        losses=losses,
+        seconds=seconds,
+        images=config.steps * config.batch_size,
+        validation=validation,
+        earlier=earlier_seconds,
+    )
 
 
 def shares(config: LoopConfig, engine: DistributedContext) -> tuple[int, int]:

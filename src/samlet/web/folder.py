@@ -38,7 +38,7 @@ def check_folder(path: Path, overwrite: bool) -> Path:
         held = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
         others = sorted(set(_listing(path)) - set(_own(path)))
         if held and (others or not overwrite):
-            remedy = "Name" if others else "Pass --overwrite to replace it, or name"
+            remedy = "Name" if others else "Pass --overwrite (overwrite=True) to replace it, or name"
             shown = ", ".join((others or sorted(held))[:3])
             raise InputError(f"{path} already holds {shown}; nothing was written. {remedy} a new folder")
     check_writable(path)
