@@ -153,14 +153,16 @@ def test_annotations_without_their_images_say_how_to_name_them(sa1b, tmp_path):
     apart.mkdir()
     for sidecar in sa1b.glob("*.json"):
         shutil.copy(sidecar, apart)
-    with pytest.raises(samlet.InputError, match=r"holds annotations \(\d+ files like ID.json\) and no images; .*--images"):
+    said = r"holds annotations \(\d+ files like ID.json\) and no images; .*--images"
+    with pytest.raises(samlet.InputError, match=said):
         open_dataset(apart)
     assert open_dataset(apart, sa1b).size
 
 
 def test_the_json_says_what_was_measured(sam, sa1b, tmp_path, capsys):
     samlet.save(sam, tmp_path / "model")
-    assert main(["evaluate", str(tmp_path / "model"), "--data", str(sa1b), "--seed", "3", "--limit", "1", "--json"]) == 0
+    asked = ["--data", str(sa1b), "--seed", "3", "--limit", "1", "--json"]
+    assert main(["evaluate", str(tmp_path / "model"), *asked]) == 0
     found = json.loads(capsys.readouterr().out)
     wanted = {"model": str(tmp_path / "model"), "data": str(sa1b), "reference": None, "limit": 1, "seed": 3}
     assert found | wanted | {"samlet": samlet.__version__} == found
