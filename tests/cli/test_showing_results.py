@@ -59,6 +59,8 @@ def test_no_masks_says_which_threshold_to_lower_and_that_helps(model, tmp_path, 
     )
     assert found["masks"]
     assert "hint" not in found
+    seen = np.any([decode_rle(mask["segmentation"]) for mask in found["masks"]], axis=0)
+    assert found["covered"] == seen.mean()
     strict = [*one, "--pred-iou-thresh", "0", "--stability-score-thresh", "1"]
     said = json.loads(run(capsys, *strict, "--json", "--out", tmp_path / "c"))
     assert not said["masks"]

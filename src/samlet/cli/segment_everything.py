@@ -12,7 +12,7 @@ from PIL import Image
 from samlet.cli import label_files
 from samlet.cli.common import columns, file_table, load_to_run, mask_rows, note, set_up, show
 from samlet.data.images import read_image
-from samlet.data.masks import encode_rle, rle_from_segmentation
+from samlet.data.masks import encode_rle, rle_from_segmentation, union_area
 from samlet.data.sources import is_image_file, open_source
 from samlet.errors import InputError, SamletError
 from samlet.inference.everything.generator import Everything, MaskGenerator
@@ -24,6 +24,8 @@ from samlet.labels.label_map import label_map, write_label_map
 from samlet.reporting.overlay import draw_masks
 
 _MASKS_SHOWN = 10
+_COVERED = 0.5  # share of the photograph under which thresholds are named
+_SPARSE = "lower --pred-iou-thresh or --stability-score-thresh for more masks, or click on what is missing (--point)"
 
 
 def run(options: argparse.Namespace) -> None:
@@ -56,14 +58,21 @@ def _one(options: argparse.Namespace, chosen: dict[str, Any]) -> None:
             write_label_map(label_map(masks, *masks.size), folder / "labels.png", options.image.name)
         if labelled is not None:
             labelled.write(folder, label_files.with_codes(masks, codes))
-        content = {"masks": list(masks), "seconds": masks.seconds, "decoder_prompts": masks.decoder_prompts}
+        covered = union_area(codes) / (masks.size[0] * masks.size[1])
+        content = {
+            "masks": list(masks),
+            "seconds": masks.seconds,
+            "decoder_prompts": masks.decoder_prompts,
+            "covered": covered,
+        }
         if masks.hint:
             content["hint"] = masks.hint
         write_json(folder / "masks.json", content)
         Image.fromarray(draw_masks(image, codes, labels=options.labels)).save(folder / "overlay.png")
     more = f"\n… {len(masks) - _MASKS_SHOWN} more" if len(masks) > _MASKS_SHOWN else ""
     summary = f"{len(masks)} masks from {masks.decoder_prompts} prompts in {masks.seconds:.2f} s"
-    summary += f": {masks.hint}" if masks.hint else ""
+    summary += f", on {covered:.0%} of the photograph"
+    summary += f": {masks.hint or _SPARSE}" if masks.hint or covered < _COVERED else ""
     show(
         options,
         content,

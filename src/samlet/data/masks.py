@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,11 @@ def decode_rle(rle: RLE) -> Mask:
 def rle_area(rle: RLE) -> int:
     """Number of pixels of a compressed COCO RLE."""
     return int(coco_mask.area(rle))
+
+
+def union_area(rles: Sequence[RLE]) -> int:
+    """Pixels that any of the masks of one photograph holds."""
+    return int(coco_mask.area(coco_mask.merge([dict(rle) for rle in rles]))) if rles else 0
 
 
 def rle_box(rle: RLE) -> tuple[int, int, int, int]:
