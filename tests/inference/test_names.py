@@ -37,6 +37,25 @@ def test_segment_anythings_argument_names(predictor):
         predictor.predict(boxes=[0, 0, 9, 9], box=[0, 0, 9, 9])
 
 
+def test_answers_unpack_as_segment_anythings(predictor):
+    answer = predictor.predict(points=[214, 250])
+    masks, scores, logits = answer
+    height, width = answer.image.shape[:2]
+    assert (masks.shape, scores.shape, logits.shape) == ((3, height, width), (3,), (3, *answer.low_res.shape[2:]))
+    assert np.array_equal(masks, answer.masks[0])
+    assert np.array_equal(scores, answer.iou[0])
+    best = scores.argmax()
+    refined, _, _ = predictor.predict(
+        point_coords=np.array([[214, 250]]), mask_input=logits[best][None], multimask_output=False
+    )
+    assert refined.shape == (1, height, width)
+    single, score, _ = answer.best()
+    assert np.array_equal(single, masks[best][None])
+    assert score == scores[best]
+    masks, scores, logits = predictor.predict(points=[[[214, 250]], [[305, 415]]])
+    assert (masks.shape, scores.shape, logits.shape[:2]) == ((2, 3, height, width), (2, 3), (2, 3))
+
+
 def test_one_click_is_two_numbers(predictor):
     one, same = predictor.predict(points=[214, 250]), predictor.predict(points=[[[214, 250]]])
     assert np.array_equal(one.low_res, same.low_res)

@@ -209,7 +209,7 @@ def test_a_body_that_does_not_come_is_given_up(sam):
         ({"prompts": [{"box": [5, 5, 4, 4]}]}, 400, "box 5,5,4,4 is empty"),
         ({"prompts": [{"points": [[5, 5]], "labels": [1, 0]}]}, 422, "2 labels were given for 1 points"),
         ({"prompts": [{"points": [[5, 5]], "labels": [7]}]}, 422, "prompts.0.labels.0 is 7"),
-        ({"prompts": [{"points": [["a", 5]]}]}, 422, "prompts.0.points.0.0 is 'a'"),
+        ({"prompts": [{"points": [["a", 5]]}]}, 422, 'prompts.0.points.0.0 is "a"; expected a number'),
         ({"prompts": [{"point": [[5, 5]]}]}, 422, "prompts.0.point is"),
         ({"prompts": [{"points": [[5, 5]]}] * 9}, 422, "9 prompts were sent; expected at most 8"),
         ({}, 422, "prompts is"),
@@ -274,7 +274,6 @@ def test_the_description_names_every_route_and_error(client):
     assert set(description["paths"]) == paths
     assert {"400", "404", "413", "415", "422", "503"} <= set(description["paths"]["/images"]["post"]["responses"])
     assert "image/jpeg" in description["paths"]["/images"]["post"]["requestBody"]["content"]
-    assert client.get("/docs").status_code == 200
 
 
 @pytest.mark.parametrize("size", [(1, 1), (37, 23), (300, 200)])

@@ -8,6 +8,7 @@ import io
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from samlet.cli.completion import script
 from samlet.cli.parsers import FIRST_STEPS, build_parser
@@ -76,6 +77,7 @@ def _answer(error: Exception) -> int:
 
 
 _LONGEST = 1400  # letters of a message
+_PHOTOS = "examples/photos"  # in the documentation's commands, and in clones
 _USERS = frozenset(
     {
         *(errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ELOOP),
@@ -105,5 +107,7 @@ def _say_how_to_read(options: argparse.Namespace) -> None:
 
 def _complain(error: Exception, code: int) -> int:
     text = " ".join(str(error).split())
+    if _PHOTOS in text and not Path(_PHOTOS).exists():
+        text += f"; `samlet photos` copies the photographs of the package to {_PHOTOS}"
     print("samlet: " + (text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"), file=sys.stderr)
     return code

@@ -34,6 +34,7 @@ def run(options: argparse.Namespace) -> None:
         cache_images=options.cache_images,
         cache_bytes=_millions(options.cache_megabytes, "--cache-megabytes"),
         label_studio=options.label_studio,
+        allow_origins=tuple(options.allow_origin),
     )
     with _listening(options.host, options.port) as listener:
         from samlet.serve.app import create_app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,9 @@ from samlet.inference.showing import MaskRecord, Showing, mask_record
 @dataclass(frozen=True, repr=False)
 class Prediction(Showing):
     """Answers to P prompts on one image, M masks each.
+
+    Unpacked, it is the three arrays of segment-anything's predictor, `masks, scores, logits = answer`: masks, predicted
+    IoU and low-res logits, without their first axis where there is one prompt: (M, H, W), (M,) and (M, h, w).
 
     Attributes:
         masks: (P, M, H, W) bool on the original image.
@@ -34,6 +38,10 @@ class Prediction(Showing):
     low_res: NDArray[np.float32]
     image: RGBImage | None = None
     asked: tuple[Any, Any, Any] = (None, None, None)
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        for array in (self.masks, self.iou, self.low_res):
+            yield array[0] if len(array) == 1 else array
 
     def __repr__(self) -> str:
         prompts, masks, height, width = self.masks.shape

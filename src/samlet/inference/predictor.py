@@ -131,8 +131,8 @@ class Predictor:
     ) -> Any:
         """Masks for prompts.
 
-        The answer is a `Prediction`. After `set_image` with a list, every argument is a list with one entry an image,
-        and so is the answer.
+        The answer is a `Prediction`, which also unpacks as segment-anything's does: `masks, scores, logits = …`. After
+        `set_image` with a list, every argument is a list with one entry an image, and so is the answer.
 
         Args:
             points: (2,) x, y in pixels of the original image for one click; (K, 2) for one prompt of K clicks;

@@ -12,14 +12,17 @@ from typing import Any, TypeVar
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.exceptions import HTTPException
 
 from samlet import __version__
 from samlet.errors import InputError, SamletError
 from samlet.models import PromptableModel
-from samlet.serve import label_studio
+from samlet.serve import label_studio, page, unreadable
 from samlet.serve.cache import Held
 from samlet.serve.errors import RequestError
+from samlet.serve.forms import FORM, picture_of
 from samlet.serve.limits import BodyLimit
 from samlet.serve.model_thread import ModelThread
 from samlet.serve.pictures import check_picture
@@ -47,10 +50,15 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         (503, "too many requests wait, or the time is over"),
     )
 }
+_BYTES = {"type": "string", "format": "binary"}
 _PICTURE = {
     "requestBody": {
         "required": True,
-        "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/jpeg", "image/png")},
+        "content": {
+            "image/jpeg": {"schema": _BYTES},
+            "image/png": {"schema": _BYTES},
+            FORM: {"schema": {"type": "object", "properties": {"image": _BYTES}, "required": ["image"]}},
+        },
     }
 }
 _MOST_TASKS = 16
@@ -77,18 +85,29 @@ def create_app(model: PromptableModel, settings: ServeSettings | None = None, na
         version=__version__,
         summary="Masks for points and boxes, and of everything, by a small Segment Anything Model.",
         lifespan=lifespan,
+        docs_url=None,  # FastAPI's own pages load scripts from elsewhere, and are blank without a network
+        redoc_url=None,
     )
     app.state.model_thread = service.model_thread
     app.add_middleware(BodyLimit, max_bytes=chosen.max_bytes, timeout_s=chosen.timeout_s)
+    if chosen.allow_origins:  # outermost, so that errors are read by pages too
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(chosen.allow_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["content-type"],
+        )
     app.add_exception_handler(RequestError, _said)
     app.add_exception_handler(SamletError, _said)
     app.add_exception_handler(RequestValidationError, _unreadable)
+    app.add_exception_handler(HTTPException, _nowhere)
     add = app.add_api_route
     add("/images", service.image, methods=["POST"], responses=_ERRORS, openapi_extra=_PICTURE)
     add("/images/{image}/masks", service.masks, methods=["POST"], responses=_ERRORS)
     add("/images/{image}/everything", service.everything, methods=["POST"], responses=_ERRORS)
     add("/health", service.health, methods=["GET"])
     add("/", service.health, methods=["GET"], include_in_schema=False)
+    add("/docs", service.docs, methods=["GET"], include_in_schema=False)
     add("/setup", service.setup, methods=["POST"], responses=_ERRORS, tags=["Label Studio"])
     add("/predict", service.predict, methods=["POST"], responses=_ERRORS, tags=["Label Studio"])
     return app
@@ -100,14 +119,31 @@ async def _said(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": " ".join(str(error).split())}, status)
 
 
-async def _unreadable(_: Request, error: Exception) -> JSONResponse:
+async def _unreadable(request: Request, error: Exception) -> JSONResponse:
     """The first thing that does not fit the description of a request."""
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"] if part != "body") or "the body"
-    found = repr(first.get("input"))
-    shown = found if len(found) <= 60 else f"{found[:60]}…"
-    return JSONResponse({"detail": f"{where} is {shown}: {first['msg']}; /openapi.json says what is expected"}, 422)
+    kind = request.headers.get("content-type", "")
+    said = " ".join(unreadable.sentence(error.errors()[0], request.url.path, kind).split())
+    return JSONResponse({"detail": said.encode("utf-8", "backslashreplace").decode()}, 422)
+
+
+async def _nowhere(request: Request, error: Exception) -> JSONResponse:
+    """An address that is none, or is asked in another way."""
+    assert isinstance(error, HTTPException)
+    asked, said = f"{request.method} {request.url.path}", str(error.detail)
+    if error.status_code == 404:
+        said = f"{asked} is not served; expected POST /images with a picture, or another address of /docs"
+    elif error.status_code == 400:  # what Python's JSON reader gives up on
+        said = "the body is nested too deeply, or has a number of too many digits; expected JSON as /docs shows it"
+    elif error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        said = f"{asked} is not served; expected {allowed} at this address. /docs says how to ask"
+    return JSONResponse({"detail": said}, error.status_code, error.headers)
+
+
+def _address(request: Request) -> str:
+    """The address of the service, as this client wrote it."""
+    return str(request.base_url).rstrip("/")
 
 
 class _Service:
@@ -122,9 +158,15 @@ class _Service:
         self.model_thread, self.name, self.settings = model_thread, name, model_thread.settings
 
     async def image(self, request: Request) -> ImageAnswer:
-        """Send a picture; what is answered names it in later requests. The last ones sent are held."""
+        """Send a picture, as it is or as the one file of a form; the answer names it for later requests."""
         start = time.perf_counter()
-        held = await self._held(await request.body())
+        try:
+            held = await self._held(picture_of(request.headers.get("content-type", ""), await request.body()))
+        except RequestError as error:
+            if error.status not in (400, 415, 422):
+                raise
+            remedy = f"send a photograph so: curl --data-binary @photo.jpg {_address(request)}/images"
+            raise RequestError(error.status, f"{error}; {remedy}") from error
         height, width = held.size
         return ImageAnswer(image=held.identity, width=width, height=height, seconds=time.perf_counter() - start)
 
@@ -165,6 +207,10 @@ class _Service:
             image_bytes=image_bytes,
             waiting=self.model_thread.waiting,
         )
+
+    async def docs(self, request: Request) -> HTMLResponse:
+        """Every route, as a page that needs no network."""
+        return HTMLResponse(page.describe(request.app.openapi(), _address(request), self.name))
 
     async def setup(self) -> dict[str, str]:
         """Label Studio's question which model this is."""

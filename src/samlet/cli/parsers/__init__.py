@@ -11,6 +11,7 @@ from samlet.cli.parsers.evaluation import add_compare, add_evaluate
 from samlet.cli.parsers.export import add_export
 from samlet.cli.parsers.label import add_label
 from samlet.cli.parsers.models import add_cost, add_models
+from samlet.cli.parsers.photos import add_photos
 from samlet.cli.parsers.push import add_push
 from samlet.cli.parsers.quantize import add_quantize
 from samlet.cli.parsers.review import add_review
@@ -53,6 +54,7 @@ def build_parser() -> Parser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
     add_demo(commands)
+    add_photos(commands)
     add_models(commands)
     add_segment(commands)
     add_cost(commands)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 from samlet import bounds
+from samlet.cli.parsers import suggesting
 
 MODEL = (
     "a zoo name (see `samlet models`), a repository of the Hugging Face hub (ORG/NAME, ORG/NAME@REVISION), a model "
@@ -31,7 +33,11 @@ class whole:  # noqa: N801 - stands where `int` does
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
+    """An argument parser whose errors are one line, and which takes -5,250 for a value, not for an option."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._negative_number_matcher = suggesting.NEGATIVE_VALUE
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse; a command names itself in errors, and a model is named in one of two ways.
@@ -39,9 +45,12 @@ class Parser(argparse.ArgumentParser):
         Raises:
             InputError: a whole number is out of its bounds.
         """
+        words = [str(word) for word in (sys.argv[1:] if args is None else args)]
+        if self.get_default("run") is not None and (said := suggesting.split_value(words, self._actions)):
+            self.error(said)
         found, others = super().parse_known_args(args, namespace)
-        if others and self.get_default("run") is not None:
-            self.error(f"unrecognized arguments: {' '.join(others)}")
+        if others:
+            self.error(suggesting.unknown(others, self._actions, self.prog))
         if hasattr(found, "named_model"):
             if (found.model is None) == (found.named_model is None):
                 both = found.model is not None
@@ -56,6 +65,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with 2, saying what and where to read on."""
+        message = suggesting.with_suggestion(message, self._actions)
         self.exit(2, f"{self.prog}: {message}; see `{self.prog} --help`\n")
 
 
@@ -94,9 +104,9 @@ def add_reading(parser: Parser) -> None:
     group.add_argument(
         "--range",
         metavar="LOW,HIGH",
-        help="for pictures with more than 8 bits: the values of black and white, such as 0,4095 (--range=-1000,3000 if "
-        "LOW is negative), or `percentile`: from the 0.5th to the 99.5th percentile of each picture. If not given, "
-        "the range follows from the type and the values, and a message says so",
+        help="for pictures with more than 8 bits: the values of black and white, such as 0,4095 or -1000,3000, or "
+        "`percentile`: from the 0.5th to the 99.5th percentile of each picture. If not given, the range follows from "
+        "the type and the values, and a message says so",
     )
     group.add_argument(
         "--page",

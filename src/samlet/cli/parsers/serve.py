@@ -30,6 +30,14 @@ def add_serve(commands: Any) -> None:
         help="of the Label Studio whose pictures may be fetched, such as http://localhost:8080; its token is taken "
         "from the environment variable LABEL_STUDIO_API_KEY",
     )
+    parser.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="let scripts of web pages from there ask (CORS), such as http://localhost:3000; * for pages from "
+        "everywhere. May be repeated; no page of another address if not given",
+    )
     add_image_size(parser)
     limits = parser.add_argument_group("limits")
     numbers: list[tuple[str, Any, Any, str]] = [
