@@ -172,7 +172,8 @@ def run_distillation(
             layer_rates(made, config.layer_decay, "student."),
         )
     log.close()
-    calibration = _calibrated(made, teacher, examples, config, sizes)
+    seen = [sample.image() for sample in examples.visited(config.calibrate)]
+    calibration = calibrate(made.eval(), teacher, seen, sizes) if seen else None
     return DistillRun(
         teacher=teacher,
         origin=student,
@@ -192,16 +193,6 @@ def run_distillation(
         minutes=minutes,
         calibration=calibration,
     )
-
-
-def _calibrated(
-    student: Sam, teacher: Sam, examples: Examples, config: DistillConfig, sizes: tuple[int, int]
-) -> Calibration | None:
-    """The student on its teacher's scale, if that is asked for; every process does the same."""
-    if not config.calibrate:
-        return None
-    images = [sample.image() for sample in examples.visited(config.calibrate)]
-    return calibrate(student.eval(), teacher, images, sizes)
 
 
 def _counted(minutes: float, trial: Trial, clock: Clock, workspace: RunFolder | None) -> DistillConfig:
