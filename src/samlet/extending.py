@@ -34,6 +34,8 @@ P = TypeVar("P", bound=Callable[[Segmenter, GroundTruth, Sequence[Rule], dict[st
 def register_criterion(name: str, sentence: str = "a criterion from outside") -> Callable[[C], C]:
     """Add a pruning criterion: a function from `CriterionInputs` to (size,) scores by group name.
 
+    For the command line name the module that calls this: `SAMLET_PLUGINS=MODULE samlet slim --importance NAME …`.
+
     Args:
         name: for `--importance` and `SlimConfig.importance`.
         sentence: what it does.

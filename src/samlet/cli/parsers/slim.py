@@ -25,7 +25,8 @@ def add_slim(commands: Any) -> None:
         "with logs (log.jsonl, TensorBoard). A run that was stopped, even killed, continues with the same command.\n\n"
         "The published settings: --heads channels --recovery-images 0 --loss mse\n"
         "--schedule plateau --scoring-images 1000 --no-augment --epochs 40 (80 at ratio 0.77)\n\n"
-        "Several processes or machines: torchrun --nproc-per-node 2 -m samlet slim …",
+        "Several processes or machines: torchrun --nproc-per-node 2 -m samlet slim …\n\n"
+        "A criterion, selection or loss of your own: SAMLET_PLUGINS=MODULE samlet slim … (docs/how-to/extending.md)",
     )
     parser.add_argument("--teacher", "--model", required=True, metavar="M", help=MODEL)
     parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="a folder of photographs")
