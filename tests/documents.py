@@ -134,6 +134,8 @@ _SMALLER = {
     "--points-per-side": "4",
     "--limit": "2",
     "--epochs": "1",
+    "--pred-iou-thresh": "0",
+    "--stability-score-thresh": "0",
 }
 _UNSURE = ("--pred-iou-thresh", "0", "--stability-score-thresh", "0")
 """A model with random weights is sure of nothing."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         register_selection,
     )
     from samlet.inference import EverythingOptions, MaskGenerator, Prediction, Predictor
+    from samlet.labelling.convert import convert_labels
     from samlet.labelling.folder import label
     from samlet.labelling.review import review
     from samlet.models import Sam, SamConfig, TinyViTConfig, ViTConfig
@@ -65,6 +66,7 @@ _HOMES = {
     "TinyViTConfig": "models",
     "ViTConfig": "models",
     "compare": "evaluation",
+    "convert_labels": "labelling.convert",
     "cost": "evaluation",
     "distill": "distillation.folder",
     "evaluate": "evaluation",
@@ -98,6 +100,7 @@ __all__ = [
     "ViTConfig",
     "__version__",
     "compare",
+    "convert_labels",
     "cost",
     "distill",
     "evaluate",

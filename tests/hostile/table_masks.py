@@ -190,6 +190,22 @@ DETECTIONS = [{"image_id": 0, "category_id": 1, "bbox": [10, 10, 30, 20], "score
 DETECTOR = "evaluate {base}/m --image-size 64 --protocol box-detector --data {base}/coco.json --detections d.json"
 
 
+CONVERT = "convert d --from sa1b --format coco --out o"
+TO_PNG = "convert c --from coco --format png --out o"
+
+
+def coco_folder(change: Callable[[dict[str, Any]], object]) -> Make:
+    """Labels in COCO's format in which something is changed."""
+
+    def make(here: Path, _base: Path) -> None:
+        content = coco_content()
+        change(content)
+        (here / "c").mkdir()
+        (here / "c" / "instances.json").write_text(json.dumps(content))
+
+    return make
+
+
 ROWS: list[Row] = [
     *(
         Row(
@@ -378,4 +394,28 @@ ROWS: list[Row] = [
     Row("detections: a score as an object", DETECTOR, 2, "score", written("d.json", [{**DETECTIONS[0], "score": {}}])),
     Row("detections: empty", DETECTOR, 2, "d.json", written("d.json", "")),
     Row("detections: not there", DETECTOR, 2, "d.json"),
+    *(
+        Row(f"SA-1B to convert: {name}", CONVERT, 2, "mask 0", sa1b(lambda c, s=spoiled: one(c, segmentation=s)))
+        for name, spoiled, _ in SPOILED
+    ),
+    *(
+        Row(f"SA-1B to convert: {name}", CONVERT, 2, "samlet: ", sa1b(lambda c, f=fields: c["image"].update(f)))
+        for name, fields, _ in IMAGE_FIELDS
+        if "id" not in fields
+    ),
+    Row("SA-1B to convert: a name above", CONVERT, 2, "named '..'", sa1b(lambda c: c["image"].update(file_name=".."))),
+    Row(
+        "COCO to convert: a category as a list",
+        TO_PNG,
+        2,
+        "categor",
+        coco_folder(lambda c: c["categories"][0].update(id=[1])),
+    ),
+    Row(
+        "COCO to convert: an image twice",
+        TO_PNG,
+        2,
+        "would be one",
+        coco_folder(lambda c: c["images"][1].update(file_name="a0.png")),
+    ),
 ]

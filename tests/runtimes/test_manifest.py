@@ -41,6 +41,8 @@ WRONG = {
     "parameters": ({"encoder": 1.5}, "parameters.encoder 1.5; expected a whole number above 0;"),
     "macs": ({"encoder": COUNTS}, "macs.decoder None; expected an object of macs_modules, macs_total, macs_computed"),
     "macs ": ({"encoder": COUNTS, "decoder": {**COUNTS, "macs_total": -1}}, "macs.decoder {.*whole numbers above 0;"),
+    "macs_image_size": (0, "macs_image_size 0; expected null, or a whole number above 0;"),
+    "usage": ("see the README", "usage 'see the README'; expected an object;"),
     "gate": ("passed", "gate 'passed'; expected an object;"),
     "forced": (1, "forced 1; expected true or false;"),
     "provenance": ("x" * 200, "provenance 'x{79}…; expected an object;"),

@@ -23,6 +23,7 @@ class DistillKeywords(TrainingKeywords, total=False):
     boxes: float
     box_noise: float
     layer_decay: float
+    calibrate: int
     steps: int | None
     epochs: int | None
     minutes: float | None

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from samlet.errors import InputError
 from samlet.export.config import LEAST_AGREEMENT, ExportConfig
-from samlet.export.probes import Probe
+from samlet.export.probes import Probe, WorstPrompt, worst_prompt
 from samlet.models import Sam
 from samlet.training.mask_losses import mask_iou
 
@@ -30,6 +30,7 @@ class Variant:
         agreement: mean IoU of its masks with the source model's, the best multimask output of a prompt.
         worst: the least of them.
         prompts: points and boxes asked.
+        worst_prompt: which prompt that least one is of.
         bytes: of its files.
         limit: what the mean must reach.
     """
@@ -40,11 +41,13 @@ class Variant:
     prompts: int
     bytes: int
     limit: float
+    worst_prompt: WorstPrompt | None = None
 
     def __str__(self) -> str:
+        which = f": {self.worst_prompt}" if self.worst_prompt else ""
         return (
-            f"{self.precision}: mask IoU with the source model {self.agreement:.4f} (least {self.worst:.4f}) over "
-            f"{self.prompts} prompts, {self.bytes / 1e6:.2f} MB"
+            f"{self.precision}: mask IoU with the source model {self.agreement:.4f} (least {self.worst:.4f}{which}) "
+            f"over {self.prompts} prompts, {self.bytes / 1e6:.2f} MB"
         )
 
 
@@ -120,6 +123,7 @@ def compare(
                 prompts=len(rows),
                 bytes=sum(path.stat().st_size for path in paths),
                 limit=limits[precision],
+                worst_prompt=worst_prompt(asked, np.array(rows)[:, None]),
             )
         )
     return found

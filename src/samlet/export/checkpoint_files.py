@@ -11,7 +11,7 @@ from samlet.errors import InputError
 from samlet.export.config import ExportConfig
 from samlet.export.probes import Answer, Probe, answers
 from samlet.export.transformers_check import check_in_transformers
-from samlet.export.verification import Figures, compare_answers
+from samlet.export.verification import Figures, compare_prompts
 from samlet.models import Sam
 
 
@@ -41,5 +41,4 @@ def write_and_read(
         save(sam, folder / "model.pth", format=cast(Format, sam.config.encoder.published_format))
         made = load_checkpoint(folder / "model.pth")
     given = answers(made, asked, None)
-    mean, worst, prompts = compare_answers(expected, given)
-    return Figures(agreement=mean, worst=worst, prompts=prompts)
+    return compare_prompts(asked, expected, given)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,11 +16,20 @@ from samlet.data.images import RGBImage
 from samlet.evaluation.costs import cost
 from samlet.export.config import ExportConfig
 from samlet.export.probes import Answer, Probe, answers
-from samlet.export.verification import Figures, compare_answers, embedding, part_bytes, sqnr, time_parts
+from samlet.export.usage import usage
+from samlet.export.verification import (
+    Figures,
+    compare_answers,
+    compare_prompts,
+    embedding,
+    part_bytes,
+    sqnr,
+    time_parts,
+)
 from samlet.models import Sam
 from samlet.models.quantized import is_quantized
 from samlet.runtimes.exported import ExportedSam
-from samlet.runtimes.manifest import MACS, Manifest, write_manifest
+from samlet.runtimes.manifest import MACS, Manifest, note_usage, write_manifest
 
 
 class Writer(Protocol):
@@ -83,14 +92,12 @@ def write_and_run(
     names = writer(config).write(sam, folder, config, integer, images)
     _write_manifest(sam, folder, config, names, size, provenance)
     made = ExportedSam(folder)
+    note_usage(folder, usage(made))
     given = answers(made, asked, size)
-    mean, worst, prompts = compare_answers(expected, given)
+    compared = compare_prompts(asked, expected, given)
     image = asked[0].image
     found = embedding(made, image, size)
     figures: dict[str, Any] = {
-        "agreement": mean,
-        "worst": worst,
-        "prompts": prompts,
         "embedding_sqnr": sqnr(found, embedding(sam, image, size)),
         "bytes": part_bytes(folder),
     }
@@ -106,7 +113,8 @@ def write_and_run(
             figures["simulation_agreement"] = compare_answers(answers(integer, asked, size), given)[0]
             figures["simulation_sqnr"] = sqnr(found, embedding(integer, image, size))
         times = time_parts(models, image, size) if config.for_device == "this" else {}
-    return Figures(**figures, latency_s=times.get("made"), float_latency_s=times.get("float")), given
+    figures |= {"latency_s": times.get("made"), "float_latency_s": times.get("float")}
+    return replace(compared, **figures), given
 
 
 def _write_manifest(
@@ -117,7 +125,8 @@ def _write_manifest(
     size: int | None,
     provenance: Mapping[str, Any] | None,
 ) -> None:
-    counted = cost(_plain(sam), measure=False)
+    side = sam.config.encoder.image_size if size is None else size
+    counted = cost(_plain(sam), side, measure=False)
     fixed = config.target.fixed_sizes
     parts = {"encoder": counted.encoder, "decoder": counted.decoder}
     manifest = Manifest(
@@ -135,6 +144,7 @@ def _write_manifest(
         manifest,
         parameters={part: found.parameters for part, found in parts.items()},
         macs={part: {name: getattr(found, name) for name in MACS} for part, found in parts.items()},
+        macs_image_size=side,
         provenance={"samlet": __version__, "settings": asdict(config), "source": dict(provenance or {})},
     )
 

@@ -132,7 +132,10 @@ def export_model(
                 figures = published.write_and_run(sam, temporary, config, asked, expected, figures)
         elif config.target.kind == "bundle":
             variants = bundles.write_and_run(sam, temporary, config, asked, provenance, in_range=not out_of_range)
-            figures = Figures(agreement=variants[0].agreement, worst=variants[0].worst, prompts=variants[0].prompts)
+            first = variants[0]
+            figures = Figures(
+                agreement=first.agreement, worst=first.worst, prompts=first.prompts, worst_prompt=first.worst_prompt
+            )
         else:
             figures = checkpoint_files.write_and_read(sam, temporary, config, asked, expected)
         figures = replace(figures, drawn=drawn(expected))

@@ -17,15 +17,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from samlet.checkpoints.reading import EXPORT, read_json
 from samlet.data.transforms import preprocess
 from samlet.errors import InputError
 from samlet.export.config import ExportConfig
 from samlet.export.graphs import BOX_CORNER, DecoderGraph
 from samlet.export.onnx_files import write_onnx
 from samlet.export.probes import Answer, Probe
-from samlet.export.verification import Figures, compare_answers
-from samlet.models import Sam, maps_of
+from samlet.export.usage import graph_usage
+from samlet.export.verification import Figures, compare_prompts
+from samlet.models import Sam, SamConfig, maps_of
 from samlet.models.decoders.sam.prompt_encoder import NOT_A_POINT, PromptEncoder
+from samlet.runtimes.manifest import note_usage
+from samlet.runtimes.registry import RUNTIMES
+from samlet.runtimes.sessions import Interface
 
 FILE = "segment_anything.onnx"
 INPUTS = ("image_embeddings", "point_coords", "point_labels", "mask_input", "has_mask_input", "orig_im_size")
@@ -138,6 +143,15 @@ def answers(sam: Sam, path: Path, asked: Sequence[Probe], size: int) -> list[Ans
     return found
 
 
+def _note_usage(config: SamConfig, folder: Path, path: Path) -> None:
+    """Say in `export.json` what the graph takes and gives."""
+    session = RUNTIMES["onnx"].open(path, Interface((), ()), 1, "f32")
+    said = read_json(folder / EXPORT)["usage"]
+    graph = graph_usage(path.name, session, config)
+    session.close()
+    note_usage(folder, {**said, "graphs": {**said["graphs"], path.stem: graph}})
+
+
 def write_and_run(
     sam: Sam, folder: Path, config: ExportConfig, asked: Sequence[Probe], expected: Sequence[Answer], figures: Figures
 ) -> Figures:
@@ -152,5 +166,9 @@ def write_and_run(
         figures: of the other graphs.
     """
     side = sam.config.check_image_size(config.image_size)
-    mean, worst, _ = compare_answers(expected, answers(sam, write(sam, folder, side), asked, side))
-    return replace(figures, agreement=min(figures.agreement, mean), worst=min(figures.worst, worst))
+    path = write(sam, folder, side)
+    _note_usage(sam.config, folder, path)
+    found = compare_prompts(asked, expected, answers(sam, path, asked, side))
+    least = min(figures, found, key=lambda one: one.worst)
+    mean = min(figures.agreement, found.agreement)
+    return replace(figures, agreement=mean, worst=least.worst, worst_prompt=least.worst_prompt)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from samlet.checkpoints.reading import EXPORT, read_json
 from samlet.export.probes import Answer, Probe
 from samlet.export.result import Exported
+from samlet.export.usage import usage_lines
 from samlet.io.writing import new_file
 from samlet.reporting.contact_sheet import Cell, write_sheet
 
@@ -42,6 +44,8 @@ def text(made: Exported) -> str:
         f"{made.config.to}, {made.config.precision}: mask IoU with the source model {figures.agreement:.4f} "
         f"(least {figures.worst:.4f}) over {figures.prompts} prompts; expected {made.config.limit:g}"
     ]
+    if figures.worst_prompt is not None:
+        lines.append(f"the worst prompt: {figures.worst_prompt}, mask IoU {figures.worst_prompt.iou:.4f}")
     if figures.embedding_sqnr is not None:
         lines.append(f"image embedding: {figures.embedding_sqnr:.1f} dB over its error")
     if figures.simulation_agreement is not None and figures.simulation_sqnr is not None:
@@ -75,13 +79,20 @@ def _part(made: Exported, part: str) -> str:
     return said
 
 
-def markdown(made: Exported) -> str:
-    """The report."""
+def markdown(made: Exported, about: Mapping[str, Any]) -> str:
+    """The report.
+
+    Args:
+        made: the export.
+        about: its `export.json`.
+    """
     lines = [
         f"# Export to {made.config.to}, {made.config.precision}",
         "",
         *(f"- {line}" for line in text(made).split("\n")),
     ]
+    counted, side = about["macs"], about["macs_image_size"]
+    lines += [f"- {part}: {counted[part]['macs_total'] / 1e9:.2f} G MACs at {side} px" for part in counted]
     lines += ["", "![masks of the source model and of the export](comparison.png)", ""]
     if made.layers:
         lines += ["| layer | weights | inputs | SQNR, dB | |", "|---|--:|--:|--:|---|"]
@@ -90,13 +101,16 @@ def markdown(made: Exported) -> str:
             bits = [layer.get("weights") or "float", layer.get("inputs") or "float"]
             reason = layer.get("float_reason") or ""
             lines.append(f"| `{layer['name']}` | {bits[0]} | {bits[1]} | {ratio} | {reason} |")
+        lines.append("")
+    lines += usage_lines(about["usage"])
     return "\n".join(lines) + "\n"
 
 
 def write_markdown(made: Exported, folder: Path) -> None:
-    """Write `report.md`."""
+    """Write `report.md` into a folder with its `export.json`."""
+    text = markdown(made, read_json(folder / EXPORT))
     with new_file(folder / "report.md") as temporary:
-        temporary.write_text(markdown(made), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_picture(

@@ -16,7 +16,7 @@ from samlet.data.images import RGBImage
 from samlet.data.transforms import preprocess
 from samlet.evaluation.interleaved import interleaved
 from samlet.export.config import ExportConfig
-from samlet.export.probes import Answer, agreement
+from samlet.export.probes import Answer, Probe, WorstPrompt, agreement, worst_prompt
 from samlet.models import Embedding, PromptableModel, maps_of
 
 _PARTS = ("encoder", "decoder")
@@ -30,6 +30,7 @@ class Figures:
         agreement: mean IoU of the export's masks with the source model's, single-mask and best multimask output.
         worst: the least IoU of a prompt.
         prompts: points and boxes asked.
+        worst_prompt: which prompt that least one is of.
         drawn: share of the source model's masks that are not empty.
         embedding_sqnr: of the image embedding, dB; None where no graph gives one.
         simulation_agreement: for int8, mean mask IoU with the simulation of the same scales in PyTorch.
@@ -43,6 +44,7 @@ class Figures:
     agreement: float
     worst: float
     prompts: int
+    worst_prompt: WorstPrompt | None = None
     drawn: float = 1.0
     embedding_sqnr: float | None = None
     simulation_agreement: float | None = None
@@ -69,7 +71,10 @@ def refusals(figures: Figures, config: ExportConfig) -> list[str]:
         if value is not None and not math.isfinite(value):
             found.append(f"{name} is {value}; expected a finite number")
     if figures.agreement < config.limit:  # a NaN was refused above
-        found.append(f"mask IoU with the source model is {figures.agreement:.4f}; expected at least {config.limit:g}")
+        which = f" (the worst is {figures.worst:.4f}: {figures.worst_prompt})" if figures.worst_prompt else ""
+        found.append(
+            f"mask IoU with the source model is {figures.agreement:.4f}; expected at least {config.limit:g}{which}"
+        )
     if config.precision == "int8" and figures.latency_s and figures.float_latency_s:
         own, other = figures.latency_s["encoder"], figures.float_latency_s["encoder"]
         if own >= other:
@@ -85,6 +90,17 @@ def compare_answers(source: Sequence[Answer], made: Sequence[Answer]) -> tuple[f
     """Mean and least mask IoU, and the number of prompts."""
     rows = agreement(source, made)
     return float(rows.mean()), float(rows.min()), len(rows)
+
+
+def compare_prompts(asked: Sequence[Probe], source: Sequence[Answer], made: Sequence[Answer]) -> Figures:
+    """As `compare_answers`, with the prompt that agrees least."""
+    rows = agreement(source, made)
+    return Figures(
+        agreement=float(rows.mean()),
+        worst=float(rows.min()),
+        prompts=len(rows),
+        worst_prompt=worst_prompt(asked, rows),
+    )
 
 
 def drawn(source: Sequence[Answer]) -> float:

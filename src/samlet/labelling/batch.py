@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import shutil
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -20,15 +18,14 @@ from samlet.errors import InputError
 from samlet.inference.everything.generator import Everything, MaskGenerator
 from samlet.inference.segmenter import AnyModel
 from samlet.io.progress import progress_bar
-from samlet.io.writing import check_writable, writable_path, write_json
+from samlet.io.writing import writable_path, write_json
+from samlet.labelling.output import COUNTS, FAILURES, OVERLAYS, RECIPE, check_folder, clear_folder
 from samlet.labelling.workers import segment_many
-from samlet.labels import FORMATS, LabelFormat, label_format
+from samlet.labels import label_format
 from samlet.labels.journal import Journal
 from samlet.models import PromptableModel
 from samlet.reporting.overlay import draw_masks
-from samlet.runs.folder import LOCK, check_same, read_recipe, whole_recipe, working_in
-
-_RECIPE, _FAILURES, _OVERLAYS, _COUNTS = "run.json", "failures.json", "overlays", "run.counts.jsonl"
+from samlet.runs.folder import whole_recipe, working_in
 
 
 @dataclass(frozen=True)
@@ -111,11 +108,11 @@ def segment_source(
     settings = layout.settings(class_name, tolerance)
     recipe = _recipe(model, format, min_area, options) | layout.recipe(settings)
     out = writable_path(out)
-    _check(out, recipe, overwrite)
+    check_folder(out, recipe, overwrite)
     with working_in(out):
         if overwrite:
-            _clear(out)
-        write_json(out / _RECIPE, recipe)
+            clear_folder(out)
+        write_json(out / RECIPE, recipe)
         results = layout.writer(out, settings)
         done = set(results.done())
         before = len(done)
@@ -140,11 +137,11 @@ def segment_source(
                 done.add(entry.name)
                 bar.set_postfix(masks=counts.of(done)[0], failed=len(failed))
                 if overlays:
-                    _draw(entry, answer, out / _OVERLAYS, labels)
+                    _draw(entry, answer, out / OVERLAYS, labels)
         results.finish()
-    (out / _FAILURES).unlink(missing_ok=True)
+    (out / FAILURES).unlink(missing_ok=True)
     if failed:
-        write_json(out / _FAILURES, {"failed": failed})
+        write_json(out / FAILURES, {"failed": failed})
     seconds = time.perf_counter() - start
     masks, prompts = counts.of(done)
     return BatchResult(len(done), masks, before, failed, prompts, seconds, dict(source.passed_over), sparse)
@@ -178,7 +175,7 @@ class _Counts:
     """Masks and prompts of each image, on disk, so that a run that was continued counts the whole."""
 
     def __init__(self, out: Path) -> None:
-        self._journal = Journal(out / _COUNTS, _Line)
+        self._journal = Journal(out / COUNTS, _Line)
         self._by_image = {line["image"]: (line["masks"], line["decoder_prompts"]) for line in self._journal}
         self._total = [0, 0]
         self._counted: set[str] = set()
@@ -210,38 +207,6 @@ def _large(masks: Everything, min_area: float) -> Everything:
     least = max(1, min_area * masks.size[0] * masks.size[1])
     kept = [mask for mask in masks if mask["area"] >= least]
     return Everything(kept, masks.decoder_prompts, masks.seconds, masks.size)
-
-
-def _check(out: Path, recipe: dict[str, Any], overwrite: bool) -> None:
-    """Refuse a folder that holds something else, or a run that this one cannot continue."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; expected a folder to write to")
-    check_writable(out)
-    if overwrite and (out / _RECIPE).is_file():
-        return
-    found = read_recipe(out / _RECIPE)
-    if found is not None:
-        check_same(found, recipe, out)
-    elif held := sorted(entry.name for entry in out.iterdir() if entry.name != LOCK) if out.is_dir() else []:
-        raise InputError(f"{out} already holds {', '.join(held[:3])}; nothing was written. Name a new folder")
-
-
-def _clear(out: Path) -> None:
-    """Remove what an earlier run wrote, and nothing else."""
-    shutil.rmtree(out / _OVERLAYS, ignore_errors=True)
-    for layout in _earlier(out / _RECIPE):
-        layout.clear(out)
-    for name in (_FAILURES, _RECIPE, _COUNTS):
-        (out / name).unlink(missing_ok=True)
-
-
-def _earlier(recipe: Path) -> list[LabelFormat]:
-    """The format of an earlier run, if there was one."""
-    found: dict[str, Any] | None = None
-    with contextlib.suppress(InputError):  # damaged, which is why it is written anew
-        found = read_recipe(recipe)
-    name = (found or {}).get("format")
-    return [FORMATS[name]] if isinstance(name, str) and name in FORMATS else []
 
 
 def _draw(entry: Entry, masks: Everything, folder: Path, labels: bool) -> None:

@@ -19,7 +19,8 @@ from samlet.data.masks import rle_area
 from samlet.errors import InputError
 from samlet.io.progress import followed
 from samlet.io.writing import check_output, new_folder
-from samlet.labels import FORMATS, LabelledImage, read_labels
+from samlet.labels import LabelledImage, format_of, read_labels
+from samlet.labels.label_map import image_of
 from samlet.reporting import page as html
 from samlet.reporting.overlay import draw_masks
 
@@ -96,7 +97,7 @@ def review(
     if order != "name":
         found.sort(key=lambda one: len(one.objects), reverse=order == "most")
     found = found[:limit]
-    places = {one.name: _photograph(one.name, folder, None if images is None else Path(images)) for one in found}
+    places = {one.name: photograph_of(one.name, folder, None if images is None else Path(images)) for one in found}
     missing = tuple(name for name, path in places.items() if path is None)
     if len(missing) == len(places):
         raise InputError(
@@ -117,37 +118,7 @@ def review(
     return Review(target / "index.html", len(found), masks, missing)
 
 
-def format_of(folder: Path) -> str:
-    """The format of the labels in a folder, by what is there.
-
-    Raises:
-        InputError: no folder, or none that is known.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; expected one with label files")
-    try:
-        said = json.loads((folder / "run.json").read_text(encoding="utf-8"))["format"]
-    except (OSError, ValueError, KeyError, TypeError):
-        said = None
-    if said in FORMATS:
-        return str(said)
-    for name, sign in (("coco", "instances.json"), ("jsonl", "masks.jsonl"), ("yolo", "data.yaml")):
-        if (folder / sign).is_file():
-            return name
-    for name in ("labelme", "sa1b", "label-map", "png"):
-        try:
-            if next(iter(FORMATS[name].read(folder)), None) is not None:
-                return name
-        except InputError:
-            continue
-    inner = f"; its labels are in {folder / 'labels'}" if (folder / "labels" / "run.json").is_file() else ""
-    raise InputError(
-        f"{folder} holds no label files that samlet knows{inner}; expected a folder that `samlet label` or `samlet "
-        "segment --format NAME` wrote, or name its format (--format)"
-    )
-
-
-def _photograph(name: str, folder: Path, images: Path | None) -> Path | None:
+def photograph_of(name: str, folder: Path, images: Path | None) -> Path | None:
     """Where the photograph of some labels is."""
     file, stem = Path(name).name, Path(name).stem
     if images is not None:
@@ -156,7 +127,12 @@ def _photograph(name: str, folder: Path, images: Path | None) -> Path | None:
         places = [folder / name, folder / "images" / file, folder.parent / name, folder / f"{stem}.png"]
         places += sorted((folder / "images").glob(f"{stem}.*")) if (folder / "images").is_dir() else []
         places += [place for place in (_named_by_labelme(folder / f"{stem}.json"),) if place is not None]
-    return next((path for path in places if path.is_file() and path.suffix.lower() not in (".json", ".txt")), None)
+    return next((path for path in places if path.is_file() and not _is_label_file(path, folder)), None)
+
+
+def _is_label_file(path: Path, folder: Path) -> bool:
+    """Whether it is no photograph but labels, a label map of the photograph's name among them."""
+    return path.suffix.lower() in (".json", ".txt") or (path.parent == folder and image_of(path) is not None)
 
 
 def _named_by_labelme(path: Path) -> Path | None:

@@ -6,6 +6,7 @@ A format is found by its place: a module of this package that has a `FORMAT`. No
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 from pathlib import Path
 
@@ -21,6 +22,7 @@ __all__ = [
     "LabelledObject",
     "Masks",
     "Writer",
+    "format_of",
     "label_format",
     "read_labels",
 ]
@@ -57,3 +59,33 @@ def read_labels(folder: str | Path, format: str) -> list[LabelledImage]:
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; expected one with label files")
     return list(label_format(format).read(folder))
+
+
+def format_of(folder: Path) -> str:
+    """The format of the labels in a folder, by what is there.
+
+    Raises:
+        InputError: no folder, or none that is known.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; expected one with label files")
+    try:
+        said = json.loads((folder / "run.json").read_text(encoding="utf-8"))["format"]
+    except (OSError, ValueError, KeyError, TypeError):
+        said = None
+    if isinstance(said, str) and said in FORMATS:
+        return said
+    for name, sign in (("coco", "instances.json"), ("jsonl", "masks.jsonl"), ("yolo", "data.yaml")):
+        if (folder / sign).is_file():
+            return name
+    for name in ("labelme", "sa1b", "label-map", "png"):
+        try:
+            if next(iter(FORMATS[name].read(folder)), None) is not None:
+                return name
+        except InputError:
+            continue
+    inner = f"; its labels are in {folder / 'labels'}" if (folder / "labels" / "run.json").is_file() else ""
+    raise InputError(
+        f"{folder} holds no label files that samlet knows{inner}; expected a folder that `samlet label` or `samlet "
+        "segment --format NAME` wrote, or name its format (--format)"
+    )

@@ -13,13 +13,13 @@ from samlet.io.documents import read_json
 from samlet.io.jsons import dumps
 from samlet.io.schema import SchemaError, checked
 from samlet.io.writing import new_file
-from samlet.labels.files import codes_of, remove
+from samlet.labels.files import codes_of, remove, scores_of
 from samlet.labels.format import LabelFormat, LabelledImage, LabelledObject, LabelSettings, Masks
 from samlet.labels.journal import Journal
 from samlet.labels.rings import joined, region_rings
 
 _FILE, _JOURNAL = "instances.json", "run.instances.jsonl"
-_SCORES = ("predicted_iou", "stability_score", "point_coords")
+_SAID = ("predicted_iou", "stability_score", "point_coords", "class_name")
 
 
 class _Line(TypedDict):
@@ -84,17 +84,18 @@ class CocoFile:
                     "segmentation": [joined(rings).ravel().tolist() for rings in regions],
                     "area": rle_area(code),
                     "bbox": list(rle_box(code)),
-                    **{name: mask[name] for name in _SCORES if name in mask},
+                    **{name: mask[name] for name in _SAID if name in mask},
                 }
             )
         self._journal.append({"image": entry.name, "height": height, "width": width, "annotations": annotations})
 
     def finish(self) -> None:
         """Write `instances.json`, an image at a time, so that it may be larger than memory."""
-        category = {"id": 1, "name": self._settings.class_name, "supercategory": ""}
+        names = self._settings.names
+        categories = [{"id": k, "name": name, "supercategory": ""} for k, name in enumerate(names, start=1)]
         with new_file(self._folder / _FILE) as path, path.open("w", encoding="utf-8") as file:
-            file.write('{"info": {"description": "made by samlet"}, "licenses": [], "categories": [')
-            file.write(dumps(category, ensure_ascii=False) + '],\n"images": [')
+            file.write('{"info": {"description": "made by samlet"}, "licenses": [], "categories": ')
+            file.write(dumps(categories, ensure_ascii=False) + ',\n"images": [')
             for number, line in enumerate(self._journal, start=1):
                 image = {"id": number, "file_name": line["image"], "width": line["width"], "height": line["height"]}
                 file.write((",\n" if number > 1 else "\n") + dumps(image, ensure_ascii=False))
@@ -103,7 +104,9 @@ class CocoFile:
             for number, line in enumerate(self._journal, start=1):
                 for annotation in line["annotations"]:
                     count += 1
-                    content = {"id": count, "image_id": number, "category_id": 1, "iscrowd": 0, **annotation}
+                    kind = 1 + names.index(self._settings.class_of(annotation))
+                    annotation.pop("class_name", None)
+                    content = {"id": count, "image_id": number, "category_id": kind, "iscrowd": 0, **annotation}
                     file.write((",\n" if count > 1 else "\n") + dumps(content))
             file.write("]}\n")
 
@@ -124,7 +127,7 @@ def _read(folder: Path) -> Iterator[LabelledImage]:
                 f"{path}: annotation {number} is of image {image}, category {category}; expected one that it lists"
             )
         (code,) = codes_of([one], *sizes[image], f"{path}, annotation {number}")
-        objects[image].append(LabelledObject(code, names[category]))
+        objects[image].append(LabelledObject(code, names[category], scores_of(one)))
     for found in sorted(content["images"], key=lambda one: one["file_name"]):
         yield LabelledImage(found["file_name"], sizes[found["id"]], tuple(objects[found["id"]]))
 
@@ -142,4 +145,5 @@ FORMAT = LabelFormat(
     clear=_clear,
     classes=True,
     polygons=True,
+    one_file=True,
 )

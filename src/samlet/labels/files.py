@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -13,7 +13,7 @@ from samlet.data.images import current_reading, orientation_of
 from samlet.data.masks import RLE, rle_from_segmentation
 from samlet.data.sources import Entry
 from samlet.errors import InputError
-from samlet.io.schema import checked
+from samlet.io.schema import checked, is_number
 from samlet.io.writing import naming
 from samlet.labels.journal import Journal
 
@@ -22,6 +22,9 @@ OUR_FILES = frozenset({"run.json", "failures.json", "data.yaml"})
 
 NAMES = "run.images.jsonl"
 """Which image a file belongs to, in formats that do not say it themselves."""
+
+
+_SCORES = ("predicted_iou", "stability_score")
 
 
 class _Mask(TypedDict):
@@ -110,6 +113,21 @@ def codes_of(entries: Iterable[Any], height: int, width: int, where: str) -> lis
         except InputError as error:
             raise InputError(f"{where}: mask {number} {error}. Mend it, or delete it to have it made again") from error
     return codes
+
+
+def scores_of(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What the entry of a label file says of how good its mask is and of its click; what is no number is left out."""
+    found: dict[str, Any] = {name: entry[name] for name in _SCORES if is_number(entry.get(name))}
+    clicks, crop = entry.get("point_coords"), entry.get("crop_box")
+    if isinstance(clicks, list) and len(clicks) == 1 and _are_numbers(clicks[0], 2):
+        found["point_coords"] = clicks
+    if _are_numbers(crop, 4):
+        found["crop_box"] = crop
+    return found
+
+
+def _are_numbers(values: Any, count: int) -> bool:
+    return isinstance(values, list) and len(values) == count and all(map(is_number, values))
 
 
 def names_by_stem(folder: Path) -> dict[str, str]:

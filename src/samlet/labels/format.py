@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,9 +38,10 @@ class LabelSettings:
     """How labels are written.
 
     Attributes:
-        class_name: of every mask, in formats that have classes.
+        class_name: of every mask that does not say its own as `class_name`, in formats that have classes.
         tolerance: pixels by which a polygon may leave the edge of its mask; 0 for corners of pixels, exactly.
         placed: where the folder will lie in the end, for paths that count from there; where it is written if None.
+        classes: all that masks may say, in the order of their numbers; `class_name` alone if empty.
 
     Raises:
         InputError: an empty name, or a negative tolerance.
@@ -49,12 +50,22 @@ class LabelSettings:
     class_name: str = OBJECT
     tolerance: float = 1.0
     placed: Path | None = None
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.class_name.strip() or "\n" in self.class_name:
             raise InputError(f"the class is {self.class_name!r}; expected a name on one line, such as {OBJECT}")
         if not 0 <= self.tolerance < float("inf"):
             raise InputError(f"tolerance is {self.tolerance}; expected pixels from 0 (exact) on, such as 1")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes in the order of their numbers."""
+        return self.classes or (self.class_name,)
+
+    def class_of(self, mask: Mapping[str, Any]) -> str:
+        """What a mask is."""
+        return str(mask.get("class_name", self.class_name))
 
 
 @dataclass(frozen=True)
@@ -64,10 +75,12 @@ class LabelledObject:
     Attributes:
         rle: its mask, COCO RLE.
         class_name: what it is.
+        scores: those of `predicted_iou`, `stability_score`, `point_coords` and `crop_box` that the file says.
     """
 
     rle: RLE
     class_name: str = OBJECT
+    scores: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,6 +126,8 @@ class LabelFormat:
         clear: removes what the writer wrote into a folder, and nothing else.
         classes: whether it has names of classes.
         polygons: whether masks are polygons, which a tolerance makes shorter.
+        photographs: whether it has or names the photographs, so that they must be there.
+        one_file: whether all images share a file; otherwise each has one that is called as the image is.
     """
 
     name: str
@@ -122,6 +137,8 @@ class LabelFormat:
     clear: Callable[[Path], None]
     classes: bool = False
     polygons: bool = False
+    photographs: bool = False
+    one_file: bool = False
 
     def settings(self, class_name: str | None, tolerance: float | None) -> LabelSettings:
         """Settings, where None stands for the default; raises InputError for one that the format has no place for."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from samlet.data.sources import Entry
-from samlet.labels.files import codes_of, remove
+from samlet.labels.files import codes_of, remove, scores_of
 from samlet.labels.format import LabelFormat, LabelledImage, LabelledObject, LabelSettings, Masks
 from samlet.labels.journal import Journal
 
@@ -61,7 +61,10 @@ def _read(folder: Path) -> Iterator[LabelledImage]:
     for line in Journal(folder / _LINES, _Line):
         height, width = line["height"], line["width"]
         codes = codes_of(line["masks"], height, width, f"{folder / _LINES}: {line['image']}")
-        yield LabelledImage(line["image"], (height, width), tuple(LabelledObject(code) for code in codes))
+        objects = tuple(
+            LabelledObject(code, scores=scores_of(mask)) for code, mask in zip(codes, line["masks"], strict=True)
+        )
+        yield LabelledImage(line["image"], (height, width), objects)
 
 
 FORMAT = LabelFormat(
@@ -70,4 +73,5 @@ FORMAT = LabelFormat(
     writer=_write,
     read=_read,
     clear=lambda folder: remove(folder / _LINES),
+    one_file=True,
 )

@@ -63,7 +63,7 @@ class LabelmeFiles(FilePerImage):
         shapes: list[dict[str, Any]] = []
         for number, mask in enumerate(masks):
             code = rle_from_segmentation(mask["segmentation"], height, width)
-            shapes += self._shapes(decode_rle(code), number)
+            shapes += self._shapes(decode_rle(code), number, self._settings.class_of(mask))
         content: dict[str, Any] = {
             "version": _VERSION,
             "flags": {},
@@ -76,9 +76,9 @@ class LabelmeFiles(FilePerImage):
         }
         self._replace(f"{stem}.json", lambda path: path.write_text(dumps(content, indent=1), encoding="utf-8"))
 
-    def _shapes(self, mask: Mask, number: int) -> list[dict[str, Any]]:
+    def _shapes(self, mask: Mask, number: int, class_name: str) -> list[dict[str, Any]]:
         """The shapes of one object."""
-        common = {"label": self._settings.class_name, "group_id": number, "description": "", "flags": {}}
+        common = {"label": class_name, "group_id": number, "description": "", "flags": {}}
         regions = region_rings(mask, self._settings.tolerance)
         if all(len(rings) == 1 for rings in regions):
             polygons = [rings[0].tolist() for rings in regions]
@@ -195,4 +195,5 @@ FORMAT = LabelFormat(
     clear=_clear,
     classes=True,
     polygons=True,
+    photographs=True,
 )

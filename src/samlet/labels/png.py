@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -14,7 +16,7 @@ from samlet.data.masks import Mask, decode_rle, encode_rle, rle_from_segmentatio
 from samlet.data.planes import read_plane
 from samlet.data.sources import Entry
 from samlet.errors import InputError
-from samlet.labels.files import NAMES, NamedByJournal, names_by_stem, remove
+from samlet.labels.files import NAMES, NamedByJournal, names_by_stem, remove, scores_of
 from samlet.labels.format import LabelFormat, LabelledImage, LabelledObject, LabelSettings, Masks
 
 _TABLE = "metadata.csv"
@@ -66,19 +68,19 @@ def _read(folder: Path) -> Iterator[LabelledImage]:
     for table in sorted(folder.glob(f"*/{_TABLE}")):
         objects: list[LabelledObject] = []
         size = (0, 0)
-        for number in _numbers(table):
+        for number, scores in _rows(table):
             path = table.parent / f"{number}.png"
             values = read_plane(path, str(path))
             mask: Mask = np.asarray((values if values.ndim == 2 else values[..., :3].max(axis=2)) > 0)
             if objects and mask.shape != size:
                 raise InputError(f"{path} has other sides than the masks beside it; expected {size[0]} x {size[1]}")
             size = (mask.shape[0], mask.shape[1])
-            objects.append(LabelledObject(encode_rle(mask)))
+            objects.append(LabelledObject(encode_rle(mask), scores=scores))
         yield LabelledImage(called.get(table.parent.name, table.parent.name), size, tuple(objects))
 
 
-def _numbers(table: Path) -> list[int]:
-    """The numbers of the masks that a table lists.
+def _rows(table: Path) -> list[tuple[int, dict[str, Any]]]:
+    """The numbers of the masks that a table lists, and their scores.
 
     Raises:
         InputError: it is no such table.
@@ -87,9 +89,20 @@ def _numbers(table: Path) -> list[int]:
         if table.stat().st_size > _LARGEST:
             raise ValueError(f"it has {table.stat().st_size} bytes")
         with table.open(newline="", encoding="utf-8") as file:
-            return [int(row["id"]) for row in csv.DictReader(file)]
+            return [(int(row["id"]), _scores(row)) for row in csv.DictReader(file)]
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise InputError(f"{table} cannot be read: {error!r}; expected a table with a column id") from error
+
+
+def _scores(row: dict[str, Any]) -> dict[str, Any]:
+    """What a line of the table says beside the number; what is no number is left out."""
+    numbers: dict[str, float] = {}
+    for name, text in row.items():
+        with contextlib.suppress(ValueError, TypeError):
+            numbers[name] = float(text)
+    click = [numbers.get(name) for name in ("point_input_x", "point_input_y")]
+    crop = [numbers.get(f"crop_box_{name}") for name in ("x0", "y0", "w", "h")]
+    return scores_of({**numbers, "point_coords": [click], "crop_box": crop})
 
 
 def _clear(folder: Path) -> None:

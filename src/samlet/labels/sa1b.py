@@ -11,7 +11,7 @@ from samlet.errors import InputError
 from samlet.io.documents import read_json
 from samlet.io.jsons import dumps
 from samlet.io.schema import SchemaError, checked
-from samlet.labels.files import OUR_FILES, FilePerImage, codes_of, save_frame
+from samlet.labels.files import OUR_FILES, FilePerImage, codes_of, save_frame, scores_of
 from samlet.labels.format import LabelFormat, LabelledImage, LabelledObject, LabelSettings, Masks
 
 
@@ -58,7 +58,8 @@ def _read(folder: Path) -> Iterator[LabelledImage]:
         except SchemaError as error:
             raise InputError(f"{path}: {error}; expected SA-1B's JSON") from error
         codes = codes_of(content["annotations"], size["height"], size["width"], str(path))
-        objects = tuple(LabelledObject(code) for code in codes)
+        pairs = zip(codes, content["annotations"], strict=True)
+        objects = tuple(LabelledObject(code, scores=scores_of(one)) for code, one in pairs)
         yield LabelledImage(content["image"]["file_name"], (size["height"], size["width"]), objects)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from samlet.data.masks import decode_rle, rle_from_segmentation
 from samlet.data.sources import Entry
 from samlet.errors import InputError
 from samlet.io.documents import parse_json
+from samlet.io.jsons import dumps
 from samlet.labels.files import NAMES, NamedByJournal, names_by_stem, original, remove, save_frame
 from samlet.labels.format import LabelFormat, LabelledImage, LabelledObject, LabelSettings, Masks
 from samlet.labels.rings import joined, region_rings
@@ -55,14 +55,16 @@ class YoloFiles(NamedByJournal):
             code = rle_from_segmentation(mask["segmentation"], height, width)
             rings = [ring for region in region_rings(decode_rle(code), self._settings.tolerance) for ring in region]
             shares = (joined(rings) / (width, height)).clip(0, 1)
-            lines.append("0 " + " ".join(f"{value:.6g}" for value in shares.ravel()) + "\n")
+            number = self._settings.names.index(self._settings.class_of(mask))
+            lines.append(f"{number} " + " ".join(f"{value:.6g}" for value in shares.ravel()) + "\n")
         self._replace(f"labels/{stem}.txt", lambda path: path.write_text("".join(lines)))
         self._record(entry, stem)
 
     def finish(self) -> None:
         """Write `data.yaml`."""
-        names = json.dumps(self._settings.class_name, ensure_ascii=False)  # a JSON text is one in YAML
-        text = f"train: images\nval: images\nnames:\n  0: {names}\n"
+        names = [dumps(name, ensure_ascii=False) for name in self._settings.names]  # a JSON text is one in YAML
+        listed = "".join(f"  {number}: {name}\n" for number, name in enumerate(names))
+        text = f"train: images\nval: images\nnames:\n{listed}"
         self._replace(_DATA, lambda path: path.write_text(text, encoding="utf-8"))
 
 
@@ -129,4 +131,5 @@ FORMAT = LabelFormat(
     clear=_clear,
     classes=True,
     polygons=True,
+    photographs=True,
 )

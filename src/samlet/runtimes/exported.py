@@ -21,7 +21,7 @@ from samlet.models.sam import check_images, stability
 from samlet.runtimes.graphs import Graph, embedding_names
 from samlet.runtimes.manifest import read_manifest
 from samlet.runtimes.prompts import Clicks
-from samlet.runtimes.sessions import REMEDY
+from samlet.runtimes.sessions import REMEDY, Session
 from samlet.runtimes.shared_weights import read_shared_weights
 
 _TOGETHER = 8  # prompts decoded together where the graph takes any number: more fall out of a CPU's cache
@@ -61,6 +61,11 @@ class ExportedSam:
     def config(self) -> SamConfig:
         """Of the model that it was made from."""
         return self.manifest.config
+
+    @property
+    def sessions(self) -> dict[str, Session]:
+        """The graphs of `encoder` and `decoder`, ready to run: what each takes and gives."""
+        return {"encoder": self._encoder.session(), "decoder": self._decoder.session()}
 
     @property
     def preprocessing(self) -> tuple[Tensor, Tensor, Resize]:

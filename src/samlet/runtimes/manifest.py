@@ -119,6 +119,7 @@ def write_manifest(
     manifest: Manifest,
     parameters: Mapping[str, int],
     macs: Mapping[str, Mapping[str, int]],
+    macs_image_size: int,
     provenance: Mapping[str, Any],
 ) -> None:
     """Write `export.json` into the manifest's folder.
@@ -127,6 +128,7 @@ def write_manifest(
         manifest: what the folder holds.
         parameters: of each part.
         macs: of each part, see `MACS`.
+        macs_image_size: side of the encoder's input that they are counted at, pixels.
         provenance: what the model comes from.
     """
     content = {
@@ -142,6 +144,7 @@ def write_manifest(
         "points": manifest.points,
         "parameters": parameters,
         "macs": macs,
+        "macs_image_size": macs_image_size,
         "gate": {},
         "forced": False,
         "provenance": provenance,
@@ -152,6 +155,11 @@ def write_manifest(
 def note_verification(folder: Path, figures: Mapping[str, Any], forced: bool) -> None:
     """Put the gate's figures into `export.json`, and whether the folder was written although they refuse it."""
     write_json(folder / EXPORT, {**read_json(folder / EXPORT), "gate": figures, "forced": forced})
+
+
+def note_usage(folder: Path, usage: Mapping[str, Any]) -> None:
+    """Put into `export.json` how the graphs are fed, for those who read it; samlet itself does not."""
+    write_json(folder / EXPORT, {**read_json(folder / EXPORT), "usage": usage})
 
 
 def _files(fields: _Fields, suffix: str) -> dict[str, str]:
@@ -183,7 +191,8 @@ def _check_figures(fields: _Fields) -> None:
         found = macs.get(part)
         if not isinstance(found, dict) or not all(_is_count(found.get(name)) for name in MACS):
             raise fields.wrong(f"macs.{part}", found, f"an object of {', '.join(MACS)}, whole numbers above 0")
-    for name, kind in (("gate", dict), ("provenance", dict), ("forced", bool)):
+    fields.count("macs_image_size")  # which earlier samlets did not say, nor the usage
+    for name, kind in (("gate", dict), ("usage", dict), ("provenance", dict), ("forced", bool)):
         value = fields.get(name)
         if value is not None and not isinstance(value, kind):
             raise fields.wrong(name, value, "an object" if kind is dict else "true or false")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from samlet._version import __version__
 from samlet.cli.completion import SHELLS
 from samlet.cli.parsers.common import Parser
+from samlet.cli.parsers.convert import add_convert
 from samlet.cli.parsers.demo import add_demo
 from samlet.cli.parsers.distill import add_distill
 from samlet.cli.parsers.evaluation import add_compare, add_evaluate
@@ -62,6 +63,7 @@ def build_parser() -> Parser:
     add_distill(commands)
     add_label(commands)
     add_review(commands)
+    add_convert(commands)
     add_quantize(commands)
     add_save(commands)
     add_export(commands)

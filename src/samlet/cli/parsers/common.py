@@ -180,12 +180,17 @@ LABEL_FORMATS = {
 """The formats of `samlet.labels`, said without importing it; a test sees that none is missing."""
 
 
-def add_label_format(group: Any, default: str | None) -> None:
+def add_label_format(group: Any, default: str | None, required: bool = False) -> None:
     """Add --format, --class and --tolerance."""
     said = "; ".join(f"{name}: {what}" for name, what in LABEL_FORMATS.items())
     usual = "" if default is None else f". Default {default}"
     group.add_argument(
-        "--format", choices=tuple(LABEL_FORMATS), default=default, metavar="NAME", help=f"label files. {said}{usual}"
+        "--format",
+        choices=tuple(LABEL_FORMATS),
+        default=default,
+        required=required,
+        metavar="NAME",
+        help=f"label files. {said}{usual}",
     )
     group.add_argument(
         "--class",
