@@ -75,11 +75,21 @@ def test_report_and_pictures(small_sam, photo_folder, tmp_path):
     ],
 )
 def test_method_is_that_of_the_settings(settings, words):
-    made: Any = SimpleNamespace(config=SlimConfig(**settings), processes=2, image_size=512, refitted_on=32)
+    made: Any = SimpleNamespace(
+        config=SlimConfig(**settings, steps=6, recovery_images=8),
+        processes=2,
+        image_size=512,
+        refitted_on=32,
+        available=21,
+        minutes=4.0,
+        steps=6,
+    )
     assert words in report.method(made)
     found = report.settings(made)
     assert found["stage"].startswith(settings.get("stage", "all"))
     assert found["processes"] == "2"
+    assert "`--steps 6 --recovery-images 8` in place of `--minutes 4`" in found["budget of time"]
+    assert found.get("scoring", "21 photographs") == "21 photographs"
     assert ("importance" in found) == (settings.get("stage") != "align")
     assert found.get("recovery", "on 32 photographs").count("on 32 photographs") == 1
 
