@@ -45,7 +45,7 @@ def add_segment(commands: Any) -> None:
     parser.add_argument(
         "--model",
         metavar="M",
-        help=f"{RUNNABLE}; default samlet_s, with --everything mobile_sam, whose predicted IoU fits the thresholds",
+        help=f"{RUNNABLE}; default samlet_s",
     )
     parser.add_argument(
         "--point",
