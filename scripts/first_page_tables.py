@@ -110,8 +110,31 @@ def variants() -> str:
     )
 
 
+def everything() -> str:
+    """Everything mode of models of our own beside MobileSAM's."""
+    result = _read("own_everything")
+    sets = {"bsds500_val": "BSDS500", "coco100_train": "COCO"}
+    rows = [
+        [_TITLES[name], *(cell for data in sets for cell in _with_difference(row[data]))]
+        for name, row in result["rows"].items()
+    ]
+    head = ["model", *(title for name in sets.values() for title in (name, "less MobileSAM"))]
+    return (
+        f"{compact_table(head, rows)}\n\nIn percent. Measured by `benchmarks/own_everything.py`: {result['protocol']}."
+    )
+
+
+def _with_difference(cell: dict[str, Any]) -> tuple[str, str]:
+    own = f"{100 * cell['miou']:.1f} [{100 * cell['ci'][0]:.1f}, {100 * cell['ci'][1]:.1f}]"
+    less = cell.get("less_mobile_sam")
+    if less is None:
+        return own, ""
+    return own, f"{100 * less['mean']:+.1f} [{100 * less['ci'][0]:+.1f}, {100 * less['ci'][1]:+.1f}]"
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "first_page": first_page,
     "own_variants": variants,
+    "own_everything": everything,
     "card_samlet_s": functools.partial(card, "samlet_s"),
 }

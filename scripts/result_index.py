@@ -16,6 +16,7 @@ DATES = ROOT / "scripts" / "result_dates.json"
 PAGES = {
     "first_page": ("three models: size, time, accuracy", "comparison.md", "first_page.py"),
     "own_variants": ("how samlet_s came about", "../models/samlet_s.md", "own_variants.py"),
+    "own_everything": ("samlet_s in everything mode", "../models/samlet_s.md", "own_everything.py"),
     "aligning_speed": ("speed of aligning", "slimming.md", "aligning_speed.py"),
     "baseline": ("MobileSAM's accuracy, float32 and int8", "mobile-sam.md", "baseline.py"),
     "budgets_met": ("how exactly budgets of cost are met", "slimming.md", "budgets_met.py"),
