@@ -15,12 +15,13 @@ import torch
 from common import shared_data, write
 from sam2 import SETS
 from samlet.data.datasets import open_dataset
+from samlet.evaluation.ground_truth import Rule
 from samlet.evaluation.miou import evaluate_all
 from samlet.evaluation.statistics import paired_difference
 from samlet.zoo import load_weights
 
 REFERENCE, OWN = "mobile_sam", ("samlet_s",)
-RULE = "best"
+RULE: Rule = "best"
 SEED = 0
 
 
