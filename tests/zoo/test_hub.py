@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from benchmarks.local_hub import DEADLINE, Get, LocalHub, flip
 import samlet
 from samlet import zoo
 from samlet.cli import main
+from samlet.errors import InputError
 from samlet.zoo import download, environment, transport
 from tests.conftest import PHOTOS
 
@@ -319,3 +321,19 @@ def test_what_needs_no_download_is_found_as_it_is(tmp_path):
     assert (zoo.locate("mobile_sam") / "model.safetensors").is_file()
     with pytest.raises(samlet.InputError, match=r"'tinysan' is no model.*did you mean tinysam"):
         zoo.locate("tinysan")
+
+
+def test_without_a_home_folder_downloads_have_a_place_among_temporary_files(monkeypatch, tmp_path):
+    for name in ("HF_HOME", "XDG_CACHE_HOME", "SAMLET_CACHE", "HF_HUB_CACHE", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(environment.tempfile, "gettempdir", lambda: str(tmp_path))
+
+    def unknown(_):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(environment.Path, "expanduser", unknown)
+    (folder,) = environment.cache_folders()
+    assert folder == tmp_path / f"cache-of-{os.getuid()}" / "huggingface" / "hub"
+    (tmp_path / f"cache-of-{os.getuid()}").symlink_to(tmp_path)
+    with pytest.raises(InputError, match="belongs to somebody else; name a folder for downloads in SAMLET_CACHE"):
+        environment.cache_folders()

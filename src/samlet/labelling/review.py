@@ -17,6 +17,7 @@ from samlet.data.folders import data_name
 from samlet.data.images import RGBImage
 from samlet.data.masks import rle_area
 from samlet.errors import InputError
+from samlet.io.paths import expanded
 from samlet.io.progress import followed
 from samlet.io.writing import check_output, new_folder
 from samlet.labels import LabelledImage, format_of, read_labels
@@ -84,7 +85,7 @@ def review(
     Raises:
         InputError: no labels, of no format that is known, damaged, or without any photograph.
     """
-    folder = Path(labels).expanduser()
+    folder = expanded(labels)
     if order not in ORDERS:
         raise InputError(f"order is {order!r}; expected one of {', '.join(ORDERS)}")
     if limit is not None and limit < 1:
@@ -103,7 +104,7 @@ def review(
         raise InputError(
             f"{missing[0]} and all other photographs of {folder} were not found; name their folder (--images)"
         )
-    target = folder.with_name(f"{folder.resolve().name}-review") if out is None else Path(out).expanduser()
+    target = folder.with_name(f"{folder.resolve().name}-review") if out is None else expanded(out)
     target = check_output(target, _OURS, overwrite)
     with new_folder(target, _OURS, overwrite) as temporary:
         (temporary / "pictures").mkdir()
@@ -122,7 +123,7 @@ def photograph_of(name: str, folder: Path, images: Path | None) -> Path | None:
     """Where the photograph of some labels is."""
     file, stem = Path(name).name, Path(name).stem
     if images is not None:
-        places = [images.expanduser() / name, images.expanduser() / file]
+        places = [expanded(images) / name, expanded(images) / file]
     else:
         places = [folder / name, folder / "images" / file, folder.parent / name, folder / f"{stem}.png"]
         places += sorted((folder / "images").glob(f"{stem}.*")) if (folder / "images").is_dir() else []

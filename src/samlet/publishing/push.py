@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from samlet._version import __version__
 from samlet.errors import InputError, SamletError
+from samlet.io.paths import expanded
 from samlet.io.writing import MODEL_FILES
 from samlet.publishing.card import CARD, model_card, read_provenance
 from samlet.zoo import load_path
@@ -70,7 +71,7 @@ def push_to_hub(
     reference = parse_reference(f"hf://{repository.removeprefix('hf://')}")
     if reference is None or reference != HubReference(reference.repository):
         raise InputError(f"{repository} names a revision or a file; expected ORG/NAME")
-    folder = Path(model_dir).expanduser()
+    folder = expanded(model_dir)
     files = _files(folder)
     sam = load_path(folder)
     own = folder / CARD

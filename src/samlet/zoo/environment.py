@@ -7,7 +7,11 @@ or `HF_HOME` say where downloads are kept. `SAMLET_CACHE` is for samlet alone an
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
+
+from samlet.errors import InputError
+from samlet.io.paths import expanded
 
 HUB = "https://huggingface.co"
 _TRUE = {"1", "ON", "YES", "TRUE"}
@@ -25,7 +29,7 @@ def token() -> str | None:
     """
     given = os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN")
     if given is None and not _is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN"):
-        path = Path(os.environ.get("HF_TOKEN_PATH") or _home() / "token").expanduser()
+        path = expanded(os.environ.get("HF_TOKEN_PATH") or _home() / "token")
         try:
             given = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
@@ -41,24 +45,39 @@ def offline() -> str | None:
 def cache_folders() -> tuple[Path, ...]:
     """Where downloads are looked for; the first is where they are kept."""
     shared = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
-    hub = Path(shared).expanduser() if shared else _home() / "hub"
+    hub = expanded(shared) if shared else _home() / "hub"
     own = os.environ.get("SAMLET_CACHE")
-    return (Path(own).expanduser(), hub) if own else (hub,)
+    return (expanded(own), hub) if own else (hub,)
 
 
 def own_folder() -> Path:
     """Where samlet keeps what only it needs, and kept its downloads once: $SAMLET_CACHE, else in the user's cache."""
     chosen = os.environ.get("SAMLET_CACHE")
-    return Path(chosen).expanduser() if chosen else _user_cache() / "samlet"
+    return expanded(chosen) if chosen else _user_cache() / "samlet"
 
 
 def _home() -> Path:
     chosen = os.environ.get("HF_HOME")
-    return Path(chosen).expanduser() if chosen else _user_cache() / "huggingface"
+    return expanded(chosen) if chosen else _user_cache() / "huggingface"
 
 
 def _user_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    """The user's cache; who has no home folder, as in some containers, has one among the temporary files.
+
+    Raises:
+        InputError: that one belongs to somebody else.
+    """
+    try:
+        return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    except InputError:
+        user = os.getuid()
+        folder = Path(tempfile.gettempdir()) / f"cache-of-{user}"
+        if folder.is_symlink() or (folder.exists() and folder.stat().st_uid != user):
+            raise InputError(
+                f"there is no home folder, and {folder} belongs to somebody else; name a folder for downloads in "
+                "SAMLET_CACHE and HF_HOME"
+            ) from None
+        return folder
 
 
 def _is_true(name: str) -> bool:
