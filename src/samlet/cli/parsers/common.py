@@ -207,6 +207,29 @@ def add_label_format(group: Any, default: str | None, required: bool = False) ->
     )
 
 
+def add_mask_filters(group: Any, usual_iou: str, usual_stability: str) -> None:
+    """Add --pred-iou-thresh, --stability-score-thresh and --min-area; the texts say what is done without the first two."""
+    group.add_argument(
+        "--pred-iou-thresh",
+        type=float,
+        metavar="X",
+        help=f"masks with a predicted IoU of X or less are dropped; {usual_iou}",
+    )
+    group.add_argument(
+        "--stability-score-thresh",
+        type=float,
+        metavar="X",
+        help=f"masks with a stability below X are dropped; {usual_stability}",
+    )
+    group.add_argument(
+        "--min-area",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="masks that cover a smaller share of the photograph, such as 0.0005, are dropped; default %(default)s",
+    )
+
+
 def choice(parser: Any, name: str, choices: Mapping[Any, str], default: str, what: str) -> None:
     """An option whose help says what every choice is."""
     explained = "; ".join(f"{choice}: {meaning}" for choice, meaning in choices.items()).replace("%", "%%")

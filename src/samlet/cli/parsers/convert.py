@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from samlet.cli.parsers.common import LABEL_FORMATS, add_command, add_label_format, add_output, add_reading
+from samlet.cli.parsers.common import (
+    LABEL_FORMATS,
+    add_command,
+    add_label_format,
+    add_mask_filters,
+    add_output,
+    add_reading,
+)
 
 
 def add_convert(commands: Any) -> None:
@@ -39,24 +46,5 @@ def add_convert(commands: Any) -> None:
     )
     add_output(parser, "a new folder for the label files", "an earlier conversion")
     add_label_format(parser.add_argument_group("label files"), None, required=True)
-    group = parser.add_argument_group("which masks")
-    group.add_argument(
-        "--pred-iou-thresh",
-        type=float,
-        metavar="X",
-        help="masks with a predicted IoU of X or less are dropped; all stay if not given",
-    )
-    group.add_argument(
-        "--stability-score-thresh",
-        type=float,
-        metavar="X",
-        help="masks with a stability below X are dropped; all stay if not given",
-    )
-    group.add_argument(
-        "--min-area",
-        type=float,
-        default=0.0,
-        metavar="SHARE",
-        help="masks that cover a smaller share of the photograph, such as 0.0005, are dropped; default %(default)s",
-    )
+    add_mask_filters(parser.add_argument_group("which masks"), "all stay if not given", "all stay if not given")
     add_reading(parser)

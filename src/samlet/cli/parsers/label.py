@@ -11,6 +11,7 @@ from samlet.cli.parsers.common import (
     add_command,
     add_image_size,
     add_label_format,
+    add_mask_filters,
     add_machine,
     add_reading,
     whole,
@@ -81,22 +82,4 @@ def _add_masks(group: Any) -> None:
         metavar="N",
         help="points a side of the grid; default 32, for SAM 2 16",
     )
-    group.add_argument(
-        "--pred-iou-thresh",
-        type=float,
-        metavar="X",
-        help="masks with a predicted IoU of X or less are dropped; default 0.88, for SAM 2 0.8",
-    )
-    group.add_argument(
-        "--stability-score-thresh",
-        type=float,
-        metavar="X",
-        help="masks with a stability below X are dropped; default 0.95",
-    )
-    group.add_argument(
-        "--min-area",
-        type=float,
-        default=0.0,
-        metavar="SHARE",
-        help="masks that cover a smaller share of the photograph, such as 0.0005, are dropped; default %(default)s",
-    )
+    add_mask_filters(group, "default 0.88, for SAM 2 0.8", "default 0.95")
