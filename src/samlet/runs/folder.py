@@ -36,7 +36,7 @@ def telling_how_to_continue() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        say("what is done so far is kept; the same command continues")
+        say("what is done so far is kept; the same command continues, without --overwrite")
         raise
 
 

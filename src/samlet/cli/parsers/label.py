@@ -11,8 +11,8 @@ from samlet.cli.parsers.common import (
     add_command,
     add_image_size,
     add_label_format,
-    add_mask_filters,
     add_machine,
+    add_mask_filters,
     add_reading,
     whole,
 )
