@@ -208,7 +208,7 @@ def add_label_format(group: Any, default: str | None, required: bool = False) ->
 
 
 def add_mask_filters(group: Any, usual_iou: str, usual_stability: str) -> None:
-    """Add --pred-iou-thresh, --stability-score-thresh and --min-area; the texts say what is done without a threshold."""
+    """Add --pred-iou-thresh, --stability-score-thresh and --min-area; the texts say what is done without the first."""
     group.add_argument(
         "--pred-iou-thresh",
         type=float,
