@@ -314,7 +314,7 @@ def test_nothing_good_enough_is_an_empty_answer(pair):
 )
 def test_options_that_it_has_not(pair, options, message):
     model = looking_at(pair, (72, 96))
-    for ask in (model.everything, model.check_options):
+    for ask in (model.everything, model.everything_settings):
         with pytest.raises(InputError, match=message):
             ask(**options)
 

@@ -95,6 +95,20 @@ class FastSam:
         self._found = detect(predictions, prototypes, frame, self.confidence, self.iou, self.max_detections)
         self._seconds = time.perf_counter() - start
 
+    @property
+    def promptable(self) -> None:
+        """None: nothing of samlet's is inside."""
+        return None
+
+    @property
+    def label_options(self) -> dict[str, Any]:
+        """None: there are none to choose."""
+        return {}
+
+    def encode(self) -> None:
+        """Nothing is left to compute: `set_image` has done it."""
+        self._image()
+
     def answer(self, points: Any = None, labels: Any = None, boxes: Any = None, masks: Any = None) -> Answers:
         """Answer prompts by the authors' rules; arguments as of `Predictor.predict`, without `masks`.
 
@@ -129,18 +143,19 @@ class FastSam:
         Raises:
             InputError: no image is set, or an option is given, for there are none.
         """
-        self.check_options(**options)
+        self.everything_settings(**options)
         found, start = self._image(), time.perf_counter()
         records = found.records()
         return Everything(records, 0, self._seconds + time.perf_counter() - start, found.size)
 
-    def check_options(self, **options: Any) -> None:
-        """Raise InputError for any option of `everything`, for there are none."""
+    def everything_settings(self, **options: Any) -> dict[str, Any]:
+        """None, and InputError for any option: there are none."""
         for name, value in options.items():
             raise InputError(
                 f"everything was given {name}={value!r}; expected no option: FastSAM takes confidence, iou and "
                 "max_detections when it is opened"
             )
+        return options
 
     def fingerprint(self) -> str:
         """SHA-256 over the file and what was chosen when it was opened."""

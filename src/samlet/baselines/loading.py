@@ -9,7 +9,8 @@ import torch
 from samlet.baselines.fast_sam import FastSam
 from samlet.baselines.sam2_onnx import Sam2Onnx, find_pair
 from samlet.errors import InputError
-from samlet.inference.segmenter import AnyModel
+from samlet.inference.sam_segmenter import as_segmenter
+from samlet.inference.segmenter import AnyModel, Segmenter
 from samlet.models import PromptableModel
 from samlet.zoo import load_path, locate
 
@@ -36,17 +37,21 @@ def load_any(
     return load_path(path).to(device or torch.device("cpu"))
 
 
-def as_any_model(model: AnyModel | str | Path) -> AnyModel:
+def open_segmenter(model: AnyModel | str | Path, image_size: int | None = None) -> Segmenter:
     """A model that segments, loaded where it is named.
 
+    Args:
+        model: it, or its name or path.
+        image_size: side of its input, pixels; its own if None.
+
     Raises:
-        InputError: as `load_any`; or something that is no model.
+        InputError: as `load_any`; something that is no model; or an image size that it does not allow.
     """
     if isinstance(model, str | Path):
-        return load_any(model)
+        model = load_any(model)
     if not isinstance(model, AnyModel):
         raise InputError(
             f"the model is a {type(model).__name__}; expected a model of samlet's, or its name or path as for "
             "samlet.load"
         )
-    return model
+    return as_segmenter(model, image_size)

@@ -37,6 +37,7 @@ _TOGETHER = 4  # prompts decoded together: more are no faster on a CPU
 _THRESHOLD = 0.0  # of a mask's logits
 _LEAST_IOU = 0.88  # in everything mode
 _SUFFIXES = (".onnx", ".ort")
+_LABELS = {"strategy": "grid", "points_per_side": 16, "pred_iou_thresh": 0.88, "stability_score_thresh": 0.95}
 _OPTIONS = (
     "strategy",
     "points_per_side",
@@ -125,6 +126,20 @@ class Sam2Onnx:
         features = self._graphs.encode(pixels)
         self._seen = _Seen(features, frame, upscaler, time.perf_counter() - start)
 
+    @property
+    def promptable(self) -> None:
+        """None: nothing of samlet's is inside."""
+        return None
+
+    @property
+    def label_options(self) -> dict[str, Any]:
+        """Options that labels are made with."""
+        return dict(_LABELS)
+
+    def encode(self) -> None:
+        """Nothing is left to compute: `set_image` has done it."""
+        self._image()
+
     def answer(self, points: Any = None, labels: Any = None, boxes: Any = None, masks: Any = None) -> Answers:
         """Answer prompts; arguments as of `Predictor.predict`. There is no single-mask output.
 
@@ -154,9 +169,10 @@ class Sam2Onnx:
                 low_res[part], iou[part] = decoded.low_res, decoded.iou
         return Decoded(low_res, iou)
 
-    def check_options(self, **options: Any) -> None:
-        """Raise InputError for options that `everything` does not take."""
+    def everything_settings(self, **options: Any) -> dict[str, Any]:
+        """These options; raises InputError for others than `everything` takes."""
         _grid_options(options)
+        return options
 
     def everything(self, **options: Any) -> Everything:
         """All masks of the image, best predicted IoU first, with the keys of `MaskGenerator`'s.

@@ -15,7 +15,6 @@ from samlet.evaluation.compare import Contestant, compare
 from samlet.evaluation.protocols import find_protocol
 from samlet.io.paths import expanded
 from samlet.io.writing import check_output, new_file, write_json
-from samlet.models import PromptableModel
 from samlet.zoo import ENTRIES, load_path, locate
 
 _DEFAULT = ["sa1b-point", "box"]
@@ -37,7 +36,7 @@ def run(options: argparse.Namespace) -> None:
     for name, shown in zip(options.models, _names(options.models), strict=True):
         path = locate(name)
         model = load_any(name, device if engine is None else engine.device, options.threads)
-        again = partial(load_path, path) if isinstance(model, PromptableModel) and device.type == "cpu" else None
+        again = partial(load_path, path) if device.type == "cpu" else None
         contestants.append(
             Contestant(name=shown, model=model, file_bytes=file_bytes(path), load=again, storage=storage_of(path))
         )

@@ -12,9 +12,10 @@ from samlet.data.datasets import Dataset, open_dataset, plain_images
 from samlet.errors import InputError
 from samlet.evaluation import report
 from samlet.evaluation.detector import DetectorEvaluation, evaluate_detector
-from samlet.evaluation.miou import Evaluation, as_segmenter, evaluate_all
+from samlet.evaluation.miou import Evaluation, evaluate_all
 from samlet.evaluation.protocols import find_protocol
 from samlet.evaluation.worst import write_worst
+from samlet.inference.sam_segmenter import as_segmenter
 from samlet.inference.segmenter import AnyModel
 from samlet.io.writing import write_json
 from samlet.runs.distributed import DistributedContext

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from samlet.distillation import losses
 from samlet.distillation.config import WEIGHTS, DistillConfig
 from samlet.distillation.examples import Example
-from samlet.distillation.prompts import Prompts, draw_rounds, hard_prompts
+from samlet.distillation.prompts import HardPrompts, draw_rounds, hard_prompts
 from samlet.models import Embedding, Sam, joined, maps_of, stacked, trained_outputs
 from samlet.models.decoders.full import FullMaskDecoder, prompt_decoder
 from samlet.models.decoders.sam.fast import FastMaskDecoder
@@ -178,7 +178,7 @@ def resampled(values: Tensor, size: Sequence[int]) -> Tensor:
 
 def student_answers(
     student: Sam, embedding: Embedding, size: tuple[int, int]
-) -> Callable[[Prompts], NDArray[np.bool_]]:
+) -> Callable[[HardPrompts], NDArray[np.bool_]]:
     """What a student answers with its best predicted mask, as (P, h, w) of `size`, without gradients.
 
     Args:
@@ -190,7 +190,7 @@ def student_answers(
     made: list[FastMaskDecoder | FullMaskDecoder] = []
 
     @torch.no_grad()
-    def answer(prompts: Prompts) -> NDArray[np.bool_]:
+    def answer(prompts: HardPrompts) -> NDArray[np.bool_]:
         answers = np.zeros((len(prompts.numbers), *size), bool)
         given = prompts.tensors(device)
         with torch.autocast(device.type, enabled=False):

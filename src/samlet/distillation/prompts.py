@@ -26,8 +26,8 @@ FOREGROUND, BACKGROUND = 1, 0
 
 
 @dataclass(frozen=True)
-class Prompts:
-    """Prompts of one kind, in pixels of the encoder's input.
+class HardPrompts:
+    """Prompts of one kind for masks of an example, in pixels of the encoder's input.
 
     Attributes:
         numbers: (P,) of their masks in the example.
@@ -53,9 +53,9 @@ class Prompts:
             "boxes": moved(self.boxes, scale),
         }
 
-    def some(self, chosen: NDArray[np.intp]) -> Prompts:
+    def some(self, chosen: NDArray[np.intp]) -> HardPrompts:
         """Some of the prompts, by position."""
-        return Prompts(
+        return HardPrompts(
             self.numbers[chosen],
             None if self.points is None else self.points[chosen],
             None if self.labels is None else self.labels[chosen],
@@ -64,7 +64,7 @@ class Prompts:
 
     def with_clicks(
         self, active: NDArray[np.intp], points: NDArray[np.float32], labels: NDArray[np.int64], clicks: ClicksName
-    ) -> Prompts:
+    ) -> HardPrompts:
         """New clicks for some prompts: one more each, or in place of the one there is where they count.
 
         Args:
@@ -88,7 +88,7 @@ class Prompts:
         return replace(self, points=all_points, labels=all_labels)
 
 
-Answer = Callable[[Prompts], NDArray[np.bool_]]
+Answer = Callable[[HardPrompts], NDArray[np.bool_]]
 """What the student answers to prompts: (P, h, w)."""
 
 
@@ -100,7 +100,7 @@ def hard_prompts(
     box_noise: float,
     clicks: ClicksName,
     rng: np.random.Generator,
-) -> list[Prompts]:
+) -> list[HardPrompts]:
     """Prompts for all masks of an example: those that began with a point, and those that began with a box.
 
     Args:
@@ -125,17 +125,17 @@ def draw_rounds(most: int, prompts: int, rng: np.random.Generator) -> NDArray[np
     return rng.integers(0, most + 1, prompts)
 
 
-def first_points(example: Example, numbers: NDArray[np.intp], rng: np.random.Generator) -> Prompts:
+def first_points(example: Example, numbers: NDArray[np.intp], rng: np.random.Generator) -> HardPrompts:
     """A random point in each mask; the annotated one where the mask is smaller than a cell."""
     points = example.points[numbers].copy()
     for i, number in enumerate(numbers):
         inside = np.flatnonzero(example.masks[number])
         if len(inside):
             points[i] = _place(example, int(rng.choice(inside)))
-    return Prompts(numbers, points[:, None], np.full((len(numbers), 1), FOREGROUND, np.int64), None)
+    return HardPrompts(numbers, points[:, None], np.full((len(numbers), 1), FOREGROUND, np.int64), None)
 
 
-def first_boxes(example: Example, numbers: NDArray[np.intp], noise: float, rng: np.random.Generator) -> Prompts:
+def first_boxes(example: Example, numbers: NDArray[np.intp], noise: float, rng: np.random.Generator) -> HardPrompts:
     """The box of each mask, its corners moved a little; it stays in the photograph and at least a pixel large."""
     boxes = example.boxes[numbers].astype(np.float64)
     sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
@@ -143,17 +143,17 @@ def first_boxes(example: Example, numbers: NDArray[np.intp], noise: float, rng: 
     limit = np.array(example.extent, np.float64)
     low = moved[:, :2].clip(0, np.maximum(limit - 1, 0))
     high = np.maximum(moved[:, 2:], low + 1).clip(0, limit)
-    return Prompts(numbers, None, None, np.concatenate([low, high], axis=1).astype(np.float32))
+    return HardPrompts(numbers, None, None, np.concatenate([low, high], axis=1).astype(np.float32))
 
 
 def harder(
     example: Example,
-    prompts: Prompts,
+    prompts: HardPrompts,
     answer: Answer,
     rounds: NDArray[np.intp],
     clicks: ClicksName,
     rng: np.random.Generator,
-) -> Prompts:
+) -> HardPrompts:
     """Clicks in the student's errors, round after round; each prompt stops after its own `rounds`, (P,)."""
     for number in range(int(rounds.max(initial=0))):
         active = np.flatnonzero(rounds > number)
@@ -163,7 +163,7 @@ def harder(
 
 
 def _clicks(
-    example: Example, prompts: Prompts, answer: Answer, clicks: ClicksName, rng: np.random.Generator
+    example: Example, prompts: HardPrompts, answer: Answer, clicks: ClicksName, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Clicks (P, 2) where the student's answers are wrong, and their labels (P,); padding where one is right."""
     answered = answer(prompts)

@@ -21,9 +21,10 @@ from samlet.data.folders import data_name
 from samlet.errors import InputError
 from samlet.evaluation.costs import Cost, cost, peak_memory
 from samlet.evaluation.detector import DetectorEvaluation, evaluate_detector
-from samlet.evaluation.miou import Evaluation, as_segmenter, evaluate_all
+from samlet.evaluation.miou import Evaluation, evaluate_all
 from samlet.evaluation.protocols import find_protocol
 from samlet.evaluation.statistics import Difference, paired_difference
+from samlet.inference.sam_segmenter import as_segmenter
 from samlet.inference.segmenter import AnyModel
 from samlet.models import PromptableModel, embedding_of
 from samlet.runs.distributed import DistributedContext
@@ -192,23 +193,23 @@ def compare(
     rows = []
     for contestant in contestants:
         evaluations, detector = measured[contestant.name]
-        model = contestant.model
+        sam = as_segmenter(contestant.model).promptable
         memory = None
-        if measure and contestant.load is not None and isinstance(model, PromptableModel):
-            memory = peak_memory(contestant.load, model.check_image_size(image_size), threads)
+        if measure and contestant.load is not None and sam is not None:
+            memory = peak_memory(contestant.load, sam.check_image_size(image_size), threads)
         encoder_s, decoder_s = turns.get(contestant.name, (None, None))
         rows.append(
             Row(
                 name=contestant.name,
                 evaluations=evaluations,
                 detector=detector,
-                cost=cost(model, image_size, measure=False) if isinstance(model, PromptableModel) else None,
+                cost=None if sam is None else cost(sam, image_size, measure=False),
                 encoder_s=encoder_s,
                 decoder_s=decoder_s,
                 peak_memory_bytes=memory,
                 file_bytes=contestant.file_bytes,
                 storage=contestant.storage,
-                weights_bytes=weight_bytes(model) if isinstance(model, PromptableModel) else None,
+                weights_bytes=None if sam is None else weight_bytes(sam),
             )
         )
     return Comparison(rows=tuple(rows), differences=_differences(rows, seed), data=data_name(dataset.path))
@@ -252,24 +253,24 @@ def in_turns(contestants: Sequence[Contestant], image_size: int | None) -> dict[
 
 def _runs(model: AnyModel, image_size: int | None) -> tuple[Callable[[], Any], Callable[[], Any]]:
     """A pass of the encoder, and one prompt."""
-    if not isinstance(model, PromptableModel):
-        segmenter = as_segmenter(model, image_size)
-        image = np.full((segmenter.image_size, segmenter.image_size, 3), 127, np.uint8)
-        point = [[segmenter.image_size / 2, segmenter.image_size / 2]]
-        return partial(segmenter.set_image, image), partial(segmenter.answer, points=point)
-    size = model.check_image_size(image_size)
-    pixels = torch.zeros(1, 3, size, size, device=model.device, dtype=model.dtype)
-    embedding = embedding_of([pixels.new_zeros(1, *shape) for shape in model.config.encoder.map_shapes(size, size)])
-    click = torch.full((1, 1, 2), size / 2, device=model.device, dtype=model.dtype)
-    label = torch.ones(1, 1, dtype=torch.long, device=model.device)
+    segmenter = as_segmenter(model, image_size)
+    size, sam = segmenter.image_size, segmenter.promptable
+    if sam is None:
+        image = np.full((size, size, 3), 127, np.uint8)
+        return partial(segmenter.set_image, image), partial(segmenter.answer, points=[[size / 2, size / 2]])
+    device = sam.device
+    pixels = torch.zeros(1, 3, size, size, device=device, dtype=sam.dtype)
+    embedding = embedding_of([pixels.new_zeros(1, *shape) for shape in sam.config.encoder.map_shapes(size, size)])
+    click = torch.full((1, 1, 2), size / 2, device=device, dtype=sam.dtype)
+    label = torch.ones(1, 1, dtype=torch.long, device=device)
 
     @torch.inference_mode()
     def run(function: Callable[..., Any], *given: Any) -> None:
         function(*given)
-        if model.device.type == "cuda":
-            torch.cuda.synchronize(model.device)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
 
-    return partial(run, model.encode, pixels), partial(run, model.decode, embedding, click, label)
+    return partial(run, sam.encode, pixels), partial(run, sam.decode, embedding, click, label)
 
 
 def _safe(name: str) -> str:

@@ -21,7 +21,7 @@ from samlet.data.masks import encode_rle
 from samlet.data.samples import Sample
 from samlet.errors import InputError
 from samlet.evaluation.average_precision import Detection, is_lvis, precision
-from samlet.evaluation.miou import as_segmenter, fingerprint
+from samlet.inference.sam_segmenter import as_segmenter
 from samlet.inference.segmenter import AnyModel, Segmenter
 from samlet.io.documents import read_json
 from samlet.io.progress import followed
@@ -97,7 +97,7 @@ def evaluate_detector(
     lvis = is_lvis(annotations)
     skipped: dict[str, str] = {}
     recipe = {
-        "model": fingerprint(sam),
+        "model": segmenter.fingerprint(),
         "data": str(annotations),
         "detections": str(detections),
         "images": len(samples),

@@ -14,17 +14,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from samlet.baselines.loading import as_any_model
+from samlet.baselines.loading import open_segmenter
 from samlet.data.datasets import Dataset, open_dataset
 from samlet.data.samples import Sample
 from samlet.errors import InputError, NothingLeftError
 from samlet.evaluation import statistics
 from samlet.evaluation.ground_truth import RULES, Rule, annotated_truth, reference_truth
 from samlet.evaluation.protocols import COUNTS, Protocol, Values, find_protocol, score
-from samlet.inference.sam_segmenter import SamSegmenter
 from samlet.inference.segmenter import AnyModel, Segmenter
 from samlet.io.progress import followed
-from samlet.models import PromptableModel
 from samlet.runs.distributed import DistributedContext
 from samlet.runs.records import RecordStore
 
@@ -170,7 +168,8 @@ def evaluate_all(
     if any(protocol.kind == "box-detector" for protocol in chosen):
         raise InputError("protocol box-detector needs a detector's boxes; use samlet.evaluation.detector")
     dataset = dataset if isinstance(dataset, Dataset) else open_dataset(dataset)
-    sam, reference = as_any_model(sam), None if reference is None else as_any_model(reference)
+    segmenter = open_segmenter(sam, image_size)
+    compared = None if reference is None else open_segmenter(reference, segmenter.image_size)
     if not dataset.annotated and reference is None:
         raise InputError(
             f"{dataset.path} has no annotations; name a model to compare with (--reference MODEL), or give an SA-1B "
@@ -178,11 +177,9 @@ def evaluate_all(
         )
     if reference is not None and any(protocol.kind in ("clicks", "everything") for protocol in chosen):
         raise InputError("clicks and everything mode need true masks; with a reference expected sa1b-point or box")
-    segmenter = as_segmenter(sam, image_size)
-    compared = None if reference is None else as_segmenter(reference, segmenter.image_size)
     start = time.perf_counter()
     samples = dataset.head(limit)
-    recipe = _recipe(sam, reference, samples, chosen, segmenter.image_size, rules, everything or {})
+    recipe = _recipe(segmenter, compared, samples, chosen, segmenter.image_size, rules, everything or {})
     skipped: dict[str, str] = {}
     rank, world = (0, 1) if engine is None else (engine.rank, engine.world)
 
@@ -213,22 +210,9 @@ def evaluate_all(
     ]
 
 
-def as_segmenter(model: AnyModel, image_size: int | None = None) -> Segmenter:
-    """A model as a `Segmenter`.
-
-    Raises:
-        InputError: an image size that the model does not allow.
-    """
-    if isinstance(model, PromptableModel):
-        return SamSegmenter(model, image_size)
-    if image_size not in (None, model.image_size):
-        raise InputError(f"image size {image_size} was asked for, and the model takes {model.image_size} only")
-    return model
-
-
 def _recipe(
-    sam: AnyModel,
-    reference: AnyModel | None,
+    model: Segmenter,
+    reference: Segmenter | None,
     dataset: Dataset,
     protocols: Sequence[Protocol],
     image_size: int,
@@ -237,8 +221,8 @@ def _recipe(
 ) -> dict[str, Any]:
     """What determines the result of an image."""
     return {
-        "model": fingerprint(sam),
-        "reference": None if reference is None else fingerprint(reference),
+        "model": model.fingerprint(),
+        "reference": None if reference is None else reference.fingerprint(),
         "data": str(dataset.path),
         "images": dataset.size,
         "protocols": [protocol.name for protocol in protocols],
@@ -246,11 +230,6 @@ def _recipe(
         "image_size": image_size,
         "everything": everything,
     }
-
-
-def fingerprint(model: Any) -> str:
-    """What tells a model from others: a digest of its weights."""
-    return str(model.fingerprint()) if hasattr(model, "fingerprint") else type(model).__name__
 
 
 def _measure(
@@ -275,8 +254,7 @@ def _measure(
             return None
     begin = time.perf_counter()
     segmenter.set_image(image)
-    if isinstance(segmenter, SamSegmenter):
-        segmenter.encode()
+    segmenter.encode()
     values: dict[str, Values] = {}
     seconds = {"encode": time.perf_counter() - begin}
     for protocol in protocols:

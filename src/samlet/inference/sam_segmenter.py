@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -15,13 +16,14 @@ from samlet.data.transforms import Frame, preprocess
 from samlet.errors import InputError
 from samlet.inference.everything.generator import Everything, MaskGenerator
 from samlet.inference.prompts import Prompts, make_prompts
-from samlet.inference.segmenter import Answers
+from samlet.inference.segmenter import Answers, AnyModel, Segmenter
 from samlet.inference.windows import Upscaler
 from samlet.models import Embedding, PromptableModel
 from samlet.models.decoders import DECODERS
 from samlet.models.decoders.full import FullMaskDecoder, prompt_decoder
 from samlet.models.decoders.sam.fast import Decoded, FastMaskDecoder
 
+_LABELS = {"strategy": "hierarchical", "points_per_side": 32, "stability_score_thresh": 0.95}
 _TOGETHER = 4  # prompts decoded together: larger batches fall out of a CPU's cache
 
 
@@ -36,8 +38,20 @@ class SamSegmenter:
     def __init__(self, sam: PromptableModel, image_size: int | None = None) -> None:
         self.sam = sam.eval()
         self.image_size = sam.check_image_size(image_size)
+        self._asked = {} if image_size is None else {"image_size": self.image_size}
         self._image: RGBImage | None = None
         self._encoded: tuple[Embedding, Frame, Upscaler, FastMaskDecoder | FullMaskDecoder] | None = None
+
+    @property
+    def promptable(self) -> PromptableModel:
+        """The model."""
+        return self.sam
+
+    @property
+    def label_options(self) -> dict[str, Any]:
+        """Options that labels are made with; the decoder's kind has its own bound of predicted IoU."""
+        least = DECODERS[self.sam.config.decoder.style].pred_iou_thresh
+        return _LABELS | {"pred_iou_thresh": least, "image_size": self.image_size}
 
     def set_image(self, image: RGBImage) -> None:
         """Take an image (H, W, 3); it is encoded with the first prompt."""
@@ -102,9 +116,9 @@ class SamSegmenter:
             encoded = self._encoded[:2]
         return generate(self._the_image(), encoded)
 
-    def check_options(self, **options: Any) -> None:
-        """Raise InputError for options that `MaskGenerator` does not take."""
-        MaskGenerator(self.sam, **{"image_size": self.image_size, **options})
+    def everything_settings(self, **options: Any) -> dict[str, Any]:
+        """Fields of `EverythingOptions`; raises InputError for options that `MaskGenerator` does not take."""
+        return asdict(MaskGenerator(self.sam, **self._asked | options).options)
 
     def fingerprint(self) -> str:
         """SHA-256 over all weights."""
@@ -114,6 +128,23 @@ class SamSegmenter:
         if self._image is None:
             raise InputError("no image is set; call set_image first")
         return self._image
+
+
+def as_segmenter(model: AnyModel, image_size: int | None = None) -> Segmenter:
+    """A model as a `Segmenter`, which it may be already.
+
+    Args:
+        model: it.
+        image_size: side of its input, pixels; its own if None.
+
+    Raises:
+        InputError: an image size that the model does not allow.
+    """
+    if isinstance(model, PromptableModel):
+        return SamSegmenter(model, image_size)
+    if image_size not in (None, model.image_size):
+        raise InputError(f"image size {image_size} was asked for, and the model takes {model.image_size} only")
+    return model
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""What everything that segments has in common, whatever is inside: evaluation asks nothing more of it."""
+"""What everything that segments has in common, whatever is inside: evaluation and labelling ask nothing more of it."""
 
 from __future__ import annotations
 
@@ -45,8 +45,22 @@ class Segmenter(Protocol):
 
     image_size: int
 
+    @property
+    def promptable(self) -> PromptableModel | None:
+        """The `Sam` inside, exported or not, whose parts can be measured and copied to processes; None without one."""
+        ...
+
+    @property
+    def label_options(self) -> dict[str, Any]:
+        """Options of `everything` that labels are made with unless others are asked for."""
+        ...
+
     def set_image(self, image: RGBImage) -> None:
-        """Take an image (H, W, 3); what does not depend on prompts is computed here."""
+        """Take an image (H, W, 3)."""
+        ...
+
+    def encode(self) -> None:
+        """Compute what does not depend on prompts, where `set_image` has left it for later."""
         ...
 
     def answer(self, points: Any = None, labels: Any = None, boxes: Any = None, masks: Any = None) -> Answers:
@@ -57,8 +71,8 @@ class Segmenter(Protocol):
         """All masks of that image."""
         ...
 
-    def check_options(self, **options: Any) -> None:
-        """Raise InputError for options that `everything` does not take."""
+    def everything_settings(self, **options: Any) -> dict[str, Any]:
+        """What determines the masks of `everything` with these options; raises InputError for others than it takes."""
         ...
 
     def fingerprint(self) -> str:
@@ -67,4 +81,4 @@ class Segmenter(Protocol):
 
 
 AnyModel = PromptableModel | Segmenter
-"""What evaluation and labelling take; `as_segmenter` makes one of the other."""
+"""What evaluation and labelling are given; `sam_segmenter.as_segmenter` makes a `Segmenter` of either."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -15,7 +14,8 @@ from PIL import Image
 from samlet.data.masks import rle_from_segmentation
 from samlet.data.sources import Entry, Source
 from samlet.errors import InputError
-from samlet.inference.everything.generator import Everything, MaskGenerator
+from samlet.inference.everything.generator import Everything
+from samlet.inference.sam_segmenter import as_segmenter
 from samlet.inference.segmenter import AnyModel
 from samlet.io.progress import progress_bar
 from samlet.io.writing import writable_path, write_json
@@ -23,7 +23,6 @@ from samlet.labelling.output import COUNTS, FAILURES, OVERLAYS, RECIPE, check_fo
 from samlet.labelling.workers import segment_many
 from samlet.labels import label_format
 from samlet.labels.journal import Journal
-from samlet.models import PromptableModel
 from samlet.reporting.overlay import draw_masks
 from samlet.runs.folder import whole_recipe, working_in
 
@@ -149,11 +148,7 @@ def segment_source(
 
 def _recipe(model: AnyModel, format: str, min_area: float, options: dict[str, Any]) -> dict[str, Any]:
     """What determines the masks of an image; raises InputError for options that the model does not take."""
-    if isinstance(model, PromptableModel):
-        settings = dataclasses.asdict(MaskGenerator(model, **options).options)
-    else:
-        model.check_options(**options)
-        settings = dict(options)
+    settings = as_segmenter(model).everything_settings(**options)
     settings.pop("points_per_batch", None)
     for name, default in (("max_mask_region_area", 0), ("mask_nms_thresh", 1.0)):
         if settings.get(name) == default:

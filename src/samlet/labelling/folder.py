@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from samlet.baselines.fast_sam import FastSam
-from samlet.baselines.loading import as_any_model
+from samlet.baselines.loading import open_segmenter
 from samlet.data.sources import Source, open_source
 from samlet.errors import InputError
 from samlet.inference.everything.options import Strategy
@@ -17,12 +16,6 @@ from samlet.io.paths import expanded
 from samlet.labelling.batch import segment_source
 from samlet.labels import read_labels
 from samlet.labels.sa1b import count_labels
-from samlet.models import PromptableModel
-from samlet.models.decoders import DECODERS
-
-_STABLE = 0.95
-_SAM = {"strategy": "hierarchical", "points_per_side": 32, "stability_score_thresh": _STABLE}
-_OTHERS = {"strategy": "grid", "points_per_side": 16, "pred_iou_thresh": 0.88, "stability_score_thresh": _STABLE}
 
 
 @dataclass(frozen=True)
@@ -97,7 +90,7 @@ def label(
             something else or a run with other settings.
     """
     start = time.perf_counter()
-    model = as_any_model(model)
+    segmenter = open_segmenter(model, image_size)
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}; expected at least 1")
     out = expanded(out).resolve()
@@ -111,15 +104,8 @@ def label(
         "stability_score_thresh": stability_score_thresh,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    if isinstance(model, PromptableModel):
-        own = DECODERS[model.config.decoder.style].pred_iou_thresh
-        chosen = {**_SAM, "pred_iou_thresh": own, **given, "image_size": model.check_image_size(image_size)}
-    elif image_size not in (None, model.image_size):
-        raise InputError(f"image size {image_size} was asked for, and the model takes {model.image_size} only")
-    else:
-        chosen = given if isinstance(model, FastSam) else {**_OTHERS, **given}
     run = segment_source(
-        model,
+        segmenter,
         source,
         out,
         format=format,
@@ -130,7 +116,7 @@ def label(
         overwrite=overwrite,
         progress=progress,
         min_area=min_area,
-        **chosen,
+        **segmenter.label_options | given,
     )
     counts = count_labels(out) if format == "sa1b" else _count(out, format)
     return LabelResult(*counts, run.failed, time.perf_counter() - start, run.passed_over, run.sparse)

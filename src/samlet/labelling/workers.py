@@ -22,6 +22,7 @@ from samlet.data.images import Reading, RGBImage, current_reading, set_reading
 from samlet.data.sources import Entry
 from samlet.errors import InputError, SamletError
 from samlet.inference.everything.generator import Everything, MaskGenerator
+from samlet.inference.sam_segmenter import as_segmenter
 from samlet.inference.segmenter import AnyModel, Segmenter
 from samlet.models import PromptableModel
 
@@ -59,23 +60,24 @@ def segment_many(
     """
     if workers is not None:
         WORKERS.check("workers", workers)
-    if not isinstance(model, PromptableModel):
-        model.check_options(**options)
+    segmenter = as_segmenter(model)
+    settings, sam = segmenter.everything_settings(**options), segmenter.promptable
+    if sam is None:
         if workers is not None and workers > 1:
             raise InputError(
                 f"workers is {workers}; expected 1 for a model that ONNX Runtime runs, for it uses all threads itself"
             )
-        yield from _in_this_process(partial(_ask, model, options), entries)
+        yield from _in_this_process(partial(_ask, segmenter, options), entries)
         return
     if workers is None:
         workers = 1
-    generator = MaskGenerator(model, **options)
+    generator = MaskGenerator(sam, **settings)
     if workers == 1:
-        with _one_thread(model):
+        with _one_thread(sam):
             yield from _in_this_process(generator, entries)
         return
     context = torch_multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _start_worker, (model, options, current_reading())) as pool:
+    with ProcessPoolExecutor(workers, context, _start_worker, (sam, settings, current_reading())) as pool:
         try:
             yield from _in_order(pool, entries, 2 * workers, _work)
         except BrokenProcessPool as error:
@@ -84,8 +86,8 @@ def segment_many(
 
 def all_cores(model: AnyModel) -> int:
     """As many workers as torch has threads, 8 at most; 1 on a GPU, and for a model that uses all threads itself."""
-    alone = not isinstance(model, PromptableModel) or model.device.type != "cpu"
-    return 1 if alone else min(torch.get_num_threads(), _MAX_WORKERS)
+    sam = as_segmenter(model).promptable
+    return 1 if sam is None or sam.device.type != "cpu" else min(torch.get_num_threads(), _MAX_WORKERS)
 
 
 def _ask(segmenter: Segmenter, options: dict[str, Any], image: RGBImage) -> Everything:
