@@ -47,6 +47,11 @@ def computes_whole() -> bool:
     return _modes.whole or torch.is_grad_enabled()
 
 
+def computes_gradients(value: torch.Tensor) -> bool:
+    """Whether a gradient of a value will be asked for."""
+    return torch.is_grad_enabled() and value.requires_grad
+
+
 def computes_for_graph() -> bool:
     """Whether operations are wanted that ONNX has."""
     return _modes.graph
