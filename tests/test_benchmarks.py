@@ -110,6 +110,13 @@ def test_aligning_against_a_plain_loop(tmp_path):
     assert found["peak_ratio"] == pytest.approx(peaks[0] / peaks[1])
 
 
+def test_training_attention_in_two_ways(tmp_path):
+    small = ("--image-size", 64, "--batch", 1, "--rounds", 1, "--models", "mobile_sam")
+    found = measured(script("attention_training"), tmp_path, *small)
+    for times in (found["models"]["mobile_sam"], *found["windows"].values()):
+        assert times["ratio"] == pytest.approx(times["fused"] / times["apart"])
+
+
 def test_whole_heads_against_thin_ones(tmp_path):
     found = measured(script("vit_heads"), tmp_path, *SIZE, "--repeats", 1, "--only-77")
     thin, whole = found["encoders"]["uniform_77"], found["encoders"]["whole_heads_77"]

@@ -80,8 +80,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None = 
 
     PyTorch's fused kernels want one width, and zero channels change no dot product, so the narrower side is padded.
     Into ONNX graphs the two products go as they are: the runtimes that read those have fused kernels of their own. So
-    they do where gradients of few keys are wanted in bfloat16 on a CPU: there the fused kernel's backward pass takes
-    1.5 times (196 keys) to 7 times (64 keys) as long.
+    they do where gradients of few keys are wanted in bfloat16 on a CPU: there the fused kernel's backward pass is
+    slow (`benchmarks/attention_training.py`).
 
     Args:
         q: queries (..., L, D).
