@@ -171,7 +171,7 @@ def test_a_variant_that_falls_short_is_refused():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["tiny_vit", "hiera"])
+@pytest.mark.parametrize("name", ["tiny_vit", pytest.param("hiera", marks=pytest.mark.long)])
 def test_anylabeling_gets_a_zip_that_answers_as_the_model(name, tmp_path, capsys):
     samlet.save(MAKERS[name](), tmp_path / "m")
     size = ["--image-size", "1024"] if name == "tiny_vit" else []

@@ -218,7 +218,7 @@ def run_onnx(path, **inputs):
     return [torch.from_numpy(found) for found in session.run(None, {name: x.numpy() for name, x in inputs.items()})]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_whole_vit_in_half_precision_with_full_masks(vit, pictures, tmp_path):
     made = export_model(
         vit, tmp_path / "vit", "onnx", precision="float16", image_size=96, full_masks=True, images=pictures

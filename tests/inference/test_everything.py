@@ -107,7 +107,7 @@ def test_the_default_grid_finds_the_published_masks(published):
     assert masks.decoder_prompts == 1024
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_exact_grid_finds_all_published_masks_and_no_more(published):
     sam, truck, vectors = published
     masks = samlet.MaskGenerator(sam, exact=True)(truck)
