@@ -31,7 +31,7 @@ from samlet.models import Sam
 from samlet.zoo import load_weights
 
 REFERENCE = "mobile_sam"
-OWN = ("samlet_s",)
+OWN = ("samlet_s", "samlet_m")
 SEED = 0
 Rows = dict[str, dict[str, Any]]
 

@@ -1,6 +1,6 @@
 """How a model of our own came about: accuracy of what stood between the stages of its recipe, and of variants.
 
-python benchmarks/own_variants.py "LABEL=VIEWS=FOLDER" [...] [--limit N] [--threads N]
+python benchmarks/own_variants.py "LABEL=VIEWS=FOLDER" [...] [--of samlet_s|samlet_m] [--limit N] [--threads N]
 
 LABEL says in words what was trained, VIEWS how many photographs were seen, FOLDER is the model. Rows that are there
 already are not measured again, unless their model is another one.
@@ -19,17 +19,22 @@ from common import RESULTS, write
 from sam2 import SIZES, miou
 from samlet.zoo import load_weights
 
+FILES = {"samlet_s": "own_variants", "samlet_m": "own_variants_m"}
+"""The result file of each."""
+
 
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", metavar="LABEL=VIEWS=FOLDER")
+    parser.add_argument("--of", choices=tuple(FILES), default="samlet_s", help="which model of our own")
     parser.add_argument("--limit", type=int, help="photographs of each set; all by default")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    path = options.out / "own_variants.json"
+    name = FILES[options.of]
+    path = options.out / f"{name}.json"
     earlier = json.loads(path.read_text())["rows"] if path.is_file() else {}
     photographs = f"first {options.limit}" if options.limit else "all"
     protocol = (
@@ -46,7 +51,7 @@ def main() -> None:
             print(label, flush=True)
             row = {"fingerprint": fingerprint, "at": {str(size): miou(sam, size, options.limit) for size in SIZES}}
         rows[label] = {**row, "views": int(views)}
-        write("own_variants", protocol, {"rows": rows}, options.out, quiet=True)
+        write(name, protocol, {"rows": rows}, options.out, quiet=True)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ _TITLES = {
     "mobile_sam": "MobileSAM",
     "sam2_hiera_tiny": "SAM 2 Hiera-T",
     "samlet_s": "**samlet_s**",
+    "samlet_m": "**samlet_m**",
 }
 _COLUMNS = {
     "bsds500_val sa1b-point": "BSDS500, one click",
@@ -88,9 +89,9 @@ def card(name: str) -> str:
     )
 
 
-def variants() -> str:
-    """What stood between the stages of samlet_s's recipe, and what was tried beside it."""
-    result = _read("own_variants")
+def variants(name: str) -> str:
+    """What stood between the stages of a recipe, and what was tried beside it."""
+    result = _read(name)
     head = ["trained", "photographs seen", *(f"{title}, {size} px" for size in _SIZES for title in _COLUMNS.values())]
     rows = [
         [
@@ -134,7 +135,9 @@ def _with_difference(cell: dict[str, Any]) -> tuple[str, str]:
 
 TABLES: dict[str, Callable[[], str]] = {
     "first_page": first_page,
-    "own_variants": variants,
+    "own_variants": functools.partial(variants, "own_variants"),
+    "own_variants_m": functools.partial(variants, "own_variants_m"),
     "own_everything": everything,
     "card_samlet_s": functools.partial(card, "samlet_s"),
+    "card_samlet_m": functools.partial(card, "samlet_m"),
 }

@@ -14,8 +14,9 @@ DATES = ROOT / "scripts" / "result_dates.json"
 """Of results from before a result said its date: the day of the commit that brought it."""
 
 PAGES = {
-    "first_page": ("three models: size, time, accuracy", "comparison.md", "first_page.py"),
+    "first_page": ("four models: size, time, accuracy", "comparison.md", "first_page.py"),
     "own_variants": ("how samlet_s came about", "../models/samlet_s.md", "own_variants.py"),
+    "own_variants_m": ("how samlet_m came about", "../models/samlet_m.md", "own_variants.py"),
     "own_everything": ("samlet_s in everything mode", "../models/samlet_s.md", "own_everything.py"),
     "attention_training": ("speed of training attention in bfloat16", "slimming.md", "attention_training.py"),
     "aligning_speed": ("speed of aligning", "slimming.md", "aligning_speed.py"),
@@ -81,6 +82,25 @@ def _read(name: str) -> dict[str, Any]:
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
+def _samlet_m() -> list[tuple[str, str, float, float, str, str]]:
+    """What samlet_m shall reach: half of the way from MobileSAM to SAM 2 with its best predicted mask, and its size."""
+    rows = _read("first_page")["rows"]
+    own, low = (rows[name]["at"]["1024"] for name in ("samlet_m", "mobile_sam"))
+    high = _read("sam2_accuracy")["rows"]["sam2_hiera_tiny at 1024"]["miou"]
+    short = max(
+        (low["miou"][key]["miou"] + high[key]["miou"]) / 2 - own["miou"][key]["miou"]
+        for key in own["miou"]
+        if key.endswith("best")
+    )
+    card = ("samlet_m", "../models/samlet_m.md")
+    what = "samlet_m: points of mIoU short of half-way from MobileSAM to SAM 2 Hiera-T where it is shortest"
+    return [
+        (f"{what} (best predicted mask)", "{:.1f}", 0.0, 100 * short, *card),
+        ("samlet_m: multiply-accumulates of the encoder, G", "{:.1f}", 36.0, own["encoder_macs"] / 1e9, *card),
+        ("samlet_m: file as int8, MB", "{:.2f}", 12.0, rows["samlet_m"]["int8_bytes"] / 1e6, *card),
+    ]
+
+
 def aims() -> str:
     """What was set as a goal, what was measured, and whether that is enough."""
     slimmed, quantized = _read("slimming_longer"), _read("quantization_aim")
@@ -124,6 +144,7 @@ def aims() -> str:
         ),
         ("samlet_s: file as int8, MB", "{:.2f}", 6.5, own["int8_bytes"] / 1e6, *card),
     ]
+    rows += _samlet_m()
     page = ("the page in a browser", "web.md")
     rows += [
         ("first load of a page, MB", "{:.1f}", 15.0, speed["first_load_bytes"] / 1e6, *page),

@@ -34,7 +34,7 @@ PAPERS = {
 SAM2 = {f"{version}_hiera_{size}" for version in ("sam2", "sam2.1") for size in ("tiny", "small", "base_plus", "large")}
 
 
-OWN = {"samlet_s"}
+OWN = {"samlet_s", "samlet_m"}
 
 
 def test_all_systems_of_the_papers_are_there_and_sam2():

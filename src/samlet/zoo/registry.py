@@ -150,6 +150,13 @@ ENTRIES: dict[str, Entry] = {
             source="inside the package as int8 (see samlet/assets/samlet_s/ORIGIN.md)",
         ),
         Entry(
+            name="samlet_m",
+            config=_packaged("samlet_m"),
+            encoder="Hiera, slimmed",
+            licence="Apache-2.0",
+            source="inside the package as int8 (see samlet/assets/samlet_m/ORIGIN.md)",
+        ),
+        Entry(
             name="tinysam",
             config=_sam(TinyViTConfig),
             encoder="TinyViT-5M",

@@ -15,8 +15,8 @@ def add_models(commands: Any) -> None:
         "models",
         "list the zoo",
         "List the models that samlet knows by name: encoder, parameters, multiply-accumulates, licence, where the\n"
-        "weights come from, and whether they are on this disk. `samlet_s` and `mobile_sam` are in the package; the\n"
-        "others are downloaded on first use.",
+        "weights come from, and whether they are on this disk. `samlet_s`, `samlet_m` and `mobile_sam` are in the\n"
+        "package; the others are downloaded on first use.",
     )
 
 
