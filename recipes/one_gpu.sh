@@ -15,4 +15,4 @@ common="--image-size $pixels --batch-size $batch --micro-batch $((batch < 16 ? b
 export SLIM_MORE="$common --learning-rate 6e-4 --average 0.99"
 export DISTILL_MORE="$common --prompts $((4 * batch)) --learning-rate 2e-4"
 ALIGN=$(share 0.3) COARSE=$(share 0.05) FINE=$(share 0.15) "$here/samlet_s.sh" "$1" "$2" "$3/s"
-ALIGN=$(share 0.5) "$here/samlet_m.sh" "$1" "$2" "$3/m"
+ALIGN=$(share 0.1) FINE=$(share 0.4) "$here/samlet_m.sh" "$1" "$2" "$3/m"
