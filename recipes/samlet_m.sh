@@ -24,12 +24,12 @@ made "$out/refitted" || "${slim[@]}" --macs 0.345 --image-size 512 --procedure o
   "${slim_more[@]}" --steps 0 --out "$out/refitted"
 
 # 2. Aligning with the teacher's embeddings, which are computed once: at 512 px, on two fixed views of each photograph,
-#    then at 1024 px. (samlet_m saw 400 of the photographs at 1024 px, in two runs of 140 and 180 steps.)
+#    then at 1024 px, (samlet_m saw 376 of them at 1024 px.)
 aligning=("${slim[@]}" --stage align --cache "$out/cache" --scoring-images 32)
 made "$out/coarse" || "${aligning[@]}" --student "$out/refitted" --image-size 512 --views 2 --micro-batch 4 \
   --schedule constant --learning-rate 1.5e-4 --average 0.998 "${slim_more[@]}" "${align[@]}" --out "$out/coarse"
 made "$out/samlet_m" || "${aligning[@]}" --student "$out/coarse" --image-size 1024 --views 1 --micro-batch 2 \
-  --learning-rate 3.5e-4 "${slim_more[@]}" "${fine[@]}" --out "$out/samlet_m"
+  --schedule constant --learning-rate 1.5e-4 --average 0.99 "${slim_more[@]}" "${fine[@]}" --out "$out/samlet_m"
 
 # 3. The file of the package, and how good it is:
 #      python scripts/embed_samlet.py OUT/samlet_m --name samlet_m --from "…" --views N
