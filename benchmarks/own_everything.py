@@ -20,7 +20,7 @@ from samlet.evaluation.miou import evaluate_all
 from samlet.evaluation.statistics import paired_difference
 from samlet.zoo import load_weights
 
-REFERENCE, OWN = "mobile_sam", ("samlet_s", "samlet_m")
+REFERENCE, OWN = "mobile_sam", ("samlet_s",)
 RULE: Rule = "best"
 SEED = 0
 
