@@ -94,7 +94,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None = 
         (..., L, E).
     """
     few = k.shape[-2] <= _FEW_KEYS and q.dtype == torch.bfloat16 and q.device.type == "cpu"
-    if computes_for_graph() or (few and computes_gradients(q)):
+    if few and computes_gradients(q):
+        with torch.autocast("cpu", enabled=False):  # logits stay in single precision, as the fused kernel keeps them
+            logits = (q.float() * scale) @ k.float().transpose(-1, -2)
+        return torch.softmax(logits if bias is None else logits + bias, dim=-1).to(v.dtype) @ v
+    if computes_for_graph():
         logits = (q * scale) @ k.transpose(-1, -2)
         return torch.softmax(logits if bias is None else logits + bias, dim=-1) @ v
     missing = q.shape[-1] - v.shape[-1]
